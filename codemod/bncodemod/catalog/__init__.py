@@ -1,0 +1,1 @@
+"""What bncodemod knows of torch, torchvision and other libraries, as data."""

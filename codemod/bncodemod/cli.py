@@ -1,0 +1,368 @@
+"""The command line: parse, call, print. What is heavy is imported when needed: start-up counts."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bncodemod import __version__
+from bncodemod.settings import (
+    GROUP_FALLBACKS,
+    STRATEGIES,
+    Configuration,
+    ConfigurationError,
+    load_configuration,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bncodemod.model import FileResult
+    from bncodemod.report.json import JsonReport
+    from bncodemod.report.text import TextReport
+
+INTERRUPTED = 130
+
+_EPILOG = """\b
+Examples:
+  bncodemod --diff src/            show what would change, change nothing
+  bncodemod src/                   rewrite every file below src/ in place
+  bncodemod --check src/           exit 1 if a batch norm is left; for CI
+  bncodemod - < model.py           rewrite standard input to standard output
+  bncodemod --strategy group-norm --groups 16 models/
+  bncodemod --select BN1 --ignore BN105 src/
+  bncodemod explain                list the rules
+  bncodemod explain BN101          what a rule means and what to do by hand
+
+\b
+Exit codes:
+  0  nothing left to do, or all of it done
+  1  something would change (--check, --diff), or a finding stays open
+  2  wrong usage or configuration, or a file could not be handled
+  130  interrupted; every file is whole, old or new
+
+Defaults come from [tool.bncodemod] in the nearest pyproject.toml; the command line wins.
+`explain` as the first word is the command; a path of that name is ./explain.
+"""
+
+
+class _Program(click.Command):
+    """A command whose first word may name another command instead of a path."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        command = _COMMANDS.get(args[0]) if args else None
+        if command is None:
+            return super().make_context(info_name, args, parent, **extra)
+        return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
+def _prefixes(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Rule codes or their prefixes, separated by commas, of an option that may be repeated."""
+    prefixes = [part.strip() for value in values for part in value.split(",")]
+    for prefix in prefixes:
+        known = _known_codes()
+        if not prefix or not any(code.startswith(prefix) for code in known):
+            raise click.BadParameter(
+                f"no rule code starts with {prefix!r}{nearest(prefix, known)}", ctx, param
+            )
+    return tuple(prefixes)
+
+
+@click.command(
+    cls=_Program,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
+@click.option("--check", is_flag=True, help="Change nothing; the exit code says if work is left.")
+@click.option("--diff", is_flag=True, help="Change nothing; print a unified diff.")
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    help="no-running-stats keeps each norm's train mode bit for bit; group-norm replaces it by"
+    " GroupNorm.  [default: no-running-stats]",
+)
+@click.option(
+    "--groups",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="group-norm: groups at most.  [default: 32]",
+)
+@click.option(
+    "--min-group-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="group-norm: channels in a group at least.  [default: 4]",
+)
+@click.option(
+    "--group-fallback",
+    type=click.Choice(GROUP_FALLBACKS),
+    help="group-norm: what to do where --groups does not divide the channels or leaves groups"
+    " too small.  [default: divisor]",
+)
+@click.option(
+    "--select",
+    callback=_prefixes,
+    multiple=True,
+    metavar="CODES",
+    help="Only the rules whose code starts so, as BN1,BN203.  [default: all]",
+)
+@click.option(
+    "--ignore",
+    callback=_prefixes,
+    multiple=True,
+    metavar="CODES",
+    help="Not the rules whose code starts so; of --select and --ignore the longer prefix wins.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out what matches, read as in .gitignore; replaces the default list (.git, .venv,"
+    " node_modules, build, …). May be repeated.",
+)
+@click.option(
+    "--extend-exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="As --exclude, but added to the list. May be repeated.",
+)
+@click.option(
+    "--force-exclude/--no-force-exclude",
+    default=None,
+    help="Exclude files even when they are named as PATH, as pre-commit does.",
+)
+@click.option("--stdin-filename", metavar="PATH", help="The file that standard input stands for.")
+@click.option("--exit-zero", is_flag=True, help="Exit 0 where 1 would be; errors stay 2.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to report.",
+)
+@click.option("--statistics", is_flag=True, help="Also count per rule and per kind of site.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Worker processes at most.  [default: by CPUs and number of files]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only open findings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Every finding: rewritten, safe, ignored too.")
+@click.version_option(__version__, prog_name="bncodemod", message="%(prog)s %(version)s")
+def main(paths: tuple[str, ...], **options: Any) -> None:
+    """Rewrite every batch norm below PATH... so that torch.func.vmap runs over it.
+
+    Files are rewritten in place. A folder means every Python file in it that neither .gitignore
+    nor --exclude leaves out; `-` means standard input. Code is only read, never run.
+    """
+    _check_usage(paths, options)
+    try:
+        configuration = _configuration(paths, options)
+        code = _run(paths, configuration, options)
+    except ConfigurationError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = 2
+    except KeyboardInterrupt:
+        click.echo("Interrupted: every file is whole, old or new; some may be left to do", err=True)
+        code = INTERRUPTED
+    except (click.ClickException, BrokenPipeError):
+        raise
+    except Exception:
+        # Python's own exit code would be 1, which says that work is left.
+        from traceback import print_exc
+
+        print_exc()
+        click.echo("Error: a bug in bncodemod; please report it with the lines above", err=True)
+        code = 2
+    sys.exit(code)
+
+
+@click.command("explain")
+@click.argument("code", required=False)
+def explain(code: str | None) -> None:
+    """Say what a rule means, and what to do by hand; without CODE, list all rules."""
+    from bncodemod.rules import pages
+
+    known = pages()
+    if code is None:
+        width = max(map(len, known), default=0)
+        for name in sorted(known):
+            title = known[name].strip().partition("\n")[0]
+            click.echo(f"{name:{width}}  {title}")
+        return
+    name = code.upper()
+    if name not in known:
+        raise click.BadParameter(f"no rule has the code {code!r}{nearest(name, known)}")
+    click.echo(f"{name}: {known[name].strip()}")
+
+
+_COMMANDS = {"explain": explain}
+
+
+def _known_codes() -> Iterable[str]:
+    from bncodemod.rules import pages
+
+    return pages()
+
+
+def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:
+    if not paths:
+        raise click.UsageError("nothing to do: name files or folders, or - for standard input")
+    if "-" in paths and len(paths) > 1:
+        raise click.UsageError("- (standard input) cannot be combined with other paths")
+    if options["stdin_filename"] is not None and paths != ("-",):
+        raise click.UsageError("--stdin-filename needs - as the only path")
+    if options["quiet"] and options["verbose"]:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+
+
+def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configuration:
+    """What pyproject.toml says, under what was typed."""
+    typed = {
+        name: options[name]
+        for name in ("strategy", "groups", "min_group_size", "group_fallback", "force_exclude")
+        if options[name] is not None
+    }
+    for name in ("select", "ignore", "exclude", "extend_exclude"):
+        if options[name]:
+            typed[name] = options[name]
+    if paths == ("-",):
+        paths = (options["stdin_filename"],) if options["stdin_filename"] else ()
+    configuration = load_configuration(paths, typed, _known_codes)
+    _check_group_options(typed, configuration)
+    return configuration
+
+
+def _check_group_options(typed: dict[str, Any], configuration: Configuration) -> None:
+    """An option that has no effect is a mistake: the user meant another strategy."""
+    strategies = {configuration.settings.strategy}
+    strategies.update(o.changes.get("strategy", "") for o in configuration.overrides)
+    if "group-norm" in strategies:
+        return
+    for name in ("groups", "min_group_size", "group_fallback"):
+        if name in typed:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} has no effect without --strategy group-norm")
+
+
+def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str, Any]) -> int:
+    """Go through the files, report, and give the exit code."""
+    from bncodemod.report.progress import ProgressBar
+    from bncodemod.report.totals import Totals
+
+    standard_input = paths == ("-",)
+    totals = Totals(applied=not (options["check"] or options["diff"]))
+    report = _report(options, totals.applied, standard_input)
+    progress = ProgressBar(sys.stderr, shown=not options["quiet"])
+    if standard_input:
+        results = _standard_input(configuration, options["stdin_filename"], totals.applied)
+        progress(1, 1)
+    else:
+        from bncodemod.sweep.run import sweep
+
+        results = sweep(
+            paths,
+            configuration,
+            write=totals.applied,
+            jobs=options["jobs"],
+            on_progress=progress,
+        )
+    with_diff = options["diff"] and options["format_"] == "text"
+    try:
+        for result in results:
+            progress.pause()
+            totals.add(result)
+            if with_diff:
+                _print_diff(result)
+            report.add(result)
+    finally:
+        progress.pause()
+    totals.files = progress.total
+    report.finish(totals)
+    if not totals.files:
+        click.echo("Warning: no Python files found under the given paths", err=True)
+    return totals.exit_code(exit_zero=options["exit_zero"])
+
+
+def _report(
+    options: dict[str, Any], applied: bool, standard_input: bool
+) -> TextReport | JsonReport:
+    """The report of the chosen format, on standard output unless source or a diff goes there."""
+    source_goes_out = standard_input and applied
+    if options["format_"] == "json":
+        from bncodemod.report.json import JsonReport
+
+        stream = sys.stderr if source_goes_out else sys.stdout
+        return JsonReport(stream, statistics=options["statistics"])
+    from bncodemod.report.text import TextReport
+
+    return TextReport(
+        sys.stderr if standard_input or options["diff"] else sys.stdout,
+        applied=applied,
+        quiet=options["quiet"],
+        verbose=options["verbose"],
+        name_changed=not (options["diff"] or source_goes_out),
+        statistics=options["statistics"],
+    )
+
+
+def _print_diff(result: FileResult) -> None:
+    if result.after is None:
+        return
+    from bncodemod.report.diff import unified
+
+    sys.stdout.flush()
+    output = sys.stdout.buffer
+    output.writelines(unified(result))
+    output.flush()
+
+
+def _standard_input(
+    configuration: Configuration, name: str | None, applied: bool
+) -> Iterator[FileResult]:
+    """The result of standard input, whose source goes to standard output if ``applied``."""
+    from bncodemod.model import FileResult
+    from bncodemod.sweep.worker import rewrite
+
+    data = sys.stdin.buffer.read()
+    path = name or "<stdin>"
+    result = None
+    if not (name and configuration.force_exclude and _excluded(name, configuration)):
+        result = rewrite(data, path, configuration.for_path(path))
+    result = result or FileResult(path, data)
+    if applied and not result.errors:
+        output = sys.stdout.buffer
+        output.write(result.before if result.after is None else result.after)
+        output.flush()
+    yield result
+
+
+def _excluded(path: str, configuration: Configuration) -> bool:
+    """Whether a pattern leaves out an existing file although it is named."""
+    from bncodemod.sweep.walk import walk
+
+    found = walk(
+        [path],
+        exclude=configuration.exclude,
+        extend_exclude=configuration.extend_exclude,
+        force_exclude=True,
+        root=configuration.root,
+    )
+    return next(found, None) is None

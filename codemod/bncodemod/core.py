@@ -1,0 +1,32 @@
+"""The pure core: bytes, settings and index in; bytes and findings out."""
+
+from __future__ import annotations
+
+
+from bncodemod.model import FileResult
+from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
+from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.settings import Settings
+from bncodemod.source.errors import SourceError
+from bncodemod.source.text import SourceText
+
+
+def rewrite(
+    data: bytes, path: str, settings: Settings, index: ProjectIndex = EMPTY_INDEX
+) -> FileResult:
+    """Rewrite one file's bytes; never raises for bad input, which comes back as errors.
+
+    ``path`` only names the file in findings: nothing is read from the disk.
+    """
+    if not may_hold_site(data, index):
+        return FileResult(path, data)
+    # What follows needs LibCST and all rules: a file without a site must not pay for them.
+    from bncodemod.engine import rewrite_text
+
+    try:
+        source = SourceText.decode(data)
+        text, findings = rewrite_text(source, path, settings, index)
+    except SourceError as error:
+        return FileResult(path, data, errors=(error.at(path),))
+    after = None if text == source.text else source.encode(text)
+    return FileResult(path, data, after, tuple(findings))

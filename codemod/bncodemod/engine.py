@@ -1,0 +1,186 @@
+"""Runs the rules over one file: matches become decisions, decisions edits and findings."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bncodemod.model import Finding, Status
+from bncodemod.rules import all_rules
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.unused_ignore import rule as unused_ignore
+from bncodemod.scan.index import ProjectIndex
+from bncodemod.scan.names import Names
+from bncodemod.settings import Settings
+from bncodemod.source.errors import InternalError
+from bncodemod.source.parse import parse, parses
+from bncodemod.source.splice import Edit, Spliced, splice
+from bncodemod.source.suppression import Ignore, Suppressions
+from bncodemod.source.text import SourceText
+from bncodemod.source.tree import LazyTree
+from bncodemod.strategies.base import Strategy
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.group_norm import GroupNorm
+from bncodemod.strategies.imports import Imports
+from bncodemod.strategies.no_running_stats import NoRunningStats
+
+_STRATEGIES: dict[str, Strategy] = {s.name: s for s in (NoRunningStats(), GroupNorm())}
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    rule: Rule
+    node: ast.AST
+    decision: Decision | None  # None where a comment suppresses the match
+
+
+def rewrite_text(
+    source: SourceText, path: str, settings: Settings, index: ProjectIndex
+) -> tuple[str, list[Finding]]:
+    """The text after the rewrite, and the findings in the order of the source.
+
+    Raises SourceError where the file cannot be handled.
+    """
+    suppressions = Suppressions.of(source)
+    if suppressions.skip_file or path.endswith(".pyi"):
+        return source.text, []
+    names = Names(LazyTree(source, parse(source)), index)
+    context = Context(names, settings, _STRATEGIES[settings.strategy], Imports(names))
+    decided = list(_decide(context, suppressions))
+    edits = [e for d in decided if isinstance(d.decision, Rewrite) for e in d.decision.edits]
+    insertions = context.imports.insertions() if edits else []
+    spliced = _splice(source, edits, insertions)
+    findings = [_finding(context, path, d, spliced) for d in decided]
+    findings += _unused(context, path, suppressions, spliced)
+    findings.sort(key=lambda f: (f.line, f.column, f.code))
+    return spliced.text, findings
+
+
+def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
+    claimed: set[ast.AST] = set()
+    for rule in all_rules():
+        if not context.settings.enabled(rule.code):
+            continue
+        for match in rule.check(context):
+            if match.node in claimed:
+                continue
+            claimed.add(match.node)
+            claimed.update(match.claims)
+            yield _Decided(rule, match.node, _decision(context, rule, match, suppressions))
+
+
+def _decision(
+    context: Context, rule: Rule, match: Match, suppressions: Suppressions
+) -> Decision | None:
+    source = context.tree.source
+    start, end = context.tree.span(match.node)
+    if suppressions.suppress(rule.code, source.position(start)[0], source.position(end)[0]):
+        return None
+    decision = match.decide()
+    if isinstance(decision, Rewrite) and not _located(context, match.node):
+        return Open(
+            "the place of this expression inside an f-string is not known to this Python",
+            "move the expression out of the f-string, or run bncodemod with Python 3.12 or newer",
+        )
+    return decision
+
+
+def _located(context: Context, node: ast.AST) -> bool:
+    """Whether the positions of a node are true: before Python 3.12 those in f-strings are not."""
+    if not any(isinstance(above, ast.JoinedStr) for above in context.tree.ancestors(node)):
+        return True
+    try:
+        there = ast.parse(f"({context.tree.text(node)})", mode="eval").body
+    except SyntaxError:
+        return False
+    return ast.dump(there) == ast.dump(node)
+
+
+def _splice(source: SourceText, edits: list[Edit], insertions: list[tuple[int, str]]) -> Spliced:
+    text = source.text
+    in_style = [(at, added.replace("\n", source.newline(at))) for at, added in insertions]
+    try:
+        spliced = splice(text, edits, in_style)
+    except Exception as error:  # LibCST raises many kinds; the file must come out whole
+        raise InternalError(
+            f"the rewrite failed: {type(error).__name__}: {error}",
+            line=source.position(edits[0].start)[0] if edits else 0,
+            remedy="please report it with the file; exclude the file until then",
+        ) from error
+    if spliced.text != text and not parses(spliced.text):
+        raise InternalError(
+            "the rewritten file would not parse",
+            line=source.position(edits[0].start)[0],
+            remedy="please report it with the file; exclude the file until then",
+        )
+    return spliced
+
+
+def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -> Finding:
+    source, decision = context.tree.source, decided.decision
+    start, end = context.tree.span(decided.node)
+    before, after, message, remedy = source.text[start:end], "", "", ""
+    if decision is None:
+        status, message = Status.IGNORED, "suppressed by a comment"
+    elif isinstance(decision, Rewrite):
+        status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
+        first = decision.edits[0]
+        before, after = source.text[first.start : first.end], spliced.after[first]
+    elif isinstance(decision, Open):
+        status, message, remedy = Status.OPEN, decision.message, decision.remedy
+    else:
+        status, message = Status.SAFE, decision.message
+    line, column = source.position(start)
+    end_line, end_column = source.position(end)
+    return Finding(
+        path=path,
+        code=decided.rule.code,
+        kind=decided.rule.kind,
+        status=status,
+        line=line,
+        column=column,
+        end_line=end_line,
+        end_column=end_column,
+        line_after=line + spliced.lines_added_before(start),
+        message=message,
+        remedy=remedy,
+        strategy=context.strategy.name,
+        before=before,
+        after=after,
+    )
+
+
+def _unused(
+    context: Context, path: str, suppressions: Suppressions, spliced: Spliced
+) -> list[Finding]:
+    """BN001 for every comment that suppressed nothing, unless a rule it names did not run."""
+    if not context.settings.enabled(unused_ignore.code):
+        return []
+    skipped = [rule.code for rule in all_rules() if not context.settings.enabled(rule.code)]
+    return [
+        _unused_finding(context, path, ignore, spliced)
+        for ignore in suppressions.ignores.values()
+        if not ignore.used and not any(ignore.covers(code) for code in skipped)
+    ]
+
+
+def _unused_finding(context: Context, path: str, ignore: Ignore, spliced: Spliced) -> Finding:
+    offset = context.tree.source.line_start(ignore.line)
+    return Finding(
+        path=path,
+        code=unused_ignore.code,
+        kind=unused_ignore.kind,
+        status=Status.OPEN,
+        line=ignore.line,
+        column=ignore.column,
+        end_line=ignore.line,
+        end_column=ignore.column + len(ignore.text),
+        line_after=ignore.line + spliced.lines_added_before(offset),
+        message="this comment suppresses nothing",
+        remedy="remove the comment, or correct the code in brackets",
+        strategy=context.strategy.name,
+        before=ignore.text,
+        after="",
+    )

@@ -1,0 +1,138 @@
+"""A name that looks like batch norm comes from elsewhere, or may be torch's or another's.
+
+Before:
+    from pkg.layers import BatchNorm2d
+    try:
+        from apex.parallel import SyncBatchNorm as BatchNorm
+    except ImportError:
+        from torch.nn import BatchNorm2d as BatchNorm
+
+A file seen by itself does not say what ``pkg.layers`` exports, and which branch is taken is known
+only at run time. A name of another framework (paddle, flax …) is left alone.
+
+By hand: if it is torch's class, or derives from it, pass ``track_running_stats=False`` where it is
+built.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import partial
+
+from bncodemod.catalog.torch import NORM_CLASSES, OTHER_FRAMEWORKS, norm_class
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.names import Meaning
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision, Open, Safe
+
+rule = Rule("BN203", "ambiguous name", priority=20)
+
+_BATCH_NORM = re.compile(r"^(?!Frozen)\w*BatchNorm(?!Module|s$|Config|Params|Parameters|Fold)\w*$")
+_REMEDY = "if it is torch's class or derives from it, pass track_running_stats=False where it is built"
+
+
+@rule.finds
+def ambiguous_names(context: Context) -> Iterator[Match]:
+    """Imports, attributes and variables that are spelled like batch norm and are not torch's."""
+    tree = context.tree
+    for word in filter(_BATCH_NORM.match, tree.words_with("BatchNorm")):
+        for node in tree.occurrences(word):
+            if isinstance(node, ast.alias):
+                yield from _imported(context, node)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                yield from _attribute(context, node)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield from _assigned(context, node)
+    for alias in tree.of_type(ast.alias):
+        if alias.asname and _BATCH_NORM.match(alias.name):
+            yield from _imported(context, alias)
+    yield from _mixed(context)
+
+
+def _imported(context: Context, alias: ast.alias) -> Iterator[Match]:
+    statement = context.tree.parent(alias)
+    if not isinstance(statement, ast.ImportFrom) or not _BATCH_NORM.match(alias.name):
+        return
+    module = "." * statement.level + (statement.module or "")
+    if _is_foreign(module) or _resolves(context, module, alias.name):
+        return
+    yield Match(
+        alias,
+        lambda: Open(f"{alias.name} is imported from {module}, which is not seen here", _REMEDY),
+    )
+
+
+def _attribute(context: Context, node: ast.Attribute) -> Iterator[Match]:
+    """``layers.BatchNorm2d`` where ``layers`` is a module that is not seen."""
+    qualified = context.names.qualified(node)
+    module = qualified.rpartition(".")[0]
+    if not qualified or _is_foreign(module) or norm_class(qualified):
+        return
+    if module.startswith("builtins."):
+        return
+    yield Match(
+        node, lambda: Open(f"{node.attr} comes from {module}, which is not seen here", _REMEDY)
+    )
+
+
+def _assigned(context: Context, node: ast.Name) -> Iterator[Match]:
+    """``BatchNorm2d = something else``: the calls below are not torch's."""
+    if node.id not in NORM_CLASSES:
+        return
+    scope = context.names.scopes.scope_of(node)
+    for binding in context.names.scopes.bindings(scope, node.id):
+        if binding.node is node and binding.value is not None:
+            meanings = context.names.meanings(binding.value)
+            if not any(norm_class(m.qualified) for m in meanings) and not _is_norm_factory(
+                context, binding.value
+            ):
+                yield Match(
+                    node, lambda: Safe(f"{node.id} is bound here to something that is not torch's")
+                )
+
+
+def _is_norm_factory(context: Context, value: ast.AST) -> bool:
+    """Whether a partial of a torch norm is bound: the calls below do build one."""
+    return (
+        isinstance(value, ast.Call)
+        and bool(value.args)
+        and context.names.qualified(value.func) == "functools.partial"
+        and bool(context.names.norms(value.args[0]))
+    )
+
+
+def _mixed(context: Context) -> Iterator[Match]:
+    """Calls of a name that may be torch's class or something else."""
+    seen: set[str] = set()
+    for mention in context.names.imported_norm_names():
+        if mention in seen:
+            continue
+        seen.add(mention)
+        for node in context.tree.occurrences(mention):
+            call = context.tree.parents.get(node)
+            if isinstance(node, ast.Name) and isinstance(call, ast.Call) and node is call.func:
+                meanings = context.names.meanings(node)
+                if _is_mixed(meanings):
+                    yield Match(call, partial(_open_mixed, meanings))
+
+
+def _is_mixed(meanings: tuple[Meaning, ...]) -> bool:
+    torch = [m for m in meanings if norm_class(m.qualified) and not m.through]
+    return bool(torch) and len(torch) < len(meanings)
+
+
+def _open_mixed(meanings: tuple[Meaning, ...]) -> Decision:
+    kinds = [m.qualified or "a value of its own" for m in meanings]
+    return Open(f"this builds {' or '.join(dict.fromkeys(kinds))}", _REMEDY)
+
+
+def _is_foreign(module: str) -> bool:
+    root = module.partition(".")[0]
+    return root in OTHER_FRAMEWORKS or root == "torch"
+
+
+def _resolves(context: Context, module: str, name: str) -> bool:
+    separator = "" if module.endswith(".") else "."
+    return f"{module}{separator}{name}" in context.names.index.names

@@ -1,0 +1,217 @@
+"""A batch norm class is used as a value: it will be called somewhere else.
+
+Defaults, keyword arguments, partials, aliases, entries of tables, return values: a third of all
+batch norms come in this way.
+
+Before:
+    def __init__(self, norm_layer=nn.BatchNorm2d): ...
+After (no-running-stats):
+    def __init__(self, norm_layer=partial(nn.BatchNorm2d, track_running_stats=False)): ...
+After (group-norm):
+    def __init__(self, norm_layer=make_group_norm): ...
+
+``make_group_norm`` is a factory that is added to the file once; it pickles and takes batch norm's
+own arguments. A value that is also used as a class in its file (isinstance, a base class, ``is``, a
+registry) stays a class: the calls are rewritten instead where it is sure what they call, else the
+site is open.
+
+By hand: pass ``functools.partial(nn.BatchNorm2d, track_running_stats=False)``, and compare against
+``nn.BatchNorm2d`` itself where a class is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from bncodemod.catalog.torch import NormClass, norm_class
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_target
+from bncodemod.scan.mentions import Role
+from bncodemod.source.splice import Edit
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+
+rule = Rule("BN102", "class reference")
+
+# Classes whose body's attributes become fields, not methods, when they hold a function.
+_FIELD_BASES = frozenset(
+    {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}
+)
+_FIELD_DECORATORS = frozenset({"dataclass", "attrs", "attr", "define", "frozen", "mutable", "s"})
+
+
+@rule.finds
+def class_references(context: Context) -> Iterator[Match]:
+    """Every mention of a batch norm class, or of a lazy norm, that is a value."""
+    for mention in context.mentions:
+        if mention.norm.family == "batch" or mention.norm.lazy:
+            if mention.role is Role.PARTIAL:
+                call = context.tree.parent(mention.node)
+                assert isinstance(call, ast.Call)
+                decide = partial(context.strategy.partial, context, call, mention.norm)
+                yield Match(call, decide)
+            elif mention.role is Role.VALUE:
+                yield from references(context, mention.node, mention.norm)
+
+
+def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Match]:
+    """The matches for one value: itself, or the calls through the variable that holds it."""
+    flow = trace(context.names, node)
+    demands = _demands(context, flow)
+    if not demands:
+        yield Match(node, lambda: _wrap(context, node, norm, flow))
+        return
+    chain = _split_chain(context, node)
+    if chain is not None:
+        yield Match(node, lambda: _split(context, node, norm, *chain))
+    elif _calls_can_carry(context, flow):
+        yield Match(node, lambda: Safe(f"stays a class, its calls carry the change: {_why(context, demands)}"))
+        for call in flow.calls:
+            yield Match(call, partial(_constructor, context, call))
+    elif flow.calls or flow.escapes:
+        yield Match(node, lambda: _open(context, norm, demands))
+        for demand in demands:
+            if demand.need is Need.IDENTITY:
+                yield Match(demand.node, lambda: _open_test(context, node))
+
+
+def _demands(context: Context, flow: Flow) -> list[Demand]:
+    """The uses that would break; code that unwraps ``.func`` is ready for a partial."""
+    if flow.unwrapped and context.keeps_batch_norm:
+        survive = (Need.IDENTITY, Need.ATTRIBUTE)
+        return [d for d in flow.demands if d.need not in survive]
+    return flow.demands
+
+
+def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Decision:
+    decision = context.strategy.reference(context, node, norm)
+    owner = _class_body(context, node)
+    if not isinstance(decision, Rewrite) or owner is None or _makes_fields(context, owner):
+        return decision
+    if any(context.names.scopes.scope_of(call) is owner for call in flow.calls):
+        return Open(
+            f"{norm.name} is called in the body of class {owner.name} and may be called through"
+            " its instances, which would bind a function as a method",
+            "call the class by its own name in the class body, and use staticmethod(...) for"
+            " the attribute",
+        )
+    first = decision.edits[0]
+    static = replace(first, transform=lambda text: f"staticmethod({first.transform(text)})")
+    return replace(decision, edits=(static, *decision.edits[1:]))
+
+
+def _class_body(context: Context, node: ast.expr) -> ast.ClassDef | None:
+    """The class whose attribute the value is, if it is one."""
+    child: ast.AST = node
+    above = context.tree.parent(node)
+    while isinstance(above, (ast.IfExp, ast.BoolOp)):
+        child, above = above, context.tree.parent(above)
+    if not isinstance(above, (ast.Assign, ast.AnnAssign)) or above.value is not child:
+        return None
+    owner = context.tree.parent(above)
+    return owner if isinstance(owner, ast.ClassDef) else None
+
+
+def _makes_fields(context: Context, owner: ast.ClassDef) -> bool:
+    def last_name(node: ast.expr) -> str:
+        node = node.func if isinstance(node, ast.Call) else node
+        return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+    return any(last_name(base) in _FIELD_BASES for base in owner.bases) or any(
+        last_name(decorator) in _FIELD_DECORATORS for decorator in owner.decorator_list
+    )
+
+
+def _calls_can_carry(context: Context, flow: Flow) -> bool:
+    """Whether every use is seen, every call is sure to build a norm, and the tests stay right."""
+    return (
+        context.keeps_batch_norm
+        and bool(flow.calls)
+        and not flow.escapes
+        and all(
+            norm_class(meaning.qualified)
+            for call in flow.calls
+            for meaning in context.names.meanings(call.func)
+        )
+    )
+
+
+def _constructor(context: Context, call: ast.Call) -> Decision:
+    return context.strategy.constructor(context, call, context.names.norms(call.func)[0])
+
+
+def _split_chain(
+    context: Context, node: ast.expr
+) -> tuple[ast.Assign, list[ast.expr], list[ast.expr]] | None:
+    """``A = B = nn.BatchNorm2d`` in which some names have to stay a class and others need not."""
+    statement = context.tree.parent(node)
+    if not isinstance(statement, ast.Assign) or len(statement.targets) < 2:
+        return None
+    kept: list[ast.expr] = []
+    wrapped: list[ast.expr] = []
+    for target in statement.targets:
+        flow = trace_target(context.names, target, node)
+        demands = _demands(context, flow)
+        if demands and (flow.calls or flow.escapes):
+            return None
+        (kept if demands else wrapped).append(target)
+    return (statement, kept, wrapped) if kept and wrapped else None
+
+
+def _split(
+    context: Context,
+    node: ast.expr,
+    norm: NormClass,
+    statement: ast.Assign,
+    kept: list[ast.expr],
+    wrapped: list[ast.expr],
+) -> Decision:
+    decision = context.strategy.reference(context, node, norm)
+    if not isinstance(decision, Rewrite):
+        return decision
+    tree = context.tree
+    value = tree.text(node)
+    start, end = tree.span(statement)
+    line_start = tree.source.line_start(tree.source.position(start)[0])
+    indent = tree.source.text[line_start:start]
+    between = "; " if indent.strip() else context.newline(statement) + indent
+
+    def assignment(targets: list[ast.expr], to: str) -> str:
+        return "".join(f"{tree.text(target)} = " for target in targets) + to
+
+    new = between.join(
+        [assignment(kept, value), assignment(wrapped, decision.edits[0].transform(value))]
+    )
+    names = ", ".join(tree.text(target) for target in kept)
+    return Rewrite(
+        (Edit(start, end, lambda _: new), *decision.edits[1:]),
+        f"{decision.message}; {names} stays a class",
+    )
+
+
+def _why(context: Context, demands: list[Demand]) -> str:
+    """The reasons, each with the lines it holds for."""
+    lines: dict[Need, set[int]] = {}
+    for demand in demands:
+        lines.setdefault(demand.need, set()).add(context.line(demand.node))
+    return "; ".join(
+        f"{need.value} (line {', '.join(map(str, sorted(where)))})" for need, where in lines.items()
+    )
+
+
+def _open(context: Context, norm: NormClass, demands: list[Demand]) -> Open:
+    return Open(
+        f"{norm.name} has to stay a class here: {_why(context, demands)}",
+        "pass functools.partial(…, track_running_stats=False) or a factory to the calls, and keep"
+        " the class for the tests",
+    )
+
+
+def _open_test(context: Context, node: ast.expr) -> Open:
+    return Open(
+        f"this comparison decides by the class that line {context.line(node)} brings in",
+        "rewrite the test together with the value: compare with the class before it is wrapped",
+    )

@@ -1,0 +1,111 @@
+"""A class of torch.nn is looked up by a name, or code is evaluated from a string.
+
+Before:
+    norm = getattr(nn, f"{kind}Norm2d")
+    norm = eval(config.norm)
+
+What the name is, is known only at run time. A name whose known part rules batch norm out
+(``getattr(nn, f"Conv{d}d")``) is left alone.
+
+By hand: look the name up in a dict of safe constructors, or call
+``torch.func.replace_all_batch_norm_modules_(model)`` once the model is built.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import partial
+
+from bncodemod.catalog.torch import NORM_CLASSES
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Open
+
+rule = Rule("BN201", "computed name")
+
+_MODULES = ("torch.nn", "torch.nn.modules", "torch.nn.modules.batchnorm")
+_TRACKING = tuple(name for name, norm in NORM_CLASSES.items() if norm.tracks)
+
+
+@rule.finds
+def computed_names(context: Context) -> Iterator[Match]:
+    """``getattr(nn, …)``, ``nn.__dict__[…]``, ``vars(nn)[…]`` and ``eval`` beside batch norm."""
+    names, tree = context.names, context.tree
+    for node in tree.occurrences("getattr"):
+        call = tree.parents.get(node)
+        if isinstance(call, ast.Call) and node is call.func and len(call.args) > 1:
+            if names.qualified(call.args[0]) in _MODULES and _may_be_norm(call.args[1]):
+                yield Match(call, partial(_open, "torch.nn"))
+    for name in ("__dict__", "vars"):
+        for node in tree.occurrences(name):
+            above = tree.parents.get(node)
+            place = _table(context, node, above)
+            if place is not None and _may_be_norm(place.slice):
+                yield Match(place, partial(_open, "torch.nn"))
+    if "BatchNorm" not in tree.source.text:
+        return
+    for node in tree.occurrences("eval"):
+        call = tree.parents.get(node)
+        if (
+            isinstance(call, ast.Call)
+            and names.qualified(call.func) == "builtins.eval"
+            and call.args
+            and _may_be_norm(call.args[0], anywhere=True)
+        ):
+            yield Match(call, partial(_open, "evaluated code"))
+
+
+def _table(context: Context, node: ast.AST, above: ast.AST | None) -> ast.Subscript | None:
+    """The look-up in ``nn.__dict__`` or ``vars(nn)``."""
+    if isinstance(node, ast.Attribute):
+        module, place = node.value, above
+    elif isinstance(above, ast.Call) and node is above.func and above.args:
+        module, place = above.args[0], context.tree.parents.get(above)
+    else:
+        return None
+    if isinstance(place, ast.Subscript) and context.names.qualified(module) in _MODULES:
+        return place
+    return None
+
+
+def _may_be_norm(node: ast.expr, anywhere: bool = False) -> bool:
+    """Whether an expression for a name may give that of a norm with running statistics."""
+    pattern = _pattern(node)
+    if anywhere:
+        constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        return not constant or "BatchNorm" in str(node.value)  # type: ignore[attr-defined]
+    return any(re.fullmatch(pattern, name, re.DOTALL) for name in _TRACKING)
+
+
+def _pattern(node: ast.expr) -> str:
+    """A regular expression for what a string expression may give."""
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_pattern(value) for value in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _pattern(node.left) + _pattern(node.right)
+    if (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Mod)
+        and isinstance(node.left, ast.Constant)
+    ):
+        return re.sub(r"%\w", ".*", re.escape(str(node.left.value)).replace(r"\%", "%"))
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "format"
+        and isinstance(node.func.value, ast.Constant)
+    ):
+        return ".*".join(map(re.escape, re.split(r"\{[^}]*\}", str(node.func.value.value))))
+    return ".*"
+
+
+def _open(where: str) -> Open:
+    return Open(
+        f"a name computed at run time is looked up in {where}: it may be a batch norm",
+        "look it up in a dict of safe constructors, or call"
+        " torch.func.replace_all_batch_norm_modules_(model) once the model is built",
+    )

@@ -1,0 +1,42 @@
+"""An instance norm keeps running statistics, which vmap refuses as it does batch norm's.
+
+Before:
+    nn.InstanceNorm2d(64, affine=True, track_running_stats=True)
+After (both strategies):
+    nn.InstanceNorm2d(64, affine=True, track_running_stats=False)
+
+An instance norm keeps none by default, and is then no site; a lazy one does.
+
+By hand: set ``track_running_stats=False``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import partial
+
+from bncodemod.catalog.torch import FLAG
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.mentions import Role
+from bncodemod.strategies.arguments import bind
+from bncodemod.strategies.context import Context
+
+rule = Rule("BN105", "instance norm with running stats")
+
+
+@rule.finds
+def instance_norms(context: Context) -> Iterator[Match]:
+    """Calls and partials of instance norms that say something about running statistics."""
+    for mention in context.mentions:
+        call = context.tree.parent(mention.node)
+        if mention.norm.family != "instance" or not isinstance(call, ast.Call):
+            continue
+        skip = {Role.CALL: 0, Role.PARTIAL: 1}.get(mention.role)
+        if skip is None:
+            continue
+        bound = bind(call, mention.norm.parameters, skip)
+        if FLAG in bound.value or bound.opaque or mention.norm.tracks:
+            strategy = context.strategy
+            decide = strategy.partial if skip else strategy.constructor
+            yield Match(call, partial(decide, context, call, mention.norm))

@@ -1,0 +1,74 @@
+"""A builder of another library, or one whose name is only known at run time, builds the model.
+
+timm, segmentation_models_pytorch, torch.hub and others bring their own batch norms, and no argument
+at this line can change that.
+
+Before:
+    model = timm.create_model("resnet50")
+
+By hand: once the model is built (and its weights loaded), call
+``torch.func.replace_all_batch_norm_modules_(model)``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import partial
+
+from bncodemod.catalog import model_zoos, torchvision
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.torchvision_builder import PATCH
+from bncodemod.scan.libraries import references
+from bncodemod.scan.mentions import Role, role
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Open
+
+rule = Rule("BN107", "model zoo")
+
+_BY_NAME = ("torchvision.models.get_model", "torchvision.models.get_model_builder")
+
+
+@rule.finds
+def zoo_builders(context: Context) -> Iterator[Match]:
+    """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
+    exported = [builder.name for builder in model_zoos.builders()]
+    roots = {name.partition(".")[0] for name in exported} | {"torchvision"}
+    for node, qualified in references(context.names, sorted(roots), exported):
+        above = context.tree.parent(node)
+        zoo = model_zoos.lookup(qualified)
+        if zoo is not None and role(context.names, node) in (Role.CALL, Role.PARTIAL, Role.VALUE):
+            call = above if isinstance(above, ast.Call) and node is above.func else node
+            verb = "builds" if zoo.certain else "may build"
+            message = f"{qualified} {verb} models with batch norm"
+            yield Match(call, partial(Open, message, zoo.remedy))
+        elif qualified.startswith("torchvision.models"):
+            place = _looked_up(context, node, qualified)
+            if place is not None:
+                message = "this builds a torchvision model that is only known at run time"
+                yield Match(place, partial(Open, message, PATCH))
+
+
+def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | None:
+    """The expression that picks a builder by name: get_model, getattr, ``__dict__``."""
+    above = context.tree.parent(node)
+    if isinstance(above, ast.Call):
+        if node is above.func and qualified in _BY_NAME and above.args:
+            return None if _is_known(above.args[0]) else above
+        getter = context.names.qualified(above.func)
+        if getter == "builtins.getattr" and above.args[0] is node and len(above.args) > 1:
+            return None if _is_known(above.args[1], qualified) else above
+        if getter == "builtins.vars":
+            return above
+    if qualified.endswith(".__dict__") and isinstance(above, ast.Subscript):
+        return above
+    return None
+
+
+def _is_known(name: ast.expr, module: str = "") -> bool:
+    """Whether a name is a constant that names no builder with batch norm."""
+    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        return False
+    if module:
+        return torchvision.lookup(f"{module}.{name.value}") is None
+    return True  # the rule for torchvision's builders has it, or it builds none

@@ -1,0 +1,45 @@
+"""What a rule is: a code, a kind of site and a generator of matches."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Match:
+    """A place that a rule has found.
+
+    ``decide`` is called only if the rule is enabled and no comment suppresses the match. No other
+    rule, of those that come later, gets the nodes in ``claims``; the node itself is always claimed.
+    """
+
+    node: ast.AST
+    decide: Callable[[], Decision]
+    claims: tuple[ast.AST, ...] = ()
+
+
+Check = Callable[[Context], Iterator[Match]]
+
+
+class Rule:
+    """A rule; a module of this package holds one under the name ``rule``.
+
+    Rules run in the order of ``priority``, then of their codes: one that knows a special form of
+    what another rule finds comes first and claims it.
+    """
+
+    def __init__(self, code: str, kind: str, *, priority: int = 10) -> None:
+        self.code = code
+        self.kind = kind
+        self.priority = priority
+        self.check: Check = lambda _: iter(())
+
+    def finds(self, check: Check) -> Check:
+        """Register the generator of the rule's matches (a decorator)."""
+        self.check = check
+        return check

@@ -1,0 +1,75 @@
+"""``running_mean``, ``running_var`` or ``num_batches_tracked`` of a module is read.
+
+Without running statistics they are None, and a GroupNorm has no such attribute.
+
+Before:
+    scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
+
+Said once for each function that reads them.
+
+By hand: leave the norms that are read here out of the rewrite (``# bncodemod: ignore``), or have the
+code cope with None.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import partial
+
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.names import Names
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Open
+
+rule = Rule("BN301", "read of running statistics", priority=14)
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@rule.finds
+def reads(context: Context) -> Iterator[Match]:
+    """The first read in each function, classes that keep buffers of their own left out."""
+    found = [
+        node
+        for name in _BUFFERS
+        for node in context.tree.occurrences(name)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and not _is_own(context.names, node)
+    ]
+    by_function: dict[ast.AST, ast.Attribute] = {}
+    everything: dict[ast.AST, list[ast.AST]] = {}
+    for node in sorted(found, key=lambda n: (n.lineno, n.col_offset)):
+        scope = context.names.scopes.scope_of(node)
+        by_function.setdefault(scope, node)
+        everything.setdefault(scope, []).append(node)
+    for scope, first in by_function.items():
+        yield Match(first, partial(_open, context, first), claims=tuple(everything[scope]))
+
+
+def _is_own(names: Names, node: ast.Attribute) -> bool:
+    """``self.running_mean`` in a class of this file that does not simply inherit it."""
+    if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+        return False
+    for above in names.tree.ancestors(node):
+        if isinstance(above, ast.ClassDef):
+            return not any(names.norms(base) for base in above.bases) or _copes(above)
+    return False
+
+
+def _copes(owner: ast.ClassDef) -> bool:
+    """Whether a subclass of batch norm looks at ``track_running_stats`` or None by itself."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "track_running_stats"
+        for node in ast.walk(owner)
+    )
+
+
+def _open(context: Context, node: ast.Attribute) -> Open:
+    what = ast.unparse(node)
+    becomes = "is None" if context.keeps_batch_norm else "does not exist on a GroupNorm"
+    return Open(
+        f"{what} is read here: after the rewrite it {becomes}",
+        "leave the norms that are read here out of the rewrite, or have this code cope without",
+    )

@@ -1,0 +1,1 @@
+"""Where batch norms are: prefilter, names and scopes, project index, sites."""

@@ -1,0 +1,338 @@
+"""Where a class that is used as a value goes in its file: called, tested as a class, handed away.
+
+Functions, tuples and dicts are followed as if they were what they hold: a class in a table that is
+indexed and called is a class that is called.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import Binding, Function
+
+
+class Need(Enum):
+    """Why a value has to stay a class."""
+
+    INSTANCE_TEST = "isinstance needs a class"
+    SUBCLASS = "it is a base class"
+    IDENTITY = "it is compared by identity"
+    ATTRIBUTE = "an attribute of the class is read"
+    REGISTRY = "it is handed to code that may need a class"
+    TYPE = "it stands in a type expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A use that works with a class only."""
+
+    node: ast.AST
+    need: Need
+
+
+@dataclass(slots=True)
+class Flow:
+    """The uses of one value in its file."""
+
+    calls: list[ast.Call] = field(default_factory=list)
+    demands: list[Demand] = field(default_factory=list)
+    escapes: list[ast.AST] = field(default_factory=list)
+    unwrapped: bool = False
+    """Whether some use reads ``.func``: it expects that the value may be a partial."""
+
+
+_CLASS_CALLEE = re.compile(
+    r"regist|isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count"
+    r"|signature|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of",
+    re.IGNORECASE,
+)
+_CONTAINER_METHODS = frozenset({"get", "pop", "setdefault", "values", "items", "copy", "update"})
+_CONTAINER_CALLS = frozenset({"dict", "list", "tuple", "set", "frozenset", "zip", "enumerate"})
+_PARTIAL_ATTRIBUTES = frozenset({"func", "args", "keywords"})
+_TYPE_CALLS = frozenset({"typing.cast", "builtins.type", "inspect.isclass"})
+
+
+def trace(names: Names, node: ast.expr) -> Flow:
+    """Follow the value of an expression to its uses."""
+    tracer = _Tracer(names)
+    tracer.add(node)
+    while tracer.pending:
+        tracer.step(tracer.pending.pop())
+    return tracer.flow
+
+
+def trace_target(names: Names, target: ast.expr, value: ast.expr) -> Flow:
+    """Follow a value to its uses through one of the targets it is assigned to."""
+    tracer = _Tracer(names)
+    tracer.bind(target, value)
+    while tracer.pending:
+        tracer.step(tracer.pending.pop())
+    return tracer.flow
+
+
+class _Tracer:
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.tree = names.tree
+        self.flow = Flow()
+        self.pending: list[ast.AST] = []
+        self._seen: set[ast.AST] = set()
+
+    def add(self, node: ast.AST) -> None:
+        if node not in self._seen:
+            self._seen.add(node)
+            self.pending.append(node)
+
+    def step(self, node: ast.AST) -> None:
+        above = self.tree.parents.get(node)
+        handler = _HANDLERS.get(type(above))
+        if handler is not None:
+            handler(self, above, node)
+
+    def demand(self, node: ast.AST, need: Need) -> None:
+        self.flow.demands.append(Demand(node, need))
+
+    # One method a kind of parent; ``node`` is the value that stands in it.
+
+    def on_call(self, call: ast.Call, node: ast.AST) -> None:
+        if node is call.func:
+            self.flow.calls.append(call)
+        else:
+            self.argument(call, node, call.args.index(node) if node in call.args else None, "")
+
+    def on_keyword(self, keyword: ast.keyword, node: ast.AST) -> None:
+        call = self.tree.parent(keyword)
+        if isinstance(call, ast.Call):
+            self.argument(call, call, None, keyword.arg or "")
+        else:
+            self.demand(keyword, Need.REGISTRY)  # class C(Base, norm=nn.BatchNorm2d)
+
+    def argument(self, call: ast.Call, node: ast.AST, position: int | None, keyword: str) -> None:
+        callee = self.names.qualified(call.func)
+        if callee in ("builtins.isinstance", "builtins.issubclass"):
+            if position == 1 or callee.endswith("issubclass") or self._asks_for_type(call):
+                self.demand(call, Need.INSTANCE_TEST)
+        elif callee == "functools.partial" or callee == "builtins.callable":
+            return
+        elif callee in _TYPE_CALLS:
+            self.demand(call, Need.TYPE)
+        elif callee == "builtins.getattr" and position == 2:
+            self.add(call)
+        elif callee == "builtins.setattr" and len(call.args) == 3:
+            self._attribute_loads(_constant(call.args[1]))
+        elif callee.startswith("builtins.") and callee[9:] in _CONTAINER_CALLS:
+            self.add(call)
+        elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_METHODS:
+            self.add(call)
+            self.add(call.func.value)
+        elif isinstance(call.func, ast.Attribute) and call.func.attr in ("append", "add", "insert"):
+            self._container(call.func.value)
+        elif not self._into_parameter(call, position, keyword):
+            self.flow.escapes.append(call)
+            if _CLASS_CALLEE.search(_last_name(call.func)) or keyword in ("cls", "class_", "types"):
+                self.demand(call, Need.REGISTRY)
+
+    def on_through(self, above: ast.AST, node: ast.AST) -> None:
+        """The parent has the value of the node, or holds it."""
+        if isinstance(above, ast.IfExp) and node is above.test:
+            return
+        self.add(above)
+
+    def on_dict(self, above: ast.Dict, node: ast.AST) -> None:
+        if node in above.values:
+            self.add(above)
+
+    def on_subscript(self, above: ast.Subscript, node: ast.AST) -> None:
+        if node is not above.value:
+            self.demand(above, Need.TYPE)
+        elif isinstance(above.ctx, ast.Load):
+            self.add(above)
+
+    def on_assign(self, above: ast.AST, node: ast.AST) -> None:
+        targets = above.targets if isinstance(above, ast.Assign) else [above.target]  # type: ignore[attr-defined]
+        if isinstance(above, ast.AnnAssign) and node is above.annotation:
+            return
+        if node in targets:
+            return
+        for target in targets:
+            self.bind(target, node)
+        if isinstance(above, ast.NamedExpr):
+            self.add(above)
+
+    def on_loop(self, above: ast.For | ast.AsyncFor | ast.comprehension, node: ast.AST) -> None:
+        if node is above.iter:
+            self.bind(above.target, node)
+
+    def on_arguments(self, above: ast.arguments, node: ast.AST) -> None:
+        for argument in (*above.posonlyargs, *above.args, *above.kwonlyargs):
+            if self._default_of(above, argument) is node:
+                self._variable(argument.arg, argument)
+
+    def on_return(self, above: ast.AST, node: ast.AST) -> None:
+        scope = self.names.scopes.scope_of(above)
+        if isinstance(scope, Function):
+            for use in self.tree.occurrences(scope.name):
+                if isinstance(use, (ast.Name, ast.Attribute)) and isinstance(use.ctx, ast.Load):
+                    call = self.tree.parents.get(use)
+                    if isinstance(call, ast.Call) and use is call.func:
+                        self.add(call)
+            self.flow.escapes.append(above)
+
+    def on_compare(self, above: ast.Compare, node: ast.AST) -> None:
+        sides = [above.left, *above.comparators]
+        if not all(isinstance(s, (ast.Constant, ast.JoinedStr)) for s in sides if s is not node):
+            self.demand(above, Need.IDENTITY)
+
+    def on_attribute(self, above: ast.Attribute, node: ast.AST) -> None:
+        call = self.tree.parents.get(above)
+        if above.attr in _PARTIAL_ATTRIBUTES:
+            self.flow.unwrapped = True
+        elif isinstance(call, ast.Call) and above is call.func and above.attr in _CONTAINER_METHODS:
+            self.add(call)
+        elif not (above.attr in ("append", "add", "keys", "extend") and isinstance(call, ast.Call)):
+            self.demand(above, Need.ATTRIBUTE)
+
+    def on_class(self, above: ast.ClassDef, node: ast.AST) -> None:
+        self.demand(above, Need.SUBCLASS if node in above.bases else Need.REGISTRY)
+
+    def on_type(self, above: ast.AST, node: ast.AST) -> None:
+        self.demand(above, Need.TYPE)
+
+    def bind(self, target: ast.AST, value: ast.AST) -> None:
+        """Follow what is read from an assignment's target."""
+        if isinstance(target, ast.Name):
+            self._variable(target.id, target)
+        elif isinstance(target, ast.Attribute):
+            self._attribute_loads(target.attr)
+        elif isinstance(target, ast.Subscript):
+            self._container(target.value)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            for element in target.elts:
+                self.bind(element, value)
+        elif isinstance(target, ast.Starred):
+            self.bind(target.value, value)
+
+    def _variable(self, name: str, node: ast.AST) -> None:
+        """Every read of the variable that ``node`` binds."""
+        scope = self.names.scopes.binding_target_scope(node)
+        is_function = isinstance(scope, (ast.Lambda, *Function))
+        for use in self.tree.occurrences(name, scope if is_function else None):
+            if isinstance(use, ast.Name) and isinstance(use.ctx, ast.Load):
+                reaching = self.names.scopes.reaching(use) or []
+                if any(binding.node is node for binding in reaching):
+                    self.add(use)
+        if isinstance(scope, ast.ClassDef):
+            self._attribute_loads(name)
+
+    def _attribute_loads(self, attribute: str) -> None:
+        for use in self.tree.occurrences(attribute) if attribute else ():
+            if isinstance(use, ast.Attribute) and isinstance(use.ctx, ast.Load):
+                self.add(use)
+
+    def _container(self, container: ast.AST) -> None:
+        if isinstance(container, ast.Attribute):
+            self._attribute_loads(container.attr)
+        elif isinstance(container, ast.Name):
+            for binding in self.names.scopes.reaching(container) or []:
+                self._variable(container.id, binding.node)
+
+    def _into_parameter(self, call: ast.Call, position: int | None, keyword: str) -> bool:
+        """Follow an argument into the function or class of this file that takes it."""
+        followed = False
+        for meaning in self.names.meanings(call.func):
+            parameters = _parameters(meaning.definition, call, position, keyword)
+            for parameter in parameters:
+                self._expand(meaning.definition)
+                self._variable(parameter.arg, parameter)
+                followed = True
+        return followed
+
+    def _expand(self, definition: ast.AST | None) -> None:
+        if definition is not None:
+            for _ in self.tree.walk_below(definition):
+                pass
+
+    def _asks_for_type(self, call: ast.Call) -> bool:
+        """Whether ``isinstance(value, type)`` asks if the value is a class."""
+        if len(call.args) < 2:
+            return False
+        asked = call.args[1].elts if isinstance(call.args[1], ast.Tuple) else [call.args[1]]
+        asked_names = {self.names.qualified(a) for a in asked}
+        return "builtins.type" in asked_names and "functools.partial" not in asked_names
+
+    def _default_of(self, arguments: ast.arguments, argument: ast.arg) -> ast.AST | None:
+        bindings: list[Binding] = self.names.scopes.bindings(
+            self.tree.parent(arguments), argument.arg
+        )
+        return next((b.value for b in bindings if b.node is argument), None)
+
+
+_HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
+    ast.Call: _Tracer.on_call,
+    ast.keyword: _Tracer.on_keyword,
+    ast.IfExp: _Tracer.on_through,
+    ast.BoolOp: _Tracer.on_through,
+    ast.Tuple: _Tracer.on_through,
+    ast.List: _Tracer.on_through,
+    ast.Set: _Tracer.on_through,
+    ast.Starred: _Tracer.on_through,
+    ast.Await: _Tracer.on_through,
+    ast.ListComp: _Tracer.on_through,
+    ast.SetComp: _Tracer.on_through,
+    ast.GeneratorExp: _Tracer.on_through,
+    ast.DictComp: _Tracer.on_through,
+    ast.Dict: _Tracer.on_dict,
+    ast.Subscript: _Tracer.on_subscript,
+    ast.Assign: _Tracer.on_assign,
+    ast.AnnAssign: _Tracer.on_assign,
+    ast.NamedExpr: _Tracer.on_assign,
+    ast.For: _Tracer.on_loop,
+    ast.AsyncFor: _Tracer.on_loop,
+    ast.comprehension: _Tracer.on_loop,
+    ast.arguments: _Tracer.on_arguments,
+    ast.Return: _Tracer.on_return,
+    ast.Yield: _Tracer.on_return,
+    ast.Compare: _Tracer.on_compare,
+    ast.Attribute: _Tracer.on_attribute,
+    ast.ClassDef: _Tracer.on_class,
+    ast.BinOp: _Tracer.on_type,
+    ast.MatchClass: _Tracer.on_type,
+}
+
+
+def _parameters(
+    definition: ast.AST | None, call: ast.Call, position: int | None, keyword: str
+) -> list[ast.arg]:
+    """The parameter of a function or of a class's ``__init__`` that an argument binds."""
+    bound_self = 0
+    if isinstance(definition, ast.ClassDef):
+        bound_self = 1
+        definition = next(
+            (s for s in definition.body if isinstance(s, Function) and s.name == "__init__"), None
+        )
+    if not isinstance(definition, Function):
+        return []
+    arguments = definition.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    if keyword:
+        return [a for a in (*positional, *arguments.kwonlyargs) if a.arg == keyword]
+    if position is None or any(isinstance(a, ast.Starred) for a in call.args[:position]):
+        return []
+    return positional[position + bound_self : position + bound_self + 1]
+
+
+def _last_name(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _constant(node: ast.AST) -> str:
+    value = node.value if isinstance(node, ast.Constant) else ""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,169 @@
+"""What an expression may stand for: torch's classes, another library's, the file's own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bncodemod.catalog import torchvision
+from bncodemod.catalog.torch import NormClass, norm_class
+from bncodemod.scan.index import ProjectIndex
+from bncodemod.scan.scopes import Binding, BindingKind, Scopes
+from bncodemod.source.tree import LazyTree
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One thing that an expression may stand for.
+
+    ``qualified`` names what an import brought in (a leading dot marks a relative import);
+    ``definition`` is a class or function of this file; with neither, the value is not known.
+    ``through`` holds the nodes of the variables that it was read from, nearest first.
+    """
+
+    qualified: str = ""
+    definition: ast.AST | None = None
+    through: tuple[ast.AST, ...] = ()
+
+
+UNKNOWN = Meaning()
+
+_STAR_MODULES = ("torch.nn", "torch.nn.functional", "torch.nn.modules")
+
+
+class Names:
+    """Resolves the names of one file as Python would."""
+
+    def __init__(self, tree: LazyTree, index: ProjectIndex) -> None:
+        self.tree = tree
+        self.scopes = Scopes(tree)
+        self.index = index
+        self._cache: dict[ast.AST, tuple[Meaning, ...]] = {}
+        self._stars = [
+            statement
+            for statement in _import_statements(tree.module.body)
+            if any(alias.name == "*" for alias in statement.names)
+        ]
+
+    def meanings(self, node: ast.AST) -> tuple[Meaning, ...]:
+        """Everything that an expression may stand for; never empty."""
+        cached = self._cache.get(node)
+        if cached is None:
+            self._cache[node] = (UNKNOWN,)  # ends a cycle such as ``x = x or y``
+            cached = self._cache[node] = tuple(dict.fromkeys(self._resolve(node)))
+        return cached
+
+    def qualified(self, node: ast.AST) -> str:
+        """The qualified name that an expression surely stands for, else the empty string."""
+        found = {meaning.qualified for meaning in self.meanings(node)}
+        return found.pop() if len(found) == 1 else ""
+
+    def norm(self, node: ast.AST) -> NormClass | None:
+        """The layer that an expression surely is when read straight from an import."""
+        meanings = self.meanings(node)
+        if len(meanings) != 1 or meanings[0].through:
+            return None
+        return norm_class(meanings[0].qualified)
+
+    def norms(self, node: ast.AST) -> list[NormClass]:
+        """The layers that an expression may be, by whatever way."""
+        found = (norm_class(meaning.qualified) for meaning in self.meanings(node))
+        return [norm for norm in found if norm is not None]
+
+    def function(self, name: str, before: ast.stmt) -> bool:
+        """Whether the module defines a function ``name`` above one of its statements."""
+        return any(
+            isinstance(binding.node, ast.FunctionDef) and binding.node.lineno < before.lineno
+            for binding in self.scopes.bindings(self.tree.module, name)
+        )
+
+    def imported_by_star(self, name: str) -> str:
+        """Where ``name`` comes from if a star import of torch brings it in, else nothing."""
+        for statement in reversed(self._stars):
+            module = statement.module or ""
+            known = self.index.names.get(f"{module}.{name}")
+            if known:
+                return known
+            if statement.level == 0 and norm_class(f"{module}.{name}"):
+                return f"{module}.{name}"
+            if statement.level == 0 and torchvision.lookup(f"{module}.{name}"):
+                return f"{module}.{name}"
+            if statement.level == 0 and f"{module}.{name}" in _STAR_MODULES:
+                return f"{module}.{name}"
+        return ""
+
+    def imported_norm_names(self) -> list[str]:
+        """The local names that some import of the file binds to a norm class."""
+        found = {
+            alias.asname or alias.name
+            for alias in self.tree.of_type(ast.alias)
+            for statement in [self.tree.parent(alias)]
+            if isinstance(statement, ast.ImportFrom)
+            and norm_class(f"{statement.module}.{alias.name}")
+        }
+        return sorted(found)
+
+    @property
+    def star_modules(self) -> list[ast.ImportFrom]:
+        """The star imports of the module."""
+        return self._stars
+
+    def _resolve(self, node: ast.AST) -> Iterable[Meaning]:
+        if isinstance(node, ast.Name):
+            return self._name(node)
+        if isinstance(node, ast.Attribute):
+            return [self._attribute(node, base) for base in self.meanings(node.value)]
+        if isinstance(node, ast.IfExp):
+            return (*self.meanings(node.body), *self.meanings(node.orelse))
+        if isinstance(node, ast.BoolOp):
+            return [meaning for value in node.values for meaning in self.meanings(value)]
+        if isinstance(node, ast.NamedExpr):
+            return self.meanings(node.value)
+        return (UNKNOWN,)
+
+    def _name(self, node: ast.Name) -> Iterable[Meaning]:
+        if node.id in ("self", "cls"):
+            return (UNKNOWN,)  # never an import, and on every other line of a class
+        bindings = self.scopes.reaching(node)
+        if bindings is None:
+            star = self.imported_by_star(node.id)
+            return (Meaning(star),) if star else (Meaning(f"builtins.{node.id}"),)
+        found: list[Meaning] = []
+        for binding in bindings:
+            found.extend(self._bound(binding))
+        return found
+
+    def _bound(self, binding: Binding) -> Iterable[Meaning]:
+        if binding.kind is BindingKind.IMPORT:
+            return (self._known(binding.qualified),)
+        if binding.kind is BindingKind.DEFINITION:
+            return (Meaning(definition=binding.value),)
+        if binding.kind is BindingKind.VALUE and binding.value is not None:
+            return [
+                Meaning(m.qualified, m.definition, (binding.node, *m.through))
+                for m in self.meanings(binding.value)
+            ]
+        return (UNKNOWN,)
+
+    def _attribute(self, node: ast.Attribute, base: Meaning) -> Meaning:
+        if not base.qualified:
+            return UNKNOWN
+        return self._known(f"{base.qualified}.{node.attr}", base.through)
+
+    def _known(self, qualified: str, through: tuple[ast.AST, ...] = ()) -> Meaning:
+        return Meaning(self.index.names.get(qualified, qualified), None, through)
+
+
+def _import_statements(body: list[ast.stmt]) -> list[ast.ImportFrom]:
+    """The from-imports of a module, those under ``if`` and ``try`` included."""
+    found: list[ast.ImportFrom] = []
+    for statement in body:
+        if isinstance(statement, ast.ImportFrom):
+            found.append(statement)
+        elif isinstance(statement, (ast.If, ast.Try, ast.With)):
+            for name in ("body", "orelse", "finalbody"):
+                found.extend(_import_statements(getattr(statement, name, [])))
+            for handler in getattr(statement, "handlers", []):
+                found.extend(_import_statements(handler.body))
+    return found

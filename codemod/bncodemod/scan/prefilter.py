@@ -1,0 +1,44 @@
+"""Whether a file's bytes can hold a site at all: a file that cannot is never decoded."""
+
+from __future__ import annotations
+
+import re
+
+from bncodemod.scan.index import ProjectIndex
+
+# Plain substring tests beat one alternation twentyfold; a pattern is tried only behind its token.
+_TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
+    (b"BatchNorm", None),
+    (b"batch_norm", re.compile(rb"\bbatch_norm\b|replace_all_batch_norm_modules_")),
+    (b"norm_layer", re.compile(rb"\bnorm_layer\s*=\s*[\w.]*GroupNorm\b")),
+    (b"InstanceNorm", re.compile(rb"LazyInstanceNorm|track_running_stats")),
+    (b"instance_norm", re.compile(rb"\binstance_norm\b")),
+    (b"running_", re.compile(rb"\brunning_(?:mean|var)\b")),
+    (b"num_batches_tracked", None),
+    (b"update_bn", None),
+    (b"fuse_", re.compile(rb"\bfuse_(?:conv_bn|modules)")),
+    (b"BN", re.compile(rb"""['"](?:MMSync|Sync|Lazy)?BN\w*['"]""")),
+    (b"getattr(", re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,")),
+    (
+        b"torchvision",
+        re.compile(
+            rb"(?m)torchvision\s*\.\s*(?:models|ops)\b|^\s*import\s.*torchvision\b(?!\s*\.)"
+            rb"|from\s+torchvision\s+import\b(?!\s+(?:datasets|io|transforms|utils)\s*$)"
+        ),
+    ),
+    (b"timm", re.compile(rb"(?m)^\s*(?:import|from)\s+timm\b")),
+    (b"hub", re.compile(rb"\bhub\s*\.\s*load\b|torch\.hub\s+import")),
+    (b"segmentation_models_pytorch", None),
+    (b"pytorchcv", None),
+    (b"efficientnet_pytorch", None),
+    (b"pretrainedmodels", None),
+    (b"bncodemod:", None),
+)
+
+
+def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
+    """Whether a site, a hazard or a suppression comment may stand in these bytes."""
+    for token, pattern in _TOKENS:
+        if token in data and (pattern is None or pattern.search(data)):
+            return True
+    return any(name.rpartition(".")[2].encode() in data for name in index.names)

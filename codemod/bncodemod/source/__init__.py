@@ -1,0 +1,1 @@
+"""Bytes, text, positions and splicing."""

@@ -1,0 +1,35 @@
+"""What every strategy that rewrites constructors and class references can do."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Protocol
+
+from bncodemod.catalog.torch import NormClass
+from bncodemod.strategies.decision import Decision
+
+if TYPE_CHECKING:
+    from bncodemod.strategies.context import Context
+
+
+class Strategy(Protocol):
+    """One way of making a norm safe under vmap."""
+
+    name: str
+
+    def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Decide on a call that builds ``norm``."""
+
+    def partial(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Decide on ``functools.partial(norm, …)``."""
+
+    def reference(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
+        """Decide on a mention of ``norm`` as a value that will be called with its signature."""
+
+    def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
+        """Code for a callable that builds the safe norm, with arguments such as ``eps`` given."""
+
+
+def factory_arguments(given: dict[str, float]) -> str:
+    """``, eps=0.001`` for the arguments that a factory carries."""
+    return "".join(f", {name}={value!r}" for name, value in given.items())

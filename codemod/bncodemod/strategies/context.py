@@ -1,0 +1,53 @@
+"""What rules and strategies know of the file at hand."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+
+from bncodemod.scan.mentions import Mention, mentions
+from bncodemod.scan.names import Names
+from bncodemod.settings import Settings
+from bncodemod.source.tree import LazyTree
+from bncodemod.strategies.base import Strategy
+from bncodemod.source.splice import Edit
+from bncodemod.strategies.imports import Imports
+
+
+@dataclass
+class Context:
+    """One file, its names, its settings, its strategy and the imports that edits may add."""
+
+    names: Names
+    settings: Settings
+    strategy: Strategy
+    imports: Imports
+
+    @property
+    def tree(self) -> LazyTree:
+        """The parsed file."""
+        return self.names.tree
+
+    @cached_property
+    def mentions(self) -> list[Mention]:
+        """Where the file names a norm class."""
+        return mentions(self.names)
+
+    @property
+    def keeps_batch_norm(self) -> bool:
+        """Whether a batch norm is still one after the rewrite."""
+        return self.strategy.name != "group-norm"
+
+    def newline(self, node: ast.AST) -> str:
+        """The line ending in force at a node."""
+        return self.tree.source.newline(self.tree.span(node)[0])
+
+    def replace(self, node: ast.AST, text: str) -> Edit:
+        """An edit that puts ``text`` in the place of a node."""
+        start, end = self.tree.span(node)
+        return Edit(start, end, lambda _: text)
+
+    def line(self, node: ast.AST) -> int:
+        """The line on which a node begins."""
+        return self.tree.source.position(self.tree.span(node)[0])[0]

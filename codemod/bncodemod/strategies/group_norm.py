@@ -1,0 +1,200 @@
+"""``group-norm``: GroupNorm in the place of batch norm, as PyTorch's page "Patching Batch Norm" advises.
+
+A channel count known at rewrite time gives a number of groups; otherwise the emitted code calls a
+factory that computes it by the same rule and takes batch norm's own arguments.
+"""
+
+from __future__ import annotations
+
+import ast
+
+import libcst as cst
+
+from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.strategies import call_edit
+from bncodemod.strategies.arguments import Arguments, bind, integer
+from bncodemod.strategies.base import factory_arguments
+from bncodemod.strategies.context import Context
+from bncodemod.source.splice import Edit
+from bncodemod.strategies.decision import Decision, Open, Rewrite
+from bncodemod.strategies.groups import HELPER, helper_code, num_groups
+from bncodemod.strategies.no_running_stats import switch_off
+
+_DROPPED = ("momentum", FLAG, "process_group")
+_KEEP_BY_HAND = "use strategy no-running-stats here, or write the GroupNorm by hand"
+
+
+class GroupNorm:
+    """Puts GroupNorm where a batch norm is built; instance norms lose their statistics."""
+
+    name = "group-norm"
+
+    def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """``nn.GroupNorm(16, 64)`` for known channels, else ``make_group_norm(channels)``."""
+        if norm.family == "instance":
+            return switch_off(context, call, norm)
+        bound = bind(call, norm.parameters)
+        refusal = _refusal(norm, bound)
+        if refusal is not None:
+            return refusal
+        channels = integer(bound.value["num_features"])
+        if channels is None or channels < 1 or bound.double_stars:
+            # The factory takes batch norm's own arguments, whatever a ** holds.
+            name = _helper(context, call)
+            return self._rewritten(context, call, norm, lambda c: _by_factory(c, bound, name))
+        groups = num_groups(channels, context.settings)
+        if groups is None:
+            return Open(
+                f"no number of groups within the settings divides {channels} channels",
+                "choose another --groups, --min-group-size or --group-fallback",
+            )
+        written = group_norm_callee(context, call.func)
+        return self._rewritten(
+            context, call, norm, lambda c: _by_number(c, bound, written, groups)
+        )
+
+    def partial(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Put the factory into the partial that is there."""
+        if norm.family == "instance":
+            return switch_off(context, call, norm, skip=1)
+        if norm.lazy:
+            return _no_lazy(norm)
+        bound = bind(call, norm.parameters, skip=1)
+        if bound.stars:
+            return _hidden(bound)
+        name = _helper(context, call)
+
+        def change(node: cst.Call) -> cst.Call:
+            node = call_edit.set_value(node, 0, name)
+            gone = [bound.index[n] + 1 for n in _DROPPED if n in bound.index and n not in bound.positional]
+            for index in sorted(gone, reverse=True):
+                node = call_edit.drop(node, index)
+            return node
+
+        return self._rewritten(context, call, norm, change)
+
+    def reference(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
+        """Name the factory instead of the class."""
+        if norm.lazy:
+            return _no_lazy(norm)
+        name = _helper(context, node)
+        return Rewrite(
+            (context.replace(node, name),), f"{norm.name} is replaced by a factory of GroupNorm"
+        )
+
+    def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
+        """The factory, in a partial where it has to carry arguments."""
+        name = _helper(context, at)
+        given.pop("momentum", None)
+        if not given:
+            return name
+        partial = context.imports.name_for("functools.partial", at)
+        return f"{partial}({name}{factory_arguments(given)})"
+
+    def _rewritten(
+        self, context: Context, call: ast.Call, norm: NormClass, change: call_edit.Change
+    ) -> Rewrite:
+        start, end = context.tree.span(call)
+        newline = context.newline(call)
+        edit = Edit(start, end, lambda text: call_edit.edit_call(text, newline, change))
+        return Rewrite((edit,), f"{norm.name} is replaced by GroupNorm")
+
+
+def _refusal(norm: NormClass, bound: Arguments) -> Open | None:
+    """Why a call cannot become a GroupNorm, if it cannot."""
+    if norm.lazy:
+        return _no_lazy(norm)
+    if bound.stars or (bound.double_stars and "num_features" not in bound.value):
+        return _hidden(bound)
+    if "num_features" not in bound.value:
+        return Open(f"{norm.name} is called without its number of channels", "complete the call")
+    given = bound.value.get(FLAG)
+    if isinstance(given, ast.Attribute) and given.attr == FLAG:
+        return Open(
+            f"the call copies {ast.unparse(given.value)}: it was written for batch norm",
+            "decide what a copy of a GroupNorm has to be",
+        )
+    channels = integer(bound.value["num_features"])
+    if norm.dims == 1 and channels in (1, 2):
+        return Open(
+            f"GroupNorm over {channels} channels returns no information on (N, C) inputs",
+            "use strategy no-running-stats for this layer",
+        )
+    return None
+
+
+def _no_lazy(norm: NormClass) -> Open:
+    return Open(
+        f"{norm.name} has no channel count to make groups of, and there is no lazy GroupNorm",
+        _KEEP_BY_HAND,
+    )
+
+
+def _hidden(bound: Arguments) -> Open:
+    hidden = [f"*{ast.unparse(star.value)}" for star in bound.stars]
+    hidden += [f"**{ast.unparse(star.value)}" for star in bound.double_stars]
+    return Open(f"{', '.join(hidden)} may hide the number of channels or eps", _KEEP_BY_HAND)
+
+
+def _helper(context: Context, at: ast.AST) -> str:
+    """The name of the factory in this file; it is defined before the node's statement."""
+    imports = context.imports
+    top = imports.top_level(at)
+    standing = context.names.function(HELPER, before=top)
+    if standing:
+        return HELPER
+    return imports.helper(
+        HELPER,
+        at,
+        lambda name: helper_code(
+            name, imports.name_for("torch.nn.GroupNorm", top), context.settings
+        ),
+    )
+
+
+def group_norm_callee(context: Context, func: ast.expr) -> str:
+    """How GroupNorm is written beside a norm class: by the same module where it has one."""
+    if isinstance(func, ast.Attribute):
+        module = context.names.qualified(func.value)
+        if module in ("torch.nn", "torch.nn.modules"):
+            return ".GroupNorm"
+    return context.imports.name_for("torch.nn.GroupNorm", func)
+
+
+def spell_callee(written: str, call: cst.Call) -> cst.BaseExpression:
+    """The callee ``written``; a leading dot keeps the module that the call already names."""
+    if written.startswith(".") and isinstance(call.func, cst.Attribute):
+        return call.func.with_changes(attr=cst.Name(written[1:]))
+    return call_edit.expression(written)
+
+
+def _by_number(call: cst.Call, bound: Arguments, written: str, groups: int) -> cst.Call:
+    call = _without_batch_arguments(call, bound)
+    args = list(call.args)
+    index = next(
+        i for i, a in enumerate(args) if a.keyword is None or a.keyword.value == "num_features"
+    )
+    channels = args[index]
+    if channels.keyword is None:
+        number = call_edit.insert_before(channels, str(groups))
+    else:
+        number = call_edit.insert_before(channels, str(groups), "num_groups")
+        channels = call_edit.name_argument(channels, "num_channels")
+    args[index : index + 1] = [number, channels]
+    return call.with_changes(func=spell_callee(written, call), args=args)
+
+
+def _by_factory(call: cst.Call, bound: Arguments, name: str) -> cst.Call:
+    return _without_batch_arguments(call, bound).with_changes(func=cst.Name(name))
+
+
+def _without_batch_arguments(call: cst.Call, bound: Arguments) -> cst.Call:
+    """Name every argument after the channels and drop those that GroupNorm has no use for."""
+    args = list(call.args)
+    for name in bound.positional - {"num_features"}:
+        args[bound.index[name]] = call_edit.name_argument(args[bound.index[name]], name)
+    call = call.with_changes(args=args)
+    gone = [bound.index[name] for name in _DROPPED if name in bound.index]
+    for index in sorted(gone, reverse=True):
+        call = call_edit.drop(call, index)
+    return call

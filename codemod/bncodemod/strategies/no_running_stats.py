@@ -1,0 +1,89 @@
+"""``no-running-stats``: the norm stays what it is and gets ``track_running_stats=False``.
+
+Train-mode outputs stay bit for bit what they were: option 1 of PyTorch's page "Patching Batch Norm".
+"""
+
+from __future__ import annotations
+
+import ast
+
+import libcst as cst
+
+from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.strategies import call_edit
+from bncodemod.strategies.arguments import Arguments, bind, flag_is_off
+from bncodemod.strategies.base import factory_arguments
+from bncodemod.strategies.context import Context
+from bncodemod.source.splice import Edit
+from bncodemod.strategies.decision import Decision, Rewrite, Safe
+
+_OFF = "False"
+
+
+class NoRunningStats:
+    """Switches running statistics off where the norm is built."""
+
+    name = "no-running-stats"
+
+    def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Append the flag, or replace the value that the call gives it."""
+        return switch_off(context, call, norm)
+
+    def partial(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Put the flag into the partial that is there, never a second one around it."""
+        return switch_off(context, call, norm, skip=1)
+
+    def reference(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
+        """Wrap the class in ``functools.partial``."""
+        name = context.imports.name_for("functools.partial", node)
+        start, end = context.tree.span(node)
+        edit = Edit(start, end, lambda text: f"{name}({text}, {FLAG}={_OFF})")
+        return Rewrite((edit,), f"{norm.name} is passed on without running statistics")
+
+    def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
+        """``partial(nn.BatchNorm2d, eps=…, track_running_stats=False)``."""
+        partial = context.imports.name_for("functools.partial", at)
+        written = context.imports.name_for(norm.qualified, at)
+        return f"{partial}({written}{factory_arguments(given)}, {FLAG}={_OFF})"
+
+
+def switch_off(context: Context, call: ast.Call, norm: NormClass, skip: int = 0) -> Decision:
+    """Set ``track_running_stats=False`` in a call whose arguments after ``skip`` are the norm's."""
+    bound = bind(call, norm.parameters, skip)
+    if flag_is_off(bound):
+        return Safe("keeps no running statistics")
+    if not norm.tracks and FLAG not in bound.value and not bound.opaque:
+        return Safe(f"{norm.name} keeps no running statistics by default")
+    given = bound.value.get(FLAG)
+    if isinstance(given, ast.Attribute) and given.attr == FLAG and not _is_self(given.value):
+        return Safe(f"the flag follows {ast.unparse(given.value)}, which is a site of its own")
+    start, end = context.tree.span(call)
+    newline = context.newline(call)
+
+    def transform(text: str) -> str:
+        return call_edit.edit_call(text, newline, lambda node: _off(node, bound, skip))
+
+    return Rewrite((Edit(start, end, transform),), _message(norm, bound))
+
+
+def _off(call: cst.Call, bound: Arguments, skip: int) -> cst.Call:
+    if FLAG in bound.index:
+        return call_edit.set_value(call, bound.index[FLAG] + skip, _OFF)
+    if bound.double_stars:
+        return call_edit.merge_into_double_star(call, FLAG, _OFF)
+    return call_edit.append(call, FLAG, _OFF)
+
+
+def _message(norm: NormClass, bound: Arguments) -> str:
+    message = f"{norm.name} keeps no running statistics any more"
+    given = bound.value.get(FLAG)
+    if given is not None and not isinstance(given, ast.Constant):
+        return f"{message}; {ast.unparse(given)} no longer decides about them"
+    if bound.stars:
+        stars = ", ".join(f"*{ast.unparse(star.value)}" for star in bound.stars)
+        return f"{message}; {stars} is opaque: if it reaches the fifth argument, the call fails"
+    return message
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"

@@ -1,0 +1,391 @@
+"""Every fixture under both strategies: snapshots, and the laws that hold for all of them.
+
+``fixtures/<rule>/<case>.in.py`` is rewritten; ``fixtures/<rule>/<case>/<strategy>/`` holds the
+snapshots: ``findings.txt``, and ``rewritten.txt`` where a byte changes. After a change that is
+meant: ``pytest tests/test_fixtures.py --snapshot-update --allow-snapshot-deletion``, then read the
+difference. Names that end in ``_py312`` hold syntax that Python 3.12 brought.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import itertools
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bncodemod.core import rewrite
+from bncodemod.model import FileResult, Finding, Status
+from bncodemod.settings import STRATEGIES, Settings
+
+FIXTURES = Path(__file__).parent / "fixtures"
+CASES = sorted(
+    path.relative_to(FIXTURES).as_posix().removesuffix(".in.py")
+    for path in FIXTURES.rglob("*.in.py")
+)
+RUNNABLE = [case for case in CASES if sys.version_info >= (3, 12) or not case.endswith("_py312")]
+LINE_ENDING = re.compile(r"\r\n|\n|\r")
+
+# A rewrite may bring this function and imports into a file, and no other line outside its sites.
+HELPERS = re.compile(r"_*make_group_norm")
+
+every_case = pytest.mark.parametrize("case", RUNNABLE)
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+def source(case: str) -> bytes:
+    return (FIXTURES / f"{case}.in.py").read_bytes()
+
+
+@cache
+def rewritten(case: str, strategy: str) -> FileResult:
+    return rewrite(source(case), f"{case}.py", Settings(strategy=strategy))
+
+
+@cache
+def rewritten_twice(case: str, strategy: str) -> FileResult:
+    return rewrite(output(case, strategy), f"{case}.py", Settings(strategy=strategy))
+
+
+def output(case: str, strategy: str) -> bytes:
+    after = rewritten(case, strategy).after
+    return source(case) if after is None else after
+
+
+def decode(data: bytes) -> str:
+    """The text, with its line endings as they are."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    return data.decode(encoding)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines with their endings; a form feed ends no line."""
+    ends = [0, *(match.end() for match in LINE_ENDING.finditer(text)), len(text)]
+    return [text[a:b] for a, b in itertools.pairwise(ends) if a < b]
+
+
+def with_status(result: FileResult, status: Status) -> list[Finding]:
+    return [finding for finding in result.findings if finding.status is status]
+
+
+def timeless(message: str) -> str:
+    """The message without the numbers of lines, which move when a file is rewritten."""
+    return re.sub(r"\blines? \d+", "line", message)
+
+
+def as_text(result: FileResult) -> bytes:
+    """The findings as a person reads them; bytes, so that a bare CR in a site survives."""
+    counts = Counter(finding.status.value for finding in result.findings)
+    summary = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no findings"
+    out = [f"{'unchanged' if result.after is None else 'changed'}: {summary}"]
+    for error in result.errors:
+        out += ["", f"line {error.line} {error.code} error"]
+        out += [f"    {error.message}", f"    > {error.remedy}"]
+    for f in result.findings:
+        moved = f" (then line {f.line_after})" if f.line_after != f.line else ""
+        place = f"{f.line}:{f.column}-{f.end_line}:{f.end_column}{moved}"
+        out += ["", f"{place} {f.code} {f.kind} {f.status.value}"]
+        out += [f"    - {line.rstrip()}" for line in LINE_ENDING.split(f.before)]
+        out += [f"    + {line.rstrip()}" for line in LINE_ENDING.split(f.after) if f.after]
+        out += [f"    {line}" for line in f.message.splitlines()]
+        out += [f"    > {line}" for line in f.remedy.splitlines()]
+    return ("\n".join(out) + "\n").encode()
+
+
+@every_strategy
+@every_case
+def test_snapshot(case: str, strategy: str, snapshot: Any) -> None:
+    result = rewritten(case, strategy)
+    files = {"findings.txt": as_text(result)}
+    if result.after is not None:
+        files["rewritten.txt"] = result.after
+    snapshot.snapshot_dir = FIXTURES / case
+    snapshot.assert_match_dir(files, strategy)
+
+
+def test_no_stray_snapshot() -> None:
+    kept = {FIXTURES / case / strategy for case in CASES for strategy in STRATEGIES}
+    stray = {path.parent for path in FIXTURES.rglob("findings.txt")} - kept
+    assert not stray, "snapshots of no fixture"
+
+
+@every_strategy
+@every_case
+def test_no_errors_and_still_python(case: str, strategy: str) -> None:
+    assert rewritten(case, strategy).errors == ()
+    ast.parse(output(case, strategy))
+
+
+@every_strategy
+@every_case
+def test_second_run_changes_nothing(case: str, strategy: str) -> None:
+    first, second = rewritten(case, strategy), rewritten_twice(case, strategy)
+    assert second.after is None
+    assert with_status(second, Status.REWRITTEN) == []
+    for status in (Status.OPEN, Status.IGNORED):
+        assert [(f.line, f.code, timeless(f.message)) for f in with_status(second, status)] == [
+            (f.line_after, f.code, timeless(f.message))
+            for f in sorted(with_status(first, status), key=lambda f: f.line_after)
+        ]
+
+
+@every_strategy
+@every_case
+def test_findings_are_sound(case: str, strategy: str) -> None:
+    """Positions, texts and statuses of the findings agree with the file and with each other."""
+    result = rewritten(case, strategy)
+    text = decode(source(case))
+    lines, lines_after = lines_of(text), lines_of(decode(output(case, strategy)))
+    starts = [0, *itertools.accumulate(map(len, lines))]
+
+    assert result.before == source(case)
+    assert result.after != result.before
+    assert pickle.loads(pickle.dumps(result)) == result
+    assert (result.after is not None) == bool(with_status(result, Status.REWRITTEN))
+    assert sum(len(with_status(result, status)) for status in Status) == len(result.findings)
+    assert list(result.findings) == sorted(result.findings, key=lambda f: (f.line, f.column))
+    for f in result.findings:
+        assert (f.path, f.strategy) == (result.path, strategy)
+        assert re.fullmatch(r"BN[0-4]\d\d", f.code)
+        assert f.message
+        assert (f.line, f.column) < (f.end_line, f.end_column)
+        assert (
+            f.before
+            == text[starts[f.line - 1] + f.column - 1 : starts[f.end_line - 1] + f.end_column - 1]
+        )
+        if f.status is Status.REWRITTEN:
+            assert f.after
+            assert f.after != f.before
+        else:
+            assert f.after == ""
+        if f.status is Status.OPEN:
+            assert f.remedy
+        assert 1 <= f.line_after <= len(lines_after)
+        edited = {
+            n for g in with_status(result, Status.REWRITTEN) for n in range(g.line, g.end_line + 1)
+        }
+        if f.line not in edited:
+            assert lines_after[f.line_after - 1].rstrip() == lines[f.line - 1].rstrip()
+
+
+def imports(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+def helpers(tree: ast.Module) -> list[ast.FunctionDef]:
+    return [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and HELPERS.fullmatch(node.name)
+    ]
+
+
+def names(node: ast.Import | ast.ImportFrom) -> set[tuple[str | None, str, str | None]]:
+    module = node.module if isinstance(node, ast.ImportFrom) else None
+    return {(module, alias.name, alias.asname) for alias in node.names}
+
+
+def added_blocks(before: ast.Module, after: ast.Module) -> Iterator[tuple[int, int]]:
+    """First and last line of each import and helper that the rewrite brought into the file."""
+    for kind in (imports, helpers):
+        had = Counter(ast.dump(node) for node in kind(before))
+        for node in kind(after):
+            if had[ast.dump(node)] > 0:
+                had[ast.dump(node)] -= 1
+            else:
+                assert node.end_lineno is not None
+                first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+                yield first, node.end_lineno
+
+
+def grown_imports(before: ast.Module, after: ast.Module) -> Iterator[int]:
+    """Lines of the input's imports that the rewrite gave one name more."""
+    for old in imports(before):
+        for new in imports(after):
+            if type(old) is type(new) and names(old) < names(new):
+                yield from range(old.lineno, (old.end_lineno or old.lineno) + 1)
+
+
+def matches_in_order(segments: list[str], text: str) -> bool:
+    """Whether ``text`` is the segments with anything between them, anchored at both ends."""
+    if len(segments) == 1:
+        return segments[0] == text
+    first, *middle, last = segments
+    if not text.startswith(first) or not text.endswith(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for segment in middle:
+        found = text.find(segment, at, end)
+        if found < 0:
+            return False
+        at = found + len(segment)
+    return at <= end
+
+
+def untouched(before: bytes, after: bytes, sites: list[Finding]) -> bool:
+    """Whether ``after`` is ``before`` outside the lines of the sites, imports and helper.
+
+    The lines of the input outside rewritten sites are fixed segments. The output without the
+    imports and helpers that were added, each with some of the blank lines around it, must be
+    these segments in order, with anything only where the sites were.
+    """
+    old, new = decode(before), decode(after)
+    old_tree, new_tree = ast.parse(before), ast.parse(after)
+    free = {n for site in sites for n in range(site.line, site.end_line + 1)}
+    free.update(grown_imports(old_tree, new_tree))
+
+    segments = [""]
+    for number, line in enumerate(lines_of(old), 1):
+        if number not in free:
+            segments[-1] += line
+        elif segments[-1] or len(segments) == 1:
+            segments.append("")
+
+    lines = lines_of(new)
+    blocks = []
+    for first, last in added_blocks(old_tree, new_tree):
+        above, below = first - 1, last
+        while above > 0 and not lines[above - 1].strip():
+            above -= 1
+        while below < len(lines) and not lines[below].strip():
+            below += 1
+        blanks = [*range(above, first - 1), *range(last, below)]
+        blocks.append([{*range(first - 1, last), *blanks[:n]} for n in range(len(blanks) + 1)])
+    for choice in itertools.product(*blocks):
+        dropped = set().union(*choice)
+        kept = "".join(line for number, line in enumerate(lines) if number not in dropped)
+        if matches_in_order(segments, kept):
+            return True
+    return False
+
+
+@every_strategy
+@every_case
+def test_untouched_outside_the_edits(case: str, strategy: str) -> None:
+    before, after = source(case), output(case, strategy)
+    old, new = decode(before), decode(after)
+    assert untouched(before, after, with_status(rewritten(case, strategy), Status.REWRITTEN))
+    assert set(LINE_ENDING.findall(new)) <= (set(LINE_ENDING.findall(old)) or {"\n"})
+    assert bool(LINE_ENDING.search(new[-1:])) == bool(LINE_ENDING.search(old[-1:]))
+    assert after.startswith(b"\xef\xbb\xbf") == before.startswith(b"\xef\xbb\xbf")
+
+
+def test_the_check_of_untouched_bytes_sees_a_change() -> None:
+    before = b"import a\n\nx = f(1)\ny = 2\n"
+    site = Finding("p", "BN101", "", Status.REWRITTEN, 3, 5, 3, 9, 4, "", "", "", "f(1)", "g(1)")
+    helper = b"\n\ndef make_group_norm(c):\n    return c\n\n\n"
+    helper = b"import a\nimport b\n" + helper + b"x = g(\n    1)\ny = 2\n"
+    assert untouched(before, before, [])
+    assert untouched(before, before.replace(b"import a", b"import a\nimport b"), [])
+    assert untouched(before, helper, [site])
+    assert not untouched(before, helper, [])
+    assert not untouched(before, helper.replace(b"y = 2", b"y  = 2"), [site])
+    assert not untouched(before, before.replace(b"y = 2", b"y = 3"), [])
+    assert not untouched(before, before.replace(b"\n", b"\r\n"), [])
+    assert not untouched(before, before[:-1], [])
+    assert not untouched(before, before.replace(b"x = f(1)\n", b""), [])
+
+
+def probe(sources: dict[str, Path]) -> dict[str, Any]:
+    """What ``fixtures/probe.py`` says of the files, from a process of its own."""
+    process = subprocess.run(
+        [sys.executable, str(FIXTURES / "probe.py")],
+        input=json.dumps({name: str(path) for name, path in sources.items()}),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)  # type: ignore[no-any-return]
+
+
+def groups_by_the_rule(channels: int) -> int:
+    """The largest divisor that is at most 32 and leaves 4 channels a group, else 1."""
+    return max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
+
+
+def norm_complaints(before: list[Any], after: list[Any], strategy: str) -> Iterator[str]:
+    """What is wrong with a norm of the rewritten program, beside the one it was."""
+    kind, channels, eps, affine, momentum, _, tracked = before
+    kind_after, channels_after, eps_after, affine_after, momentum_after, groups, tracks = after
+    if tracks and not tracked:
+        yield f"{kind} did not keep running stats and now does"
+    if (channels, affine) != (channels_after, affine_after):
+        yield f"{before} became {after}"
+    if kind == kind_after:
+        if (eps, momentum) != (eps_after, momentum_after) and kind != "GroupNorm":
+            yield f"{before} became {after}"
+    elif kind_after != "GroupNorm" or strategy != "group-norm":
+        yield f"{kind} became {kind_after}"
+    elif eps != eps_after and eps < 1:  # eps ≥ 1 is the page's mistake: groups in eps' place
+        yield f"{kind} had eps {eps}, GroupNorm has {eps_after}"
+    elif eps < 1 and groups != groups_by_the_rule(channels):
+        yield f"{channels} channels in {groups} groups"
+
+
+def complaints(case: str, strategy: str, old: Any, new: Any) -> Iterator[str]:
+    """What the rewrite of a case broke or missed, by the probe's reports before and after."""
+    unhandled = {
+        finding.code
+        for finding in rewritten(case, strategy).findings
+        if finding.status in (Status.OPEN, Status.IGNORED)
+    }
+    warned = any(code.startswith("BN3") for code in unhandled)  # that it does not run as before
+    if new["error"] and not warned:
+        yield f"import: {new['error']}"
+    for key, built in old["built"].items():
+        found = new["built"].get(key, {"error": "it is gone", "norms": []})
+        left = any(tracks for *_, tracks in found["norms"])
+        if left and not unhandled - {"BN001"} and "skip-file" not in decode(source(case)):
+            yield f"{key}: running stats are left and nothing says so"
+        if built["error"] or new["error"] or warned:
+            continue
+        if found["error"]:
+            yield f"{key}: {found['error']}"
+        elif len(found["norms"]) != len(built["norms"]):
+            yield f"{key}: another number of norms"
+        else:
+            for pair in zip(built["norms"], found["norms"], strict=True):
+                yield from (f"{key}: {text}" for text in norm_complaints(*pair, strategy))
+
+
+@every_strategy
+def test_what_ran_before_runs_after(strategy: str, tmp_path: Path) -> None:
+    """Imports still import, what built still builds, with the same norms in the same order.
+
+    And no silent miss: where a norm still keeps running stats, the file has an open finding.
+    """
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed: the fixtures cannot run")
+    name_of = {case: re.sub(r"\W", "_", case) for case in RUNNABLE}
+    reports = []
+    for folder, text_of in (("before", source), ("after", lambda case: output(case, strategy))):
+        (tmp_path / folder).mkdir()
+        paths = {name: tmp_path / folder / f"{name}.py" for name in name_of.values()}
+        for case, name in name_of.items():
+            paths[name].write_bytes(text_of(case))
+        reports.append(probe(paths))
+    before, after = reports
+
+    imported = {case: name for case, name in name_of.items() if before[name]["error"] is None}
+    assert len(imported) > 0.8 * len(name_of)
+    wrong = [
+        f"{case}: {text}"
+        for case, name in imported.items()
+        for text in complaints(case, strategy, before[name], after[name])
+    ]
+    assert not wrong, "\n".join(wrong)

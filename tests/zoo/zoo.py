@@ -1,0 +1,335 @@
+"""Rewrites an installed package as if it were a user's code, then builds every model it has.
+
+``python tests/zoo/zoo.py PACKAGE --strategy S [--sample N] [--json FILE]`` for torchvision or timm.
+It copies the package, runs the real command line on the copy, builds all registered models on the
+meta device before and after, and says which lines constructed the norms that still keep running
+stats, and whether an open finding stands at those lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+HERE = pathlib.Path(__file__).resolve().parent
+STRATEGIES = ("no-running-stats", "group-norm")
+SEED = 20
+COVERED = ("line", "chain", "none")  # where the open finding stands
+
+
+@dataclass
+class Leftover:
+    """A line that still constructs norms with running stats."""
+
+    path: str
+    line: int
+    source: str
+    norms: int = 0
+    models: int = 0
+    covered: str = "none"
+    findings: list[str] = field(default_factory=list)
+    callers: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """What a package's rewrite left behind."""
+
+    package: str
+    version: str
+    strategy: str
+    exit_code: int
+    summary: dict[str, Any]
+    findings: dict[str, int]
+    errors: list[dict[str, Any]]
+    registered: int
+    models: int
+    built_before: int
+    built_after: int
+    lost: dict[str, str]
+    failed_before: dict[str, str]
+    norms_before: int
+    norms_left: dict[str, int]
+    group_norms: int
+    other_running_stats: dict[str, int]
+    clean_models: int
+    leftovers: list[Leftover]
+
+    @property
+    def left(self) -> int:
+        return sum(self.norms_left.values())
+
+    @property
+    def left_without_finding(self) -> int:
+        return self.norms_left["none"]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A package's copy before and after the rewrite, and what the command line said."""
+
+    package: str
+    strategy: str
+    before: pathlib.Path
+    after: pathlib.Path
+    exit_code: int
+    output: dict[str, Any]
+
+
+# --- copy and rewrite -------------------------------------------------------------------------
+
+
+def copy_package(package: str, root: pathlib.Path) -> pathlib.Path:
+    """Copy an installed package's files, without what is compiled, into ``root``."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    (source,) = spec.submodule_search_locations
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.pyd", "*.dylib")
+    return shutil.copytree(source, root / package, ignore=ignore)
+
+
+def environment() -> dict[str, str]:
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **quiet, "OMP_NUM_THREADS": "1"}
+
+
+def rewrite(package: str, strategy: str, folder: pathlib.Path) -> Rewritten:
+    """Copy ``package`` twice and run the command line on the second copy."""
+    before, after = folder / "before", folder / "after"
+    copy_package(package, before)
+    copy_package(package, after)
+    command = [sys.executable, "-m", "bncodemod", "--strategy", strategy, "--format", "json"]
+    done = subprocess.run(
+        [*command, package], cwd=after, env=environment(), capture_output=True, text=True
+    )
+    try:
+        output = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        raise AssertionError(f"bncodemod exit code {done.returncode}: {said}") from None
+    return Rewritten(package, strategy, before, after, done.returncode, output)
+
+
+# --- build ------------------------------------------------------------------------------------
+
+
+def build_models(
+    roots: Sequence[pathlib.Path], package: str, models: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Build the models of each copy, all copies at the same time, each in its own process."""
+    running = []
+    for root in roots:
+        out = root.parent / f"{root.name}.built.json"
+        command = [sys.executable, str(HERE / "zoo_build.py"), str(root), package, str(out)]
+        if models is not None:
+            names = root.parent / f"{root.name}.models.json"
+            names.write_text(json.dumps(list(models)))
+            command.append(str(names))
+        process = subprocess.Popen(
+            command, cwd=root.parent, env=environment(), stderr=subprocess.PIPE, text=True
+        )
+        running.append((process, out))
+    return [finished(process, out) for process, out in running]
+
+
+def finished(process: subprocess.Popen[str], out: pathlib.Path) -> dict[str, Any]:
+    _, errors = process.communicate()
+    if process.returncode != 0:
+        raise AssertionError(f"worker exit code {process.returncode}: {errors[-3000:]}")
+    data: dict[str, Any] = json.loads(out.read_text())
+    return data
+
+
+def sample(families: dict[str, str], count: int, seed: int = SEED) -> list[str]:
+    """``count`` models, of as many different families (defining modules) as there are."""
+    chooser = random.Random(seed)
+    by_family: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(families):
+        by_family[families[name]].append(name)
+    order = sorted(by_family)
+    chooser.shuffle(order)
+    for names in by_family.values():
+        chooser.shuffle(names)
+    chosen: list[str] = []
+    while len(chosen) < min(count, len(families)):
+        for name in order:
+            if by_family[name] and len(chosen) < count:
+                chosen.append(by_family[name].pop())
+    return sorted(chosen)
+
+
+# --- join with the findings -------------------------------------------------------------------
+
+
+class OpenFindings:
+    """Open findings by the lines that they cover in the rewritten files."""
+
+    def __init__(self, findings: Sequence[dict[str, Any]], root: pathlib.Path) -> None:
+        self._lines: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for finding in findings:
+            if finding["status"] != "open":
+                continue
+            path = os.path.relpath(root / finding["path"], root)
+            length = finding["end_line"] - finding["line"]
+            for line in range(finding["line_after"], finding["line_after"] + length + 1):
+                self._lines[path, line].append(finding["code"])
+
+    def at(self, frame: Sequence[Any]) -> list[str]:
+        path, first, last = frame
+        return [code for line in range(first, last + 1) for code in self._lines[path, line]]
+
+
+def judge(chain: Sequence[Sequence[Any]], findings: OpenFindings) -> tuple[str, list[str]]:
+    """Whether an open finding stands at the construction line, above it, or nowhere."""
+    if chain and (codes := findings.at(chain[0])):
+        return "line", codes
+    codes = [code for frame in chain[1:] for code in findings.at(frame)]
+    return ("chain", codes) if codes else ("none", [])
+
+
+def leftovers(built: dict[str, Any], findings: OpenFindings, root: pathlib.Path) -> list[Leftover]:
+    """The lines that construct norms with running stats, the uncovered first."""
+    table: dict[tuple[str, int, str], Leftover] = {}
+    models: dict[tuple[str, int, str], set[str]] = defaultdict(set)
+    for name, model in built["models"].items():
+        for number, count in model.get("left", {}).items():
+            chain = built["chains"][int(number)] if int(number) >= 0 else []
+            path, line, _ = chain[0] if chain else ("?", 0, 0)
+            covered, codes = judge(chain, findings)
+            key = (path, line, covered)
+            row = table.setdefault(
+                key, Leftover(path, line, source_line(root / path, line), covered=covered)
+            )
+            row.norms += count
+            row.findings = sorted({*row.findings, *codes})
+            callers = {f"{frame[0]}:{frame[1]}" for frame in chain[1:2]}
+            row.callers = sorted({*row.callers, *callers})[:5]
+            models[key].add(name)
+            row.models = len(models[key])
+    return sorted(table.values(), key=lambda row: (-COVERED.index(row.covered), -row.norms))
+
+
+def source_line(path: pathlib.Path, line: int) -> str:
+    if not path.is_file():
+        return ""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return lines[line - 1].strip() if line <= len(lines) else ""
+
+
+def report(rewritten: Rewritten, before: dict[str, Any], after: dict[str, Any]) -> Report:
+    errors_before = {n: m["error"] for n, m in before["models"].items() if "error" in m}
+    errors_after = {n: m["error"] for n, m in after["models"].items() if "error" in m}
+    built = [model for model in after["models"].values() if "error" not in model]
+    findings = rewritten.output["findings"]
+    rows = leftovers(after, OpenFindings(findings, rewritten.after), rewritten.after)
+    left = Counter(dict.fromkeys(COVERED, 0))
+    for row in rows:
+        left[row.covered] += row.norms
+    return Report(
+        package=rewritten.package,
+        version=importlib.metadata.version(rewritten.package),
+        strategy=rewritten.strategy,
+        exit_code=rewritten.exit_code,
+        summary=rewritten.output["summary"],
+        findings=dict(sorted(Counter(f"{f['code']} {f['status']}" for f in findings).items())),
+        errors=rewritten.output["errors"],
+        registered=len(after["registered"]),
+        models=len(before["models"]),
+        built_before=len(before["models"]) - len(errors_before),
+        built_after=len(after["models"]) - len(errors_after),
+        lost={n: e for n, e in errors_after.items() if n not in errors_before},
+        failed_before=errors_before,
+        norms_before=sum(
+            sum(m["left"].values()) for m in before["models"].values() if "error" not in m
+        ),
+        norms_left=dict(left),
+        group_norms=sum(model["group_norms"] for model in built),
+        other_running_stats=dict(
+            sum((Counter(model["other_running_stats"]) for model in built), Counter())
+        ),
+        clean_models=sum(not model["left"] for model in built),
+        leftovers=rows,
+    )
+
+
+def examine(
+    rewritten: Rewritten, count: int | None = None, models: Sequence[str] | None = None
+) -> Report:
+    """Build both copies (all models, a seeded sample, or those named) and compare."""
+    package = rewritten.package
+    if count is not None and models is None:
+        (listing,) = build_models([rewritten.before], package, [])
+        models = sample(listing["registered"], count)
+    before, after = build_models([rewritten.before, rewritten.after], package, models)
+    return report(rewritten, before, after)
+
+
+# --- print ------------------------------------------------------------------------------------
+
+
+def text(found: Report, limit: int = 40) -> str:
+    lines = [
+        f"{found.package} {found.version}, strategy {found.strategy}:"
+        f" exit code {found.exit_code}, {len(found.errors)} file errors",
+        f"  findings: {', '.join(f'{n} {c}' for n, c in found.findings.items()) or 'none'}",
+        f"  models: {found.registered} registered, {found.models} tried,"
+        f" {found.built_before} built before, {found.built_after} built after",
+        f"  norms with running stats: {found.norms_before} before, {found.left} after"
+        f" ({found.norms_left['line']} with an open finding at the line that constructs them,"
+        f" {found.norms_left['chain']} only at a caller's line,"
+        f" {found.norms_left['none']} without one)",
+        f"  models without any left: {found.clean_models}; GroupNorms: {found.group_norms}",
+    ]
+    lines += [f"  file error: {e['path']}: {e['message']}" for e in found.errors[:limit]]
+    if found.other_running_stats:
+        lines.append(f"  other modules with a running_var: {found.other_running_stats}")
+    for title, failures in (("lost", found.lost), ("failed before", found.failed_before)):
+        lines += [f"  {title}: {name}: {error}" for name, error in list(failures.items())[:limit]]
+    if found.leftovers:
+        lines.append("  covered  norms  models  constructed at")
+    for row in found.leftovers[:limit]:
+        codes = f"  [{' '.join(row.findings)}]" if row.findings else ""
+        at = f"{row.path}:{row.line}"
+        lines.append(f"  {row.covered:7}  {row.norms:5}  {row.models:6}  {at}  {row.source}{codes}")
+        if row.covered == "none" and row.callers:
+            lines.append(f"{'':25}from {', '.join(row.callers)}")
+    if len(found.leftovers) > limit:
+        lines.append(f"  … and {len(found.leftovers) - limit} more lines")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("package", choices=("torchvision", "timm"))
+    parser.add_argument("--strategy", choices=STRATEGIES, default=STRATEGIES[0])
+    parser.add_argument("--sample", type=int, metavar="N", help="build N models only, seeded")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report")
+    parser.add_argument("--limit", type=int, default=40, help="lines of the table (default 40)")
+    parser.add_argument("--keep", type=pathlib.Path, metavar="DIR", help="leave the copies there")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or pathlib.Path(temporary)
+        folder = folder.resolve()
+        found = examine(rewrite(options.package, options.strategy, folder), options.sample)
+    print(text(found, options.limit))
+    if options.json:
+        options.json.write_text(json.dumps(asdict(found), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

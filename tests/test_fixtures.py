@@ -307,7 +307,7 @@ def probe(sources: dict[str, Path]) -> dict[str, Any]:
         text=True,
         timeout=600,
         check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(FIXTURES.parent), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)  # type: ignore[no-any-return]

@@ -274,8 +274,16 @@ def examine(
     if count is not None and models is None:
         (listing,) = build_models([rewritten.before], package, [])
         models = sample(listing["registered"], count)
-    before, after = build_models([rewritten.before, rewritten.after], package, models)
-    return report(rewritten, before, after)
+    key = (package, None if models is None else tuple(models))
+    roots = [rewritten.after] if key in _BEFORE else [rewritten.after, rewritten.before]
+    after, *before = build_models(roots, package, models)
+    if before:
+        _BEFORE[key] = before[0]
+    return report(rewritten, _BEFORE[key], after)
+
+
+# What was built before the rewrite is the same for every strategy.
+_BEFORE: dict[tuple[str, tuple[str, ...] | None], dict[str, Any]] = {}
 
 
 # --- print ------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ rule = Rule("BN403", "GroupNorm without groups", priority=1)
 @rule.finds
 def bare_group_norms(context: Context) -> Iterator[Match]:
     """Every keyword argument ``norm_layer`` that is GroupNorm itself."""
+    if "GroupNorm" not in context.tree.source.text:
+        return
     for keyword in context.tree.occurrences("norm_layer"):
         if isinstance(keyword, ast.keyword):
             value = keyword.value

@@ -19,7 +19,7 @@ from functools import partial
 from bncodemod.catalog import model_zoos, torchvision
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.torchvision_builder import PATCH
-from bncodemod.scan.libraries import references
+from bncodemod.scan.libraries import references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -32,17 +32,21 @@ _BY_NAME = ("torchvision.models.get_model", "torchvision.models.get_model_builde
 @rule.finds
 def zoo_builders(context: Context) -> Iterator[Match]:
     """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
-    exported = [builder.name for builder in model_zoos.builders()]
-    roots = {name.partition(".")[0] for name in exported} | {"torchvision"}
-    for node, qualified in references(context.names, sorted(roots), exported):
-        above = context.tree.parent(node)
+    text = context.tree.source.text
+    wanted = [
+        zoo.name for zoo in model_zoos.builders() if zoo.name.partition(".")[0] in text
+    ]
+    for node, qualified in uses_of(context.names, wanted):
         zoo = model_zoos.lookup(qualified)
-        if zoo is not None and role(context.names, node) in (Role.CALL, Role.PARTIAL, Role.VALUE):
-            call = above if isinstance(above, ast.Call) and node is above.func else node
+        use = role(context.names, node)
+        if zoo is not None and use in (Role.CALL, Role.PARTIAL, Role.VALUE):
+            call = context.tree.parent(node) if use is Role.CALL else node
             verb = "builds" if zoo.certain else "may build"
-            message = f"{qualified} {verb} models with batch norm"
-            yield Match(call, partial(Open, message, zoo.remedy))
-        elif qualified.startswith("torchvision.models"):
+            yield Match(call, partial(Open, f"{qualified} {verb} models with batch norm", zoo.remedy))
+    if "torchvision" not in text:
+        return
+    for node, qualified in references(context.names, "torchvision", ()):
+        if qualified.startswith("torchvision.models"):
             place = _looked_up(context, node, qualified)
             if place is not None:
                 message = "this builds a torchvision model that is only known at run time"

@@ -17,7 +17,6 @@ that divides the channels of every layer.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -33,8 +32,6 @@ from bncodemod.strategies.decision import Decision, Rewrite, Safe
 rule = Rule("BN108", "string registry", priority=5)
 
 _REGISTERED = frozenset({"BN", "BN1d", "BN2d", "BN3d", "SyncBN", "MMSyncBN", "LazyBN", "LazyBN2d"})
-_TYPE = re.compile(r"\btype\b['\"]?\s*[=:]")
-_NAMED = re.compile(r"""['"](?:MMSync|Sync|Lazy)?BN|type['"]?\s*[=:]\s*[\w.]*BatchNorm""")
 _DROPPED = ("momentum", FLAG)
 _Changes = tuple[Callable[[cst.Call], cst.Call], Callable[[cst.Dict], cst.Dict]]
 
@@ -42,32 +39,28 @@ _Changes = tuple[Callable[[cst.Call], cst.Call], Callable[[cst.Dict], cst.Dict]]
 @rule.finds
 def configurations(context: Context) -> Iterator[Match]:
     """Every ``dict(type=…)`` or ``{"type": …}`` that names a batch norm."""
-    if not _NAMED.search(context.tree.source.text):
-        return
-    context.tree.search(_TYPE)
-    for call in context.tree.of_type(ast.Call):
-        if isinstance(call.func, ast.Name) and call.func.id == "dict" and not call.args:
-            entries = {k.arg: k.value for k in call.keywords if k.arg}
-            yield from _match(context, call, entries)
-    for node in context.tree.of_type(ast.Dict):
-        literal = {
-            key.value: value
-            for key, value in zip(node.keys, node.values, strict=True)
-            if isinstance(key, ast.Constant) and isinstance(key.value, str)
-        }
-        yield from _match(context, node, literal)
-
-
-def _match(
-    context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.expr]
-) -> Iterator[Match]:
-    kind = entries.get("type")
-    if kind is None:
-        return
-    named = isinstance(kind, ast.Constant) and kind.value in _REGISTERED
-    norm = None if named else context.names.norm(kind)
-    if named or (norm is not None and norm.family == "batch"):
-        yield Match(node, partial(_decide, context, node, entries), claims=(kind,))
+    tree = context.tree
+    text = tree.source.text
+    kinds: list[ast.expr] = [m.node for m in context.mentions if m.norm.family == "batch"]
+    for name in sorted(_REGISTERED):
+        if f'"{name}"' in text or f"'{name}'" in text:
+            tree.search_text(name)
+    kinds += [c for c in tree.of_type(ast.Constant) if c.value in _REGISTERED]
+    for kind in kinds:
+        above = tree.parent(kind)
+        if isinstance(above, ast.keyword) and above.arg == "type":
+            call = tree.parent(above)
+            if isinstance(call, ast.Call) and context.names.qualified(call.func) == "builtins.dict":
+                entries = {k.arg: k.value for k in call.keywords if k.arg}
+                yield Match(call, partial(_decide, context, call, entries), claims=(kind,))
+        elif isinstance(above, ast.Dict) and kind in above.values:
+            literal = {
+                key.value: value
+                for key, value in zip(above.keys, above.values, strict=True)
+                if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            }
+            if literal.get("type") is kind:
+                yield Match(above, partial(_decide, context, above, literal), claims=(kind,))
 
 
 def _decide(

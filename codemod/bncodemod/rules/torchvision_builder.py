@@ -55,7 +55,9 @@ def torchvision_builders(context: Context) -> Iterator[Match]:
 
 def builder_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Builder, int]]:
     """Calls of builders, with how many leading arguments are not the builder's; other mentions."""
-    for node, qualified in references(context.names, ("torchvision",), torchvision.names()):
+    if "torchvision" not in context.tree.source.text:
+        return
+    for node, qualified in references(context.names, "torchvision", torchvision.names()):
         above = context.tree.parent(node)
         use = role(context.names, node)
         if qualified == "torchvision.models.get_model" and isinstance(above, ast.Call):

@@ -31,7 +31,7 @@ class LazyTree:
         self.parents: dict[ast.AST, ast.AST] = {}
         self._identifiers: dict[str, list[ast.AST]] = defaultdict(list)
         self._occurrences: dict[tuple[str, ast.AST | None], list[ast.AST]] = {}
-        self._searched: set[str] = set()
+        self._searched: set[tuple[str, str]] = set()
         self._walked_lines: set[int] = set()
         self._expanded: set[ast.AST] = set()
         self._by_type: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
@@ -41,11 +41,17 @@ class LazyTree:
         """Walk the statements in whose lines ``pattern`` matches."""
         self._walk_at(match.start() for match in pattern.finditer(self.source.text))
 
-    def search_text(self, part: str) -> None:
-        """Walk the statements in whose lines ``part`` stands, as a word or within one."""
-        if part not in self._searched:
-            self._searched.add(part)
-            self._walk_at(_places(self.source.text, part))
+    def search_text(self, part: str, beside: str = "") -> None:
+        """Walk the statements in whose lines ``part`` stands, as a word or within one.
+
+        Only those of the lines that hold ``beside`` too.
+        """
+        if (part, beside) not in self._searched:
+            self._searched.add((part, beside))
+            places = _places(self.source.text, part)
+            if beside:
+                places = (p for p in places if beside in self.source.line_text(p))
+            self._walk_at(places)
 
     def words_with(self, part: str) -> list[str]:
         """The distinct identifiers of the text that hold ``part``."""

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from pytest_snapshot.plugin import Snapshot
+
 from bncodemod import __version__
 from bncodemod.cli import main
 from bncodemod.rules import pages
-from click.testing import CliRunner, Result
-from pytest_snapshot.plugin import Snapshot
 
 MODEL = """\
 import torch.nn as nn

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bncodemod.core import rewrite
 from bncodemod.model import FileResult, Finding, Status
 from bncodemod.settings import STRATEGIES, Settings

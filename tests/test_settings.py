@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from bncodemod.settings import (
     DEFAULT_EXCLUDE,
     PER_FILE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.prefilter import may_hold_site

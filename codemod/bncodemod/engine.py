@@ -21,7 +21,7 @@ from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import Decision, Open, Rewrite
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
@@ -133,7 +133,8 @@ def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -
     elif isinstance(decision, Rewrite):
         status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
         first = decision.edits[0]
-        before, after = source.text[first.start : first.end], spliced.after[first]
+        start, end = first.start, first.end
+        before, after = source.text[start:end], spliced.after[first]
     elif isinstance(decision, Open):
         status, message, remedy = Status.OPEN, decision.message, decision.remedy
     else:

@@ -1,4 +1,4 @@
-"""What the stages hand on: frozen dataclasses that pickle, with no LibCST or torch object in them."""
+"""What the stages hand on: frozen dataclasses that pickle, no LibCST or torch object in them."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ from unittest import mock
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import torch
-import torchvision_import
 from torch import nn
+
+import torchvision_import
 
 torchvision_import.prepare()
 

@@ -7,6 +7,7 @@ import os
 import pty
 
 import pytest
+
 from bncodemod.report.console import Console
 
 COLOUR = "\x1b["

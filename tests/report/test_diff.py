@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from bncodemod.model import FileResult
 from bncodemod.report.diff import unified
 

@@ -8,9 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from pytest_snapshot.plugin import Snapshot
+
 from bncodemod.model import FileError, FileResult, Finding
 from bncodemod.report.json import JsonReport
-from pytest_snapshot.plugin import Snapshot
 from report.samples import RESULTS, totals_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"

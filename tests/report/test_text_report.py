@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
+from pytest_snapshot.plugin import Snapshot
+
 from bncodemod.model import FileResult
 from bncodemod.report.text import TextReport
-from pytest_snapshot.plugin import Snapshot
 from report.samples import RESULTS, totals_of
 
 

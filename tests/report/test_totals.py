@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bncodemod.model import Status
 from report.samples import RESULTS, totals_of
 

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from bncodemod.model import FileResult, Status
 from bncodemod.settings import Configuration, ConfigurationError, load_configuration
 from bncodemod.sweep import run
 from bncodemod.sweep.run import sweep
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 SITE = b"from torch import nn\n\nnorm = nn.BatchNorm2d(64)\n"
 DONE = b"from torch import nn\n\nnorm = nn.BatchNorm2d(64, track_running_stats=False)\n"

@@ -9,12 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from bncodemod.model import FileError
 from bncodemod.settings import DEFAULT_EXCLUDE
 from bncodemod.sweep.ignore import Patterns
 from bncodemod.sweep.walk import walk
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 
 def files(root: Path, *names: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bncodemod.source.errors import Unwritable
 from bncodemod.sweep.write import replace
 

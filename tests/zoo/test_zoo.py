@@ -14,8 +14,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra 'test'")
 
-import zoo
 import zoo_models
+
+import zoo
 
 pytestmark = pytest.mark.slow
 
@@ -124,14 +125,18 @@ def test_the_sample_is_fixed_and_spread_over_families() -> None:
     assert len(chosen) == len(set(chosen)) == 8
 
 
-def test_a_norm_is_covered_only_by_an_open_finding_at_its_line() -> None:
+def test_a_norm_is_covered_only_by_an_open_finding_where_it_comes_from(
+    tmp_path: pathlib.Path,
+) -> None:
     finding = {"path": "p/a.py", "line": 4, "end_line": 5, "line_after": 6, "code": "BN101"}
-    root = pathlib.Path("/r")
-    opened = zoo.OpenFindings([{**finding, "status": "open"}], root)
+    opened = zoo.OpenFindings([{**finding, "status": "open"}], tmp_path)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/a.py").write_text("#\n" * 4 + "class A(\n    B,\n):\n    x = 1\n    y = 2\n")
     assert zoo.judge([["p/a.py", 7, 7]], opened) == ("line", ["BN101"])
     assert zoo.judge([["p/b.py", 7, 7], ["p/a.py", 5, 6]], opened) == ("chain", ["BN101"])
-    assert zoo.judge([["p/a.py", 8, 9], ["p/a.py", 5, 5]], opened) == ("none", [])
-    rewritten = zoo.OpenFindings([{**finding, "status": "rewritten"}], root)
+    assert zoo.judge([["p/a.py", 9, 9]], opened) == ("header", ["BN101", "BN101"])
+    assert zoo.judge([["p/a.py", 10, 10], ["p/a.py", 4, 4]], opened) == ("none", [])
+    rewritten = zoo.OpenFindings([{**finding, "status": "rewritten"}], tmp_path)
     assert zoo.judge([["p/a.py", 7, 7]], rewritten) == ("none", [])
 
 

@@ -9,6 +9,7 @@ stats, and whether an open finding stands at those lines.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.metadata
 import importlib.util
 import json
@@ -27,7 +28,9 @@ from typing import Any
 HERE = pathlib.Path(__file__).resolve().parent
 STRATEGIES = ("no-running-stats", "group-norm")
 SEED = 20
-COVERED = ("line", "chain", "none")  # where the open finding stands
+# Where the open finding stands: at the line that constructs the norm, at a line that leads there,
+# at the class or def (bases, defaults) that one of these lines is in, or nowhere.
+COVERED = ("line", "chain", "header", "none")
 
 
 @dataclass
@@ -180,6 +183,8 @@ class OpenFindings:
 
     def __init__(self, findings: Sequence[dict[str, Any]], root: pathlib.Path) -> None:
         self._lines: dict[tuple[str, int], list[str]] = defaultdict(list)
+        self._headers: dict[str, list[tuple[range, range]]] = {}
+        self._root = root
         for finding in findings:
             if finding["status"] != "open":
                 continue
@@ -192,13 +197,36 @@ class OpenFindings:
         path, first, last = frame
         return [code for line in range(first, last + 1) for code in self._lines[path, line]]
 
+    def at_headers(self, frame: Sequence[Any]) -> list[str]:
+        """Those at the first lines of the classes and functions that a frame's line is in."""
+        path, line, _ = frame
+        if path not in self._headers:
+            self._headers[path] = headers(self._root / path)
+        around = [header for header, body in self._headers[path] if line in body]
+        return [code for header in around for n in header for code in self._lines[path, n]]
+
+
+def headers(path: pathlib.Path) -> list[tuple[range, range]]:
+    """The lines of every class's and function's head and of its body."""
+    if not path.is_file():
+        return []
+    return [
+        (range(node.lineno, node.body[0].lineno), range(node.body[0].lineno, end + 1))
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and (end := node.end_lineno)
+    ]
+
 
 def judge(chain: Sequence[Sequence[Any]], findings: OpenFindings) -> tuple[str, list[str]]:
-    """Whether an open finding stands at the construction line, above it, or nowhere."""
+    """Where the open finding stands that a norm's construction has; see COVERED."""
     if chain and (codes := findings.at(chain[0])):
         return "line", codes
-    codes = [code for frame in chain[1:] for code in findings.at(frame)]
-    return ("chain", codes) if codes else ("none", [])
+    if codes := [code for frame in chain[1:] for code in findings.at(frame)]:
+        return "chain", codes
+    if codes := [code for frame in chain for code in findings.at_headers(frame)]:
+        return "header", codes
+    return "none", []
 
 
 def leftovers(built: dict[str, Any], findings: OpenFindings, root: pathlib.Path) -> list[Leftover]:
@@ -298,7 +326,8 @@ def text(found: Report, limit: int = 40) -> str:
         f" {found.built_before} built before, {found.built_after} built after",
         f"  norms with running stats: {found.norms_before} before, {found.left} after"
         f" ({found.norms_left['line']} with an open finding at the line that constructs them,"
-        f" {found.norms_left['chain']} only at a caller's line,"
+        f" {found.norms_left['chain']} only at a caller's,"
+        f" {found.norms_left['header']} only at the class or def,"
         f" {found.norms_left['none']} without one)",
         f"  models without any left: {found.clean_models}; GroupNorms: {found.group_norms}",
     ]

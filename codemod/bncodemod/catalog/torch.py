@@ -27,6 +27,11 @@ class NormClass:
     dims: int
 
     @property
+    def abstract(self) -> bool:
+        """Whether it is only a base of others."""
+        return self.name.startswith("_")
+
+    @property
     def qualified(self) -> str:
         """The name under which torch documents it."""
         return f"torch.nn.{self.name}"
@@ -35,7 +40,11 @@ class NormClass:
 def _classes() -> dict[str, NormClass]:
     tail = ("eps", "momentum", "affine", FLAG, "device", "dtype")
     sync = ("num_features", "eps", "momentum", "affine", FLAG, "process_group", "device", "dtype")
-    found = {"SyncBatchNorm": NormClass("SyncBatchNorm", "batch", sync, True, False, 0)}
+    found = {
+        "SyncBatchNorm": NormClass("SyncBatchNorm", "batch", sync, True, False, 0),
+        # Abstract: a base class and a class to test against, never built itself.
+        "_BatchNorm": NormClass("_BatchNorm", "batch", ("num_features", *tail), True, False, 0),
+    }
     for dims in (1, 2, 3):
         for family in ("Batch", "Instance"):
             name = f"{family}Norm{dims}d"
@@ -55,11 +64,7 @@ _PACKAGES = (
     "torch.nn.modules.batchnorm",
     "torch.nn.modules.instancenorm",
 )
-_ABSTRACT = {
-    "torch.nn.modules.batchnorm._BatchNorm": "_BatchNorm",
-    "torch.nn.modules.batchnorm._NormBase": "_NormBase",
-    "torch.nn.modules.instancenorm._InstanceNorm": "_InstanceNorm",
-}
+
 
 @dataclass(frozen=True, slots=True)
 class Functional:
@@ -110,12 +115,9 @@ OTHER_FRAMEWORKS = frozenset(
 
 
 def norm_class(qualified: str) -> NormClass | None:
-    """The layer that a qualified name denotes, under any of the modules that torch exports it from."""
+    """The layer that a qualified name denotes, whichever of torch's modules it is taken from."""
     package, _, name = qualified.rpartition(".")
     found = NORM_CLASSES.get(name)
-    return found if found is not None and package in _PACKAGES else None
-
-
-def is_batch_norm_base(qualified: str) -> bool:
-    """Whether the name is one of torch's abstract classes behind these layers."""
-    return qualified in _ABSTRACT
+    if found is None or package not in _PACKAGES:
+        return None
+    return found if not found.abstract or package.endswith("batchnorm") else None

@@ -23,6 +23,7 @@ from functools import partial
 
 from bncodemod.catalog.torch import NORM_CLASSES, OTHER_FRAMEWORKS, norm_class
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.names import Meaning
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
@@ -30,7 +31,9 @@ from bncodemod.strategies.decision import Decision, Open, Safe
 rule = Rule("BN203", "ambiguous name", priority=20)
 
 _BATCH_NORM = re.compile(r"^(?!Frozen)\w*BatchNorm(?!Module|s$|Config|Params|Parameters|Fold)\w*$")
-_REMEDY = "if it is torch's class or derives from it, pass track_running_stats=False where it is built"
+_REMEDY = (
+    "if it is torch's class or derives from it, pass track_running_stats=False where it is built"
+)
 
 
 @rule.finds
@@ -85,9 +88,8 @@ def _assigned(context: Context, node: ast.Name) -> Iterator[Match]:
     for binding in context.names.scopes.bindings(scope, node.id):
         if binding.node is node and binding.value is not None:
             meanings = context.names.meanings(binding.value)
-            if not any(norm_class(m.qualified) for m in meanings) and not _is_norm_factory(
-                context, binding.value
-            ):
+            known = any(norm_class(m.qualified) or m.definition for m in meanings)
+            if not known and not _is_norm_factory(context, binding.value):
                 yield Match(
                     node, lambda: Safe(f"{node.id} is bound here to something that is not torch's")
                 )
@@ -104,23 +106,18 @@ def _is_norm_factory(context: Context, value: ast.AST) -> bool:
 
 
 def _mixed(context: Context) -> Iterator[Match]:
-    """Calls of a name that may be torch's class or something else."""
-    seen: set[str] = set()
-    for mention in context.names.imported_norm_names():
-        if mention in seen:
-            continue
-        seen.add(mention)
-        for node in context.tree.occurrences(mention):
-            call = context.tree.parents.get(node)
-            if isinstance(node, ast.Name) and isinstance(call, ast.Call) and node is call.func:
+    """Reads of a name that may be torch's class or something else."""
+    for word in context.tree.words_with("BatchNorm"):
+        for node in context.tree.occurrences(word):
+            if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
                 meanings = context.names.meanings(node)
-                if _is_mixed(meanings):
-                    yield Match(call, partial(_open_mixed, meanings))
+                torch = [m for m in meanings if norm_class(m.qualified) and not m.through]
+                if torch and len(torch) < len(meanings) and _is_built(context, node):
+                    yield Match(node, partial(_open_mixed, meanings))
 
 
-def _is_mixed(meanings: tuple[Meaning, ...]) -> bool:
-    torch = [m for m in meanings if norm_class(m.qualified) and not m.through]
-    return bool(torch) and len(torch) < len(meanings)
+def _is_built(context: Context, node: ast.expr) -> bool:
+    return role(context.names, node) in (Role.CALL, Role.PARTIAL, Role.BASE, Role.VALUE)
 
 
 def _open_mixed(meanings: tuple[Meaning, ...]) -> Decision:

@@ -34,7 +34,10 @@ def bare_group_norms(context: Context) -> Iterator[Match]:
     for keyword in context.tree.occurrences("norm_layer"):
         if isinstance(keyword, ast.keyword):
             value = keyword.value
-            if context.names.qualified(value) in ("torch.nn.GroupNorm", "torch.nn.modules.GroupNorm"):
+            if context.names.qualified(value) in (
+                "torch.nn.GroupNorm",
+                "torch.nn.modules.GroupNorm",
+            ):
                 yield Match(value, partial(_decide, context, value))
 
 

@@ -30,14 +30,21 @@ _METHODS = frozenset({"find", "index", "startswith", "endswith", "count", "rfind
 @rule.finds
 def class_names(context: Context) -> Iterator[Match]:
     """Comparisons and searches with a string that names a batch norm."""
-    if context.keeps_batch_norm:
-        return
+    if not context.keeps_batch_norm:
+        for test, name in name_tests(context).items():
+            yield Match(test, partial(_open, name))
+
+
+def name_tests(context: Context) -> dict[ast.AST, str]:
+    """The comparisons and searches of a file, with the name that they look for."""
+    found = {}
     context.tree.search_text("BatchNorm")
     for constant in context.tree.of_type(ast.Constant):
         if isinstance(constant.value, str) and re.fullmatch(r"\w*BatchNorm\w*", constant.value):
             test = _test(context, constant)
             if test is not None:
-                yield Match(test, partial(_open, constant.value))
+                found[test] = constant.value
+    return found
 
 
 def _test(context: Context, constant: ast.Constant) -> ast.AST | None:

@@ -43,11 +43,16 @@ _FIELD_BASES = frozenset(
 _FIELD_DECORATORS = frozenset({"dataclass", "attrs", "attr", "define", "frozen", "mutable", "s"})
 
 
+# A value with no other uses than these is never built: it is only compared with.
+TESTS = frozenset({Need.INSTANCE_TEST, Need.IDENTITY, Need.ATTRIBUTE, Need.TYPE})
+
+
 @rule.finds
 def class_references(context: Context) -> Iterator[Match]:
     """Every mention of a batch norm class, or of a lazy norm, that is a value."""
     for mention in context.mentions:
-        if mention.norm.family == "batch" or mention.norm.lazy:
+        norm = mention.norm
+        if not norm.abstract and (norm.family == "batch" or norm.lazy):
             if mention.role is Role.PARTIAL:
                 call = context.tree.parent(mention.node)
                 assert isinstance(call, ast.Call)
@@ -68,10 +73,13 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
     if chain is not None:
         yield Match(node, lambda: _split(context, node, norm, *chain))
     elif _calls_can_carry(context, flow):
-        yield Match(node, lambda: Safe(f"stays a class, its calls carry the change: {_why(context, demands)}"))
+        yield Match(
+            node,
+            lambda: Safe(f"stays a class, its calls carry the change: {_why(context, demands)}"),
+        )
         for call in flow.calls:
             yield Match(call, partial(_constructor, context, call))
-    elif flow.calls or flow.escapes:
+    elif flow.calls or flow.escapes or any(d.need not in TESTS for d in demands):
         yield Match(node, lambda: _open(context, norm, demands))
         for demand in demands:
             if demand.need is Need.IDENTITY:
@@ -88,8 +96,16 @@ def _demands(context: Context, flow: Flow) -> list[Demand]:
 
 def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Decision:
     decision = context.strategy.reference(context, node, norm)
+    if not isinstance(decision, Rewrite):
+        return decision
+    annotation = _annotation(context, node)
+    if annotation is not None:
+        said = ast.unparse(annotation)
+        decision = replace(
+            decision, message=f"{decision.message}; the annotation {said} is left as it is"
+        )
     owner = _class_body(context, node)
-    if not isinstance(decision, Rewrite) or owner is None or _makes_fields(context, owner):
+    if owner is None or _makes_fields(context, owner):
         return decision
     if any(context.names.scopes.scope_of(call) is owner for call in flow.calls):
         return Open(
@@ -101,6 +117,18 @@ def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Deci
     first = decision.edits[0]
     static = replace(first, transform=lambda text: f"staticmethod({first.transform(text)})")
     return replace(decision, edits=(static, *decision.edits[1:]))
+
+
+def _annotation(context: Context, node: ast.expr) -> ast.expr | None:
+    """The annotation of the parameter or variable whose value the class is."""
+    above = context.tree.parent(node)
+    if isinstance(above, ast.AnnAssign):
+        return above.annotation
+    if isinstance(above, ast.arguments):
+        for argument in (*above.posonlyargs, *above.args, *above.kwonlyargs):
+            if context.names.scopes.default(argument) is node:
+                return argument.annotation
+    return None
 
 
 def _class_body(context: Context, node: ast.expr) -> ast.ClassDef | None:

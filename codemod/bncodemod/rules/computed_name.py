@@ -37,13 +37,15 @@ def computed_names(context: Context) -> Iterator[Match]:
         call = tree.parents.get(node)
         if isinstance(call, ast.Call) and node is call.func and len(call.args) > 1:
             if names.qualified(call.args[0]) in _MODULES and _may_be_norm(call.args[1]):
-                yield Match(call, partial(_open, "torch.nn"))
+                literal = isinstance(call.args[1], ast.Constant)
+                decide = partial(_open_literal, call.args[1]) if literal else _open_computed
+                yield Match(call, decide)
     for name in ("__dict__", "vars"):
         for node in tree.occurrences(name):
             above = tree.parents.get(node)
             place = _table(context, node, above)
             if place is not None and _may_be_norm(place.slice):
-                yield Match(place, partial(_open, "torch.nn"))
+                yield Match(place, _open_computed)
     if "BatchNorm" not in tree.source.text:
         return
     for node in tree.occurrences("eval"):
@@ -101,6 +103,18 @@ def _pattern(node: ast.expr) -> str:
     ):
         return ".*".join(map(re.escape, re.split(r"\{[^}]*\}", str(node.func.value.value))))
     return ".*"
+
+
+def _open_computed() -> Open:
+    return _open("torch.nn")
+
+
+def _open_literal(name: ast.expr) -> Open:
+    written = ast.literal_eval(name)
+    return Open(
+        f"torch.nn.{written} is looked up by its name",
+        f"write nn.{written}, which can be rewritten",
+    )
 
 
 def _open(where: str) -> Open:

@@ -5,8 +5,9 @@ Before:
         if isinstance(m, nn.BatchNorm2d):
             m.eval()
 
-In eval mode a batch norm without running statistics goes on normalising with those of the batch, and
-a GroupNorm is the same in both modes. What was fixed during fine-tuning then depends on the batch.
+In eval mode a batch norm without running statistics goes on normalising with those of the batch,
+and a GroupNorm is the same in both modes. What was fixed during fine-tuning then depends on the
+batch.
 
 By hand: keep the running statistics of a pretrained model and switch the update off on the built
 modules instead (``m.track_running_stats = False`` keeps the buffers), or drop the loop.
@@ -18,6 +19,7 @@ import ast
 from collections.abc import Iterator
 from functools import partial
 
+from bncodemod.rules.class_name_string import name_tests
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.class_tests import class_tests
 from bncodemod.strategies.context import Context
@@ -34,6 +36,29 @@ def freeze_loops(context: Context) -> Iterator[Match]:
             call = context.tree.parents.get(use)
             if use.attr == "eval" and isinstance(call, ast.Call):
                 yield Match(call, partial(_open, ast.unparse(call)), claims=(test.node,))
+    for test_by_name, call in _by_class_name(context):
+        yield Match(call, partial(_open, ast.unparse(call)), claims=(test_by_name,))
+
+
+def _by_class_name(context: Context) -> Iterator[tuple[ast.AST, ast.Call]]:
+    """Calls of ``eval`` in a branch that a class name leads to."""
+    for test in name_tests(context):
+        above = context.tree.parents.get(test)
+        child: ast.AST = test
+        while isinstance(above, (ast.Compare, ast.BoolOp, ast.UnaryOp)):
+            child, above = above, context.tree.parents.get(above)
+        if not isinstance(above, ast.If) or child is not above.test:
+            continue
+        for statement in above.body:
+            context.tree.parents.setdefault(statement, above)
+            for node in context.tree.walk_below(statement):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr == "eval"
+                    and not node.args
+                ):
+                    yield test, node
 
 
 def _open(call: str) -> Open:

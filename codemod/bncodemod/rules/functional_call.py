@@ -32,9 +32,7 @@ def functional_calls(context: Context) -> Iterator[Match]:
         yield Match(call, partial(_decide, context, call, function))
 
 
-def functional_norms(
-    context: Context, within: ast.AST
-) -> Iterator[tuple[ast.Call, Functional]]:
+def functional_norms(context: Context, within: ast.AST) -> Iterator[tuple[ast.Call, Functional]]:
     """The calls of functional norms below a node."""
     for name in {qualified.rpartition(".")[2] for qualified in FUNCTIONS}:
         for node in context.tree.occurrences(name):

@@ -33,16 +33,22 @@ _BY_NAME = ("torchvision.models.get_model", "torchvision.models.get_model_builde
 def zoo_builders(context: Context) -> Iterator[Match]:
     """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
     text = context.tree.source.text
-    wanted = [
-        zoo.name for zoo in model_zoos.builders() if zoo.name.partition(".")[0] in text
-    ]
+    wanted = [zoo.name for zoo in model_zoos.builders() if zoo.name.partition(".")[0] in text]
     for node, qualified in uses_of(context.names, wanted):
         zoo = model_zoos.lookup(qualified)
         use = role(context.names, node)
         if zoo is not None and use in (Role.CALL, Role.PARTIAL, Role.VALUE):
             call = context.tree.parent(node) if use is Role.CALL else node
             verb = "builds" if zoo.certain else "may build"
-            yield Match(call, partial(Open, f"{qualified} {verb} models with batch norm", zoo.remedy))
+            yield Match(
+                call, partial(Open, f"{qualified} {verb} models with batch norm", zoo.remedy)
+            )
+    if "timm" in text:
+        for node, qualified in references(context.names, "timm", ()):
+            call = context.tree.parent(node)
+            if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
+                message = f"{qualified} may build a model with batch norm"
+                yield Match(call, partial(Open, message, PATCH))
     if "torchvision" not in text:
         return
     for node, qualified in references(context.names, "torchvision", ()):
@@ -51,6 +57,13 @@ def zoo_builders(context: Context) -> Iterator[Match]:
             if place is not None:
                 message = "this builds a torchvision model that is only known at run time"
                 yield Match(place, partial(Open, message, PATCH))
+
+
+def _is_timm_builder(qualified: str) -> bool:
+    """Whether a name is one of the models that timm registers: nearly all have a number in it."""
+    package, _, name = qualified.rpartition(".")
+    numbered = name.islower() and any(character.isdigit() for character in name)
+    return package.startswith("timm.models") and "._" not in package and numbered
 
 
 def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | None:

@@ -44,14 +44,21 @@ def page_forms(context: Context) -> Iterator[Match]:
         if mention.role is not Role.CALL or not isinstance(call, ast.Call):
             continue
         bound = bind(call, mention.norm.parameters)
-        if flag_is_off(bound) and "eps" in bound.positional and not bound.opaque:
+        if flag_is_off(bound) and {"num_features", "eps"} <= bound.positional:
             groups = bound.value["eps"]
-            if (integer(groups) or 0) >= 2 or _GROUPS.match(ast.unparse(groups)):
-                yield Match(call, partial(_decide, context, call))
+            same = ast.dump(groups) == ast.dump(bound.value["num_features"])
+            if same or (integer(groups) or 0) >= 2 or _GROUPS.match(ast.unparse(groups)):
+                yield Match(call, partial(_decide, context, call, same))
 
 
-def _decide(context: Context, call: ast.Call) -> Decision:
+def _decide(context: Context, call: ast.Call, same: bool) -> Decision:
     channels, groups = (ast.unparse(argument) for argument in call.args[:2])
+    if same and not context.keeps_batch_norm:
+        return Open(
+            f"eps={groups}: one group a channel was meant, and such a GroupNorm returns nothing but"
+            " its bias on (N, C) inputs",
+            "write a GroupNorm with more than one channel a group",
+        )
     if context.keeps_batch_norm:
         return Open(
             f"eps={groups}: the number of groups stands where batch norm takes eps",

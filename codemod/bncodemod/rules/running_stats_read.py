@@ -7,8 +7,8 @@ Before:
 
 Said once for each function that reads them.
 
-By hand: leave the norms that are read here out of the rewrite (``# bncodemod: ignore``), or have the
-code cope with None.
+By hand: leave the norms that are read here out of the rewrite (``# bncodemod: ignore``), or have
+the code cope with None.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 @rule.finds
 def reads(context: Context) -> Iterator[Match]:
     """The first read in each function, classes that keep buffers of their own left out."""
-    found = [
+    found: list[ast.expr] = [
         node
         for name in _BUFFERS
         for node in context.tree.occurrences(name)
@@ -38,7 +38,8 @@ def reads(context: Context) -> Iterator[Match]:
         and isinstance(node.ctx, ast.Load)
         and not _is_own(context.names, node)
     ]
-    by_function: dict[ast.AST, ast.Attribute] = {}
+    found += _by_getattr(context)
+    by_function: dict[ast.AST, ast.expr] = {}
     everything: dict[ast.AST, list[ast.AST]] = {}
     for node in sorted(found, key=lambda n: (n.lineno, n.col_offset)):
         scope = context.names.scopes.scope_of(node)
@@ -46,6 +47,22 @@ def reads(context: Context) -> Iterator[Match]:
         everything.setdefault(scope, []).append(node)
     for scope, first in by_function.items():
         yield Match(first, partial(_open, context, first), claims=tuple(everything[scope]))
+
+
+def _by_getattr(context: Context) -> list[ast.expr]:
+    """``getattr(m, "running_var")``."""
+    text = context.tree.source.text
+    if not any(f'"{name}"' in text or f"'{name}'" in text for name in _BUFFERS):
+        return []
+    calls = (context.tree.parents.get(node) for node in context.tree.occurrences("getattr"))
+    return [
+        call
+        for call in calls
+        if isinstance(call, ast.Call)
+        and len(call.args) > 1
+        and isinstance(call.args[1], ast.Constant)
+        and call.args[1].value in _BUFFERS
+    ]
 
 
 def _is_own(names: Names, node: ast.Attribute) -> bool:
@@ -66,7 +83,7 @@ def _copes(owner: ast.ClassDef) -> bool:
     )
 
 
-def _open(context: Context, node: ast.Attribute) -> Open:
+def _open(context: Context, node: ast.expr) -> Open:
     what = ast.unparse(node)
     becomes = "is None" if context.keeps_batch_norm else "does not exist on a GroupNorm"
     return Open(

@@ -1,7 +1,7 @@
 """A model is run on a batch of one while it is built, to learn its shapes.
 
 In eval mode a batch norm without running statistics normalises with those of the batch, and raises
-``Expected more than 1 value per channel`` where a map is 1×1 and the batch is one.
+``Expected more than 1 value per channel`` where a map is 1x1 and the batch is one.
 
 Before:
     def build(norm_layer=nn.BatchNorm2d):
@@ -9,7 +9,7 @@ Before:
         channels = retrieve_out_channels(backbone, (320, 320))
 
 Under no-running-stats, norms built in a function that calls torchvision's ``retrieve_out_channels``
-stay as they are (its ssdlite reaches 1×1 maps), and other probes of that kind are reported at their
+stay as they are (its ssdlite reaches 1x1 maps), and other probes of that kind are reported at their
 line. GroupNorm works there.
 
 By hand: use strategy group-norm for the file, or probe with a batch of two.
@@ -80,7 +80,7 @@ def _is_one_sample(context: Context, call: ast.Call) -> bool:
 
 def _open_norm(line: int) -> Open:
     return Open(
-        f"the model is run on one image while it is built (line {line}): on 1×1 maps a batch norm"
+        f"the model is run on one image while it is built (line {line}): on 1x1 maps a batch norm"
         " without running statistics raises there",
         "use strategy group-norm for this file, or patch the built model with"
         " torch.func.replace_all_batch_norm_modules_(model)",
@@ -89,7 +89,7 @@ def _open_norm(line: int) -> Open:
 
 def _open_probe() -> Open:
     return Open(
-        "a model is run in eval mode on one sample: on 1×1 maps, or on (N, C) inputs, a batch norm"
+        "a model is run in eval mode on one sample: on 1x1 maps, or on (N, C) inputs, a batch norm"
         " without running statistics raises",
         "probe with a batch of two",
     )

@@ -10,8 +10,8 @@ After (no-running-stats):
 After (group-norm):
     norm_cfg = dict(type="GN", num_groups=32, requires_grad=True)
 
-By hand: add ``track_running_stats=False`` to the dict, or choose ``type="GN"`` with a ``num_groups``
-that divides the channels of every layer.
+By hand: add ``track_running_stats=False`` to the dict, or choose ``type="GN"`` with a
+``num_groups`` that divides the channels of every layer.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def configurations(context: Context) -> Iterator[Match]:
                 yield Match(above, partial(_decide, context, above, literal), claims=(kind,))
 
 
-def _decide(
-    context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.expr]
-) -> Decision:
+def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.expr]) -> Decision:
     start, end = context.tree.span(node)
     newline = context.newline(node)
     if context.keeps_batch_norm:

@@ -47,12 +47,11 @@ def subclasses(context: Context) -> Iterator[Match]:
     """Every class with a batch norm among its bases."""
     for mention in context.mentions:
         owner = context.tree.parent(mention.node)
-        if (
-            mention.role is Role.BASE
-            and mention.norm.family == "batch"
-            and isinstance(owner, ast.ClassDef)
-        ):
-            yield from _matches(context, mention.node, mention.norm, owner)
+        if mention.role is Role.BASE and isinstance(owner, ast.ClassDef):
+            if mention.norm.family == "batch":
+                yield from _matches(context, mention.node, mention.norm, owner)
+            else:
+                yield from _instance_norm(context, mention.node, mention.norm, owner)
 
 
 def _matches(
@@ -74,6 +73,28 @@ def _matches(
     yield from uses
     if not uses:
         yield Match(base, partial(_unseen, owner))
+
+
+def _instance_norm(
+    context: Context, base: ast.expr, norm: NormClass, owner: ast.ClassDef
+) -> Iterator[Match]:
+    """The calls of ``super().__init__`` that say something about running statistics."""
+    for _ in context.tree.walk_below(owner):
+        pass
+    for call, skip in _super_calls(context, owner, base):
+        bound = bind(call, norm.parameters, skip)
+        if FLAG in bound.value or bound.opaque or norm.tracks:
+            yield Match(call, partial(switch_off, context, call, norm, skip))
+
+
+def _super_calls(context: Context, within: ast.AST, base: ast.expr) -> list[tuple[ast.Call, int]]:
+    return [
+        (node, skip)
+        for node in ast.walk(within)
+        if isinstance(node, ast.Call)
+        for skip in [_super_arguments(node, base)]
+        if skip is not None
+    ]
 
 
 def _obstacle(context: Context, owner: ast.ClassDef) -> Open | None:
@@ -106,13 +127,17 @@ def _obstacle(context: Context, owner: ast.ClassDef) -> Open | None:
     return None
 
 
-def _uses(context: Context, owner: ast.ClassDef, norm: NormClass) -> Iterator[Match]:
-    """The calls that build a class without an ``__init__``, and its uses as a value."""
-    for node in context.tree.occurrences(owner.name):
+def _uses(
+    context: Context, owner: ast.ClassDef, norm: NormClass, name: str = ""
+) -> Iterator[Match]:
+    """The calls that build a class without an ``__init__``, and its uses as a value.
+
+    ``name`` is that of the class, or of a variable that is nothing but the class.
+    """
+    for node in context.tree.occurrences(name or owner.name):
         if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
             continue
-        meanings = context.names.meanings(node)
-        if [m.definition for m in meanings] != [owner] or meanings[0].through:
+        if [m.definition for m in context.names.meanings(node)] != [owner]:
             continue
         above = context.tree.parent(node)
         use = role(context.names, node)
@@ -120,10 +145,22 @@ def _uses(context: Context, owner: ast.ClassDef, norm: NormClass) -> Iterator[Ma
             yield Match(above, partial(context.strategy.constructor, context, above, norm))
         elif use is Role.PARTIAL and isinstance(above, ast.Call):
             yield Match(above, partial(context.strategy.partial, context, above, norm))
-        elif use is Role.VALUE:
-            yield from references(context, node, norm)
         elif use is Role.BASE and isinstance(above, ast.ClassDef):
             yield from _matches(context, node, norm, above)
+        elif use is Role.VALUE:
+            aliases = _aliases(above)
+            for alias in aliases:
+                yield from _uses(context, owner, norm, alias)
+            if not aliases:
+                yield from references(context, node, norm)
+
+
+def _aliases(statement: ast.AST) -> list[str]:
+    """The variables of an assignment that gives a class other names."""
+    if not isinstance(statement, ast.Assign):
+        return []
+    names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+    return names if len(names) == len(statement.targets) else []
 
 
 def _through_init(
@@ -133,13 +170,7 @@ def _through_init(
     owner: ast.ClassDef,
     init: ast.FunctionDef | ast.AsyncFunctionDef,
 ) -> Iterator[Match]:
-    calls = [
-        (node, skip)
-        for node in ast.walk(init)
-        if isinstance(node, ast.Call)
-        for skip in [_super_arguments(context, node, base)]
-        if skip is not None
-    ]
+    calls = _super_calls(context, init, base)
     if not calls:
         yield Match(
             base,
@@ -157,7 +188,7 @@ def _through_init(
             yield from _explicit_flags(context, owner, init)
 
 
-def _super_arguments(context: Context, call: ast.Call, base: ast.expr) -> int | None:
+def _super_arguments(call: ast.Call, base: ast.expr) -> int | None:
     """How many arguments of ``super().__init__(…)`` or ``Base.__init__(self, …)`` to leave out."""
     func = call.func
     if not isinstance(func, ast.Attribute) or func.attr != "__init__":

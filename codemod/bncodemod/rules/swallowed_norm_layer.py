@@ -1,8 +1,9 @@
 """A ``norm_layer=`` goes to a torchvision builder that cannot use it.
 
-Sixteen builders (every deeplabv3, fcn, lraspp, fasterrcnn, fcos, keypointrcnn, maskrcnn, retinanet)
-swallow it by ``**kwargs``: no error and no effect, their batch norms stay. Others raise a TypeError,
-because they pass one of their own (efficientnet_b5 and up, efficientnet_v2) or know none.
+Sixteen builders (every deeplabv3, fcn, lraspp, fasterrcnn, fcos, keypointrcnn, maskrcnn and
+retinanet) swallow it by ``**kwargs``: no error and no effect, their batch norms stay. Others raise
+a TypeError, because they pass one of their own (efficientnet_b5 and up, efficientnet_v2) or know
+none.
 
 Before:
     model = deeplabv3_resnet50(norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
@@ -23,7 +24,7 @@ from bncodemod.rules.torchvision_builder import PATCH, argument, builder_uses
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN404", "norm_layer without effect", priority=1)
+rule = Rule("BN404", "norm_layer without effect", priority=0)
 
 _EFFECT = {
     "swallowed": "swallows norm_layer: no effect and no error, its batch norms stay",

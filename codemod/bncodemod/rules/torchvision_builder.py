@@ -5,11 +5,11 @@ measured on torchvision itself and is kept in the catalog; so are the eps and mo
 builder gives its norms, which a bare ``norm_layer`` from outside would lose.
 
 Before:
-    model = torchvision.models.resnet18()
+    model = models.resnet18()
 After (no-running-stats):
-    model = torchvision.models.resnet18(norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
+    model = models.resnet18(norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
 After (group-norm):
-    model = torchvision.models.resnet18(norm_layer=make_group_norm)
+    model = models.resnet18(norm_layer=make_group_norm)
 
 Open where ``norm_layer`` cannot work or pretrained weights are asked for: they are loaded strictly,
 and a model without running statistics has no place for theirs.
@@ -74,9 +74,7 @@ def builder_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Build
             yield node, builder, 0
 
 
-def argument(
-    call: ast.Call, name: str | None, position: int | None, skip: int
-) -> ast.expr | None:
+def argument(call: ast.Call, name: str | None, position: int | None, skip: int) -> ast.expr | None:
     """The argument that a call gives a parameter, if it gives one."""
     for keyword in call.keywords:
         if keyword.arg is not None and keyword.arg == name:
@@ -96,22 +94,18 @@ def builds_norm(call: ast.Call, builder: torchvision.Builder, skip: int) -> bool
     return given is None or (_is_none(given) and builder.none_builds_norm)
 
 
-def _decide(
-    context: Context, call: ast.Call, builder: torchvision.Builder, skip: int
-) -> Decision:
+def _decide(context: Context, call: ast.Call, builder: torchvision.Builder, skip: int) -> Decision:
     name = builder.name.rpartition(".")[2]
     if _asks_for_weights(call, builder, skip):
         if builder.frozen_when_pretrained:
             return Safe(f"{name} builds FrozenBatchNorm2d when it loads weights")
         return Open(
-            f"{name} loads pretrained weights strictly: norms without running statistics would not"
-            " take them",
+            f"{name} may load pretrained weights here, strictly: a rewritten model would not take"
+            " them",
             PATCH,
         )
     if any(keyword.arg is None for keyword in call.keywords):
-        return Open(
-            f"{name} builds batch norm, and ** may hide norm_layer or weights", PATCH
-        )
+        return Open(f"{name} builds batch norm, and ** may hide norm_layer or weights", PATCH)
     norm = norm_class(builder.norm)
     works = builder.norm_layer == "works" or (
         builder.norm_layer == "group-norm-only" and not context.keeps_batch_norm
@@ -124,7 +118,9 @@ def _decide(
     parameter, newline = builder.parameter, context.newline(call)
     standing = argument(call, parameter, builder.position, skip)
     if standing is not None:
-        return Rewrite((context.replace(standing, factory),), f"{name} gets its norms from {factory}")
+        return Rewrite(
+            (context.replace(standing, factory),), f"{name} gets its norms from {factory}"
+        )
     start, end = context.tree.span(call)
     edit = Edit(
         start,

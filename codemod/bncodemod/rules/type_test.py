@@ -23,7 +23,7 @@ from functools import partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.class_tests import class_tests, isinstance_uses
-from bncodemod.scan.flow import Need, trace
+from bncodemod.scan.flow import Need, trace, trace_target
 from bncodemod.scan.mentions import Mention, Role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -45,34 +45,54 @@ def type_tests(context: Context) -> Iterator[Match]:
         return
     for test in class_tests(context.names, context.mentions):
         yield Match(test.node, partial(_decide, context, test.mentions[0], test.classes, test.uses))
-    tuples: dict[ast.AST, Mention] = {}
+    holders: dict[ast.expr, Mention] = {}
     for mention in context.mentions:
-        holder = context.tree.parent(mention.node)
-        if mention.role is Role.VALUE and isinstance(holder, ast.Tuple):
-            tuples.setdefault(holder, mention)
-    for holder, mention in tuples.items():
-        assert isinstance(holder, ast.Tuple)
+        if mention.role is Role.VALUE and mention.norm.family == "batch":
+            above = context.tree.parent(mention.node)
+            if isinstance(above, (ast.Tuple, ast.List, ast.Set)):
+                holders.setdefault(above, mention)
+            else:
+                yield from _alias_tests(context, mention)
+    for holder, mention in holders.items():
         flow = trace(context.names, holder)
-        tests = [d.node for d in flow.demands if d.need is Need.INSTANCE_TEST]
-        if tests and len(tests) == len(flow.demands) and not flow.calls and not flow.escapes:
-            yield Match(holder, partial(_decide_tuple, context, mention, holder, tests))
+        if flow.demands and not flow.calls and not flow.escapes:
+            tests = [d.node for d in flow.demands if d.need is Need.INSTANCE_TEST]
+            only = tests if len(tests) == len(flow.demands) else []
+            yield Match(holder, partial(_decide_holder, context, mention, holder, only))
 
 
-def _decide_tuple(
-    context: Context, mention: Mention, holder: ast.Tuple, tests: list[ast.AST]
+def _alias_tests(context: Context, mention: Mention) -> Iterator[Match]:
+    """The tests against a variable that holds the class and has no other use."""
+    statement = context.tree.parent(mention.node)
+    if isinstance(statement, ast.Assign):
+        flows = [trace_target(context.names, t, mention.node) for t in statement.targets]
+    else:
+        flows = [trace(context.names, mention.node)]
+    for flow in flows:
+        if flow.calls or flow.escapes:
+            continue
+        for demand in flow.demands:
+            test = demand.node
+            is_call = demand.need is Need.INSTANCE_TEST and isinstance(test, ast.Call)
+            classes = test.args[1] if is_call and isinstance(test, ast.Call) else None
+            uses = isinstance_uses(context.names, test)
+            yield Match(test, partial(_decide, context, mention, classes, uses))
+
+
+def _decide_holder(
+    context: Context, mention: Mention, holder: ast.expr, tests: list[ast.AST]
 ) -> Decision:
+    """Extend a class or tuple of classes that nothing but the ``tests`` use; none: report it."""
     uses: list[ast.Attribute] = []
+    extensible = bool(tests) and isinstance(holder, (ast.Tuple, ast.Name, ast.Attribute))
     for test in tests:
         found = isinstance_uses(context.names, test)
-        if found is None:
-            return _decide(context, mention, holder, None)
-        uses += found
-    return _decide(context, mention, holder, tuple(uses))
+        extensible &= found is not None
+        uses += found or ()
+    return _decide(context, mention, holder, tuple(uses) if extensible else None)
 
 
-def _decide(
-    context: Context, mention: Mention, classes: ast.expr | None, uses: _Uses
-) -> Decision:
+def _decide(context: Context, mention: Mention, classes: ast.expr | None, uses: _Uses) -> Decision:
     if classes is not None and _names_group_norm(context, classes):
         return Safe("GroupNorm is tested for as well")
     if classes is None or uses is None or not {use.attr for use in uses} <= _HARMLESS:
@@ -103,6 +123,4 @@ def _decide(
 
 def _names_group_norm(context: Context, classes: ast.expr) -> bool:
     elements = classes.elts if isinstance(classes, ast.Tuple) else [classes]
-    return any(
-        context.names.qualified(element).endswith("nn.GroupNorm") for element in elements
-    )
+    return any(context.names.qualified(element).endswith("nn.GroupNorm") for element in elements)

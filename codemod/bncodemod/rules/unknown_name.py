@@ -23,6 +23,7 @@ from bncodemod.strategies.decision import Open
 
 rule = Rule("BN202", "unknown name")
 
+
 @rule.finds
 def unknown_names(context: Context) -> Iterator[Match]:
     """Attributes of torch.nn, and imports from it, that look like batch norm and are none."""
@@ -41,6 +42,6 @@ def unknown_names(context: Context) -> Iterator[Match]:
 
 
 def _open(name: str) -> Open:
-    close = difflib.get_close_matches(name, NORM_CLASSES, n=1)
-    meant = f"; was nn.{close[0]} meant?" if close else ""
+    close = sorted(difflib.get_close_matches(name, NORM_CLASSES, n=3))
+    meant = f"; was {' or '.join(f'nn.{c}' for c in close)} meant?" if close else ""
     return Open(f"torch.nn has no {name}: the line fails when it runs", f"correct the name{meant}")

@@ -1,4 +1,4 @@
-'''A suppression comment suppresses nothing.
+"""A suppression comment suppresses nothing.
 
 ``# bncodemod: ignore`` or ``# bncodemod: ignore[BN101]`` stands on a line where no rule, or none of
 those named, finds anything: the code has changed since, or the code in brackets is misspelt. A
@@ -8,7 +8,7 @@ Before:
     self.norm = nn.GroupNorm(16, 64)  # bncodemod: ignore[BN101]
 
 By hand: remove the comment, or correct the code in brackets.
-'''
+"""
 
 from __future__ import annotations
 

@@ -60,9 +60,7 @@ def _subject(test: ast.AST) -> str:
     return ""
 
 
-def _uses_in_branch(
-    names: Names, test: ast.AST, subject: str
-) -> tuple[ast.Attribute, ...] | None:
+def _uses_in_branch(names: Names, test: ast.AST, subject: str) -> tuple[ast.Attribute, ...] | None:
     child: ast.AST = test
     for above in names.tree.ancestors(test):
         if isinstance(above, ast.If) and child is above.test:

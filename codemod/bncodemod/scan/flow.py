@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from bncodemod.scan.names import Names
-from bncodemod.scan.scopes import Binding, Function
+from bncodemod.scan.scopes import Function
 
 
 class Need(Enum):
@@ -26,6 +26,7 @@ class Need(Enum):
     ATTRIBUTE = "an attribute of the class is read"
     REGISTRY = "it is handed to code that may need a class"
     TYPE = "it stands in a type expression"
+    ELSEWHERE = "it is stored where other files may use it as a class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,22 @@ class Flow:
 
 _CLASS_CALLEE = re.compile(
     r"regist|isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count"
-    r"|signature|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of",
+    r"|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of",
     re.IGNORECASE,
 )
 _CONTAINER_METHODS = frozenset({"get", "pop", "setdefault", "values", "items", "copy", "update"})
 _CONTAINER_CALLS = frozenset({"dict", "list", "tuple", "set", "frozenset", "zip", "enumerate"})
 _PARTIAL_ATTRIBUTES = frozenset({"func", "args", "keywords"})
-_TYPE_CALLS = frozenset({"typing.cast", "builtins.type", "inspect.isclass"})
+_TYPE_CALLS = frozenset(
+    {
+        "builtins.type",
+        "inspect.isclass",
+        "typing.NewType",
+        "typing.TypeVar",
+        "typing.cast",
+        "typing_extensions.TypeVar",
+    }
+)
 
 
 def trace(names: Names, node: ast.expr) -> Flow:
@@ -171,7 +181,7 @@ class _Tracer:
 
     def on_arguments(self, above: ast.arguments, node: ast.AST) -> None:
         for argument in (*above.posonlyargs, *above.args, *above.kwonlyargs):
-            if self._default_of(above, argument) is node:
+            if self.names.scopes.default(argument) is node:
                 self._variable(argument.arg, argument)
 
     def on_return(self, above: ast.AST, node: ast.AST) -> None:
@@ -201,6 +211,12 @@ class _Tracer:
     def on_class(self, above: ast.ClassDef, node: ast.AST) -> None:
         self.demand(above, Need.SUBCLASS if node in above.bases else Need.REGISTRY)
 
+    def on_operator(self, above: ast.BinOp, node: ast.AST) -> None:
+        if isinstance(above.op, ast.BitOr):
+            self.demand(above, Need.TYPE)
+        else:
+            self.add(above)  # [nn.BatchNorm2d] * 2, or a list and another
+
     def on_type(self, above: ast.AST, node: ast.AST) -> None:
         self.demand(above, Need.TYPE)
 
@@ -210,6 +226,9 @@ class _Tracer:
             self._variable(target.id, target)
         elif isinstance(target, ast.Attribute):
             self._attribute_loads(target.attr)
+            if not (isinstance(target.value, ast.Name) and target.value.id in ("self", "cls")):
+                self.flow.escapes.append(target)
+                self.demand(target, Need.ELSEWHERE)
         elif isinstance(target, ast.Subscript):
             self._container(target.value)
         elif isinstance(target, (ast.Tuple, ast.List)):
@@ -266,12 +285,6 @@ class _Tracer:
         asked_names = {self.names.qualified(a) for a in asked}
         return "builtins.type" in asked_names and "functools.partial" not in asked_names
 
-    def _default_of(self, arguments: ast.arguments, argument: ast.arg) -> ast.AST | None:
-        bindings: list[Binding] = self.names.scopes.bindings(
-            self.tree.parent(arguments), argument.arg
-        )
-        return next((b.value for b in bindings if b.node is argument), None)
-
 
 _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
     ast.Call: _Tracer.on_call,
@@ -301,7 +314,8 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
     ast.Compare: _Tracer.on_compare,
     ast.Attribute: _Tracer.on_attribute,
     ast.ClassDef: _Tracer.on_class,
-    ast.BinOp: _Tracer.on_type,
+    ast.BinOp: _Tracer.on_operator,
+    ast.ExceptHandler: _Tracer.on_type,
     ast.MatchClass: _Tracer.on_type,
 }
 

@@ -11,6 +11,13 @@ from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
 
+_TYPE_CALLS = (
+    "typing.NewType",
+    "typing.TypeVar",
+    "typing.cast",
+    "typing_extensions.TypeVar",
+)
+
 
 class Role(Enum):
     """What a mention of a class does."""
@@ -63,6 +70,8 @@ def role(names: Names, node: ast.expr) -> Role:
         return Role.BASE
     if isinstance(above, ast.Attribute):
         return Role.ATTRIBUTE
+    if isinstance(above, ast.ExceptHandler):
+        return Role.TYPE
     return _surrounding_role(names, node)
 
 
@@ -89,6 +98,8 @@ def _surrounding_role(names: Names, node: ast.expr) -> Role:
     child: ast.AST = node
     for above in names.tree.ancestors(node):
         if isinstance(above, ast.Subscript) and child is above.slice:
+            return Role.TYPE
+        if isinstance(above, ast.Call) and names.qualified(above.func) in _TYPE_CALLS:
             return Role.TYPE
         if isinstance(above, (ast.AnnAssign, ast.arg)) and child is above.annotation:
             return Role.TYPE

@@ -62,21 +62,23 @@ class Names:
     def norm(self, node: ast.AST) -> NormClass | None:
         """The layer that an expression surely is when read straight from an import."""
         meanings = self.meanings(node)
-        if len(meanings) != 1 or meanings[0].through:
+        found = [norm_class(m.qualified) for m in meanings if not m.through]
+        if len(found) < len(meanings) or len({norm.family for norm in found if norm}) != 1:
             return None
-        return norm_class(meanings[0].qualified)
+        # Both branches of an ``if`` may import one: SyncBatchNorm here, BatchNorm2d there.
+        return found[0] if all(found) else None
 
     def norms(self, node: ast.AST) -> list[NormClass]:
         """The layers that an expression may be, by whatever way."""
         found = (norm_class(meaning.qualified) for meaning in self.meanings(node))
         return [norm for norm in found if norm is not None]
 
-    def function(self, name: str, before: ast.stmt) -> bool:
-        """Whether the module defines a function ``name`` above one of its statements."""
-        return any(
-            isinstance(binding.node, ast.FunctionDef) and binding.node.lineno < before.lineno
-            for binding in self.scopes.bindings(self.tree.module, name)
-        )
+    def function(self, name: str, before: ast.stmt) -> ast.FunctionDef | None:
+        """The function ``name`` that the module defines above one of its statements."""
+        for binding in self.scopes.bindings(self.tree.module, name):
+            if isinstance(binding.node, ast.FunctionDef) and binding.node.lineno < before.lineno:
+                return binding.node
+        return None
 
     def imported_by_star(self, name: str) -> str:
         """Where ``name`` comes from if a star import of torch brings it in, else nothing."""
@@ -92,17 +94,6 @@ class Names:
             if statement.level == 0 and f"{module}.{name}" in _STAR_MODULES:
                 return f"{module}.{name}"
         return ""
-
-    def imported_norm_names(self) -> list[str]:
-        """The local names that some import of the file binds to a norm class."""
-        found = {
-            alias.asname or alias.name
-            for alias in self.tree.of_type(ast.alias)
-            for statement in [self.tree.parent(alias)]
-            if isinstance(statement, ast.ImportFrom)
-            and norm_class(f"{statement.module}.{alias.name}")
-        }
-        return sorted(found)
 
     @property
     def star_modules(self) -> list[ast.ImportFrom]:
@@ -132,7 +123,7 @@ class Names:
         found: list[Meaning] = []
         for binding in bindings:
             found.extend(self._bound(binding))
-        return found
+        return found or (UNKNOWN,)
 
     def _bound(self, binding: Binding) -> Iterable[Meaning]:
         if binding.kind is BindingKind.IMPORT:
@@ -140,6 +131,8 @@ class Names:
         if binding.kind is BindingKind.DEFINITION:
             return (Meaning(definition=binding.value),)
         if binding.kind is BindingKind.VALUE and binding.value is not None:
+            if isinstance(binding.value, ast.Constant) and binding.value.value is None:
+                return ()  # ``nn = None`` where an import failed: no use of it can succeed
             return [
                 Meaning(m.qualified, m.definition, (binding.node, *m.through))
                 for m in self.meanings(binding.value)

@@ -16,6 +16,8 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
     (b"running_", re.compile(rb"\brunning_(?:mean|var)\b")),
     (b"num_batches_tracked", None),
     (b"update_bn", None),
+    # What a GroupNorm lacks stays reported once no batch norm is left in the file.
+    (b".num_features", re.compile(rb"GroupNorm")),
     (b"fuse_", re.compile(rb"\bfuse_(?:conv_bn|modules)")),
     (b"BN", re.compile(rb"""['"](?:MMSync|Sync|Lazy)?BN\w*['"]""")),
     (b"getattr(", re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,")),

@@ -86,6 +86,10 @@ class Scopes:
             return self._before(bindings, use) or bindings
         return self._at_end(bindings, scope)
 
+    def default(self, argument: ast.arg) -> ast.expr | None:
+        """The default of a parameter."""
+        return _default(argument, self.tree)
+
     def _collect(self, scope: ast.AST, name: str) -> list[Binding]:
         nodes = self.tree.occurrences(name, None if isinstance(scope, ast.Module) else scope)
         declared: dict[ast.AST, ast.AST] = {}

@@ -1,4 +1,4 @@
-"""Files that cannot be handled: one class a BN9xx code, its docstring is the page of ``explain``."""
+"""Files that cannot be handled: one class a BN9xx code; ``explain`` prints its docstring."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from bncodemod.source.text import SourceText
 _PYTHON_2 = re.compile(
     r"^\s*(?:print\s+[^=(.\s]|exec\s+['\"\w]|raise\s+\w+\s*,|except\s+[\w.]+\s*,\s*\w+\s*:)|<>|\b0\d+\b|\bur['\"]"
 )
-_NEWER = re.compile(r"^\s*(?:type\s+\w+.*=|(?:async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[)|\bf['\"]|\bt['\"]|except\*|^\s*except\s+\w+\s*,")
+_NEWER = re.compile(
+    r"^\s*(?:type\s+\w+.*=|(?:async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[)|\bf['\"]|\bt['\"]|except\*|^\s*except\s+\w+\s*,"
+)
 _HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 

@@ -57,12 +57,16 @@ def splice(text: str, edits: Sequence[Edit], insertions: Sequence[tuple[int, str
     last = total = 0
     for start, end, new in pieces:
         out += [text[last:start], new]
-        total += new.count("\n") - text.count("\n", start, end)
+        total += _line_ends(new) - _line_ends(text[start:end])
         ends.append(end)
         added.append(total)
         last = end
     out.append(text[last:])
     return Spliced("".join(out), after, tuple(ends), tuple(added))
+
+
+def _line_ends(text: str) -> int:
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
 def _apply(text: str, outer: Edit, inner: list[Edit], after: dict[Edit, str]) -> str:

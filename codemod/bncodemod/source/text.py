@@ -56,7 +56,8 @@ class SourceText:
             raise Undecodable(
                 f"byte 0x{body[error.start]:02x} is not {encoding}",
                 line=body.count(b"\n", 0, error.start) + 1,
-                remedy=f"declare the file's true encoding in a coding cookie, or save it as {encoding}",
+                remedy="declare the file's true encoding in a coding cookie, or save it as"
+                f" {encoding}",
             ) from None
         if encoding != "utf-8" and text.encode(encoding) != body:
             raise Undecodable(

@@ -1,1 +1,1 @@
-"""How a site is rewritten: one module a strategy, LibCST transformers on the expression that holds it."""
+"""How a site is rewritten: one module a strategy, LibCST on the expression that holds the site."""

@@ -22,6 +22,8 @@ class Arguments:
     stars: list[ast.Starred] = field(default_factory=list)
     double_stars: list[ast.keyword] = field(default_factory=list)
     surplus: bool = False
+    star_reaches: bool = False
+    """Whether a star surely holds the flag, or stands where the flag would."""
 
     @property
     def opaque(self) -> bool:
@@ -40,6 +42,9 @@ def bind(call: ast.Call, parameters: tuple[str, ...], skip: int = 0) -> Argument
     for index, item in enumerate(items):
         if isinstance(item, ast.Starred):
             bound.stars.append(item)
+            held = len(item.value.elts) if isinstance(item.value, (ast.List, ast.Tuple)) else 1
+            flag = parameters.index(FLAG) if FLAG in parameters else len(parameters)
+            bound.star_reaches |= place + held > flag
         elif isinstance(item, ast.keyword):
             if item.arg is None:
                 bound.double_stars.append(item)

@@ -112,16 +112,16 @@ def drop(call: cst.Call, index: int) -> cst.Call:
     return call.with_changes(args=args)
 
 
-def _after_trailing_comma(
-    call: cst.Call, last: cst.Arg, added: cst.Arg
-) -> tuple[cst.Arg, cst.Arg]:
+def _after_trailing_comma(call: cst.Call, last: cst.Arg, added: cst.Arg) -> tuple[cst.Arg, cst.Arg]:
     assert isinstance(last.comma, cst.Comma)
     closing = last.comma.whitespace_after
     indent = _argument_indent(call)
     if isinstance(closing, cst.ParenthesizedWhitespace) and indent is not None:
         return (
             last.with_changes(
-                comma=last.comma.with_changes(whitespace_after=closing.with_changes(last_line=indent))
+                comma=last.comma.with_changes(
+                    whitespace_after=closing.with_changes(last_line=indent)
+                )
             ),
             added.with_changes(
                 comma=cst.Comma(whitespace_after=_plain_break(closing, closing.last_line))

@@ -9,9 +9,9 @@ from functools import cached_property
 from bncodemod.scan.mentions import Mention, mentions
 from bncodemod.scan.names import Names
 from bncodemod.settings import Settings
+from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
 from bncodemod.strategies.base import Strategy
-from bncodemod.source.splice import Edit
 from bncodemod.strategies.imports import Imports
 
 

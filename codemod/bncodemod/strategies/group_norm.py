@@ -1,5 +1,6 @@
-"""``group-norm``: GroupNorm in the place of batch norm, as PyTorch's page "Patching Batch Norm" advises.
+"""``group-norm``: GroupNorm in the place of batch norm.
 
+What PyTorch's page "Patching Batch Norm" advises first.
 A channel count known at rewrite time gives a number of groups; otherwise the emitted code calls a
 factory that computes it by the same rule and takes batch norm's own arguments.
 """
@@ -11,13 +12,13 @@ import ast
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, integer
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
-from bncodemod.source.splice import Edit
 from bncodemod.strategies.decision import Decision, Open, Rewrite
-from bncodemod.strategies.groups import HELPER, helper_code, num_groups
+from bncodemod.strategies.groups import HELPER, helper_code, is_helper, num_groups
 from bncodemod.strategies.no_running_stats import switch_off
 
 _DROPPED = ("momentum", FLAG, "process_group")
@@ -49,9 +50,7 @@ class GroupNorm:
                 "choose another --groups, --min-group-size or --group-fallback",
             )
         written = group_norm_callee(context, call.func)
-        return self._rewritten(
-            context, call, norm, lambda c: _by_number(c, bound, written, groups)
-        )
+        return self._rewritten(context, call, norm, lambda c: _by_number(c, bound, written, groups))
 
     def partial(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Put the factory into the partial that is there."""
@@ -66,7 +65,11 @@ class GroupNorm:
 
         def change(node: cst.Call) -> cst.Call:
             node = call_edit.set_value(node, 0, name)
-            gone = [bound.index[n] + 1 for n in _DROPPED if n in bound.index and n not in bound.positional]
+            gone = [
+                bound.index[n] + 1
+                for n in _DROPPED
+                if n in bound.index and n not in bound.positional
+            ]
             for index in sorted(gone, reverse=True):
                 node = call_edit.drop(node, index)
             return node
@@ -106,6 +109,8 @@ def _refusal(norm: NormClass, bound: Arguments) -> Open | None:
         return _no_lazy(norm)
     if bound.stars or (bound.double_stars and "num_features" not in bound.value):
         return _hidden(bound)
+    if bound.surplus:
+        return Open(f"{norm.name} does not take that many arguments", "correct the call")
     if "num_features" not in bound.value:
         return Open(f"{norm.name} is called without its number of channels", "complete the call")
     given = bound.value.get(FLAG)
@@ -141,7 +146,7 @@ def _helper(context: Context, at: ast.AST) -> str:
     imports = context.imports
     top = imports.top_level(at)
     standing = context.names.function(HELPER, before=top)
-    if standing:
+    if standing is not None and is_helper(standing):
         return HELPER
     return imports.helper(
         HELPER,

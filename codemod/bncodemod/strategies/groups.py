@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from math import gcd
 
 from bncodemod.settings import Settings
 
 HELPER = "make_group_norm"
+PARAMETERS = ("num_features", "eps", "momentum", "affine", "track_running_stats")
 
 
 def num_groups(channels: int, settings: Settings) -> int | None:
@@ -28,6 +30,12 @@ def num_groups(channels: int, settings: Settings) -> int | None:
         return None
     fitting = (g for g in range(1, groups + 1) if channels % g == 0 and channels // g >= smallest)
     return max(fitting, default=1)
+
+
+def is_helper(function: ast.FunctionDef) -> bool:
+    """Whether a function of the file takes batch norm's arguments, as the factory does."""
+    names = [argument.arg for argument in function.args.args]
+    return names[: len(PARAMETERS)] == list(PARAMETERS)
 
 
 def helper_code(name: str, group_norm: str, settings: Settings) -> str:

@@ -37,7 +37,7 @@ class Imports:
         self._helpers: dict[str, _Addition] = {}
 
     def name_for(self, qualified: str, at: ast.AST) -> str:
-        """An expression for ``qualified`` that holds at a node; adds an import where none serves."""
+        """An expression for ``qualified`` that holds at a node; adds an import if none serves."""
         return self._existing(qualified, at) or self._add(qualified, at)
 
     def helper(self, wanted: str, at: ast.AST, code: Callable[[str], str]) -> str:

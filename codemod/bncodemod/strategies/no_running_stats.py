@@ -1,6 +1,7 @@
 """``no-running-stats``: the norm stays what it is and gets ``track_running_stats=False``.
 
-Train-mode outputs stay bit for bit what they were: option 1 of PyTorch's page "Patching Batch Norm".
+Train-mode outputs stay bit for bit what they were. It is in option 1 of PyTorch's page "Patching
+Batch Norm".
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import ast
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, flag_is_off
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
-from bncodemod.source.splice import Edit
-from bncodemod.strategies.decision import Decision, Rewrite, Safe
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 
 _OFF = "False"
 
@@ -54,6 +55,11 @@ def switch_off(context: Context, call: ast.Call, norm: NormClass, skip: int = 0)
         return Safe("keeps no running statistics")
     if not norm.tracks and FLAG not in bound.value and not bound.opaque:
         return Safe(f"{norm.name} keeps no running statistics by default")
+    if bound.star_reaches:
+        return Open(
+            f"a star of arguments reaches {FLAG}: neither it nor a keyword can be set safely",
+            f"write the arguments out, with {FLAG}=False",
+        )
     given = bound.value.get(FLAG)
     if isinstance(given, ast.Attribute) and given.attr == FLAG and not _is_self(given.value):
         return Safe(f"the flag follows {ast.unparse(given.value)}, which is a site of its own")

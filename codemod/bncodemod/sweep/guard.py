@@ -11,13 +11,15 @@ import re
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _OTHERS = bytes(set(range(256)) - set(b"()[]{}"))
-_LONG_LINE = re.compile(rb"[^\n]{4000}")
 _CONTINUED = re.compile(rb"\n[ \t]*(?:[-+*/%|&^.]|and |or |if |else )")
 _CONTINUES = (b"+\n", b"-\n", b"*\n", b"/\n", b"%\n", b"|\n", b"&\n", b"^\n", b" and\n", b" or\n")
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 100
 MAX_CHAIN = 300
+LONG_LINE = 4000
+
+_LONG_LINE = re.compile(rb"[^\n]{%d}" % LONG_LINE)
 
 
 def is_risky(data: bytes) -> bool:
@@ -53,3 +55,11 @@ def deep_line(data: bytes) -> int:
         if depth > MAX_DEPTH:
             return data.count(b"\n", 0, match.start()) + 1
     return 0
+
+
+def culprit_line(data: bytes) -> int:
+    """The line that parsers most likely gave up on: deep brackets, a very long line, else 0."""
+    if line := deep_line(data):
+        return line
+    longest = max(data.split(b"\n"), key=len)
+    return data.count(b"\n", 0, data.index(longest)) + 1 if len(longest) >= LONG_LINE else 0

@@ -16,16 +16,19 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 
 from bncodemod.model import FileResult
-from bncodemod.source.errors import InternalError, TooDeep
+from bncodemod.source.errors import InternalError
 from bncodemod.sweep.guard import deep_line
 from bncodemod.sweep.worker import (
+    MAX_SECONDS,
     REPORT,
     Task,
     become_worker,
     failed,
+    limit_time,
     read,
     rewrite,
     rewrite_files,
+    too_deep,
 )
 
 __all__ = ["BrokenProcessPool", "Pool", "forks", "rewrite_alone"]
@@ -119,6 +122,7 @@ def _alone(sender: Connection, task: Task, parent: int) -> None:
     become_worker(parent)
     path, settings = task
     data = read(path)
+    limit_time()
     sender.send(rewrite(data, path, settings) if isinstance(data, bytes) else data)
 
 
@@ -131,9 +135,11 @@ def _died(path: str, exitcode: int | None) -> FileResult:
         message = "the process that rewrote it was killed (SIGKILL): most likely out of memory"
         return failed(path, InternalError(message, remedy="exclude the file, or free memory"))
     data = read(path)
-    line = deep_line(data) if isinstance(data, bytes) else 0
-    if line:
-        message = f"nested deeper than LibCST's parser can follow ({name})"
-        remedy = "split the expression, or exclude the file"
-        return failed(path, TooDeep(message, line=line, remedy=remedy))
+    if isinstance(data, FileResult):
+        return data
+    if name == "SIGVTALRM":
+        message = f"LibCST's parser takes longer than {MAX_SECONDS} seconds on it"
+        return failed(path, too_deep(data, message))
+    if deep_line(data):
+        return failed(path, too_deep(data, f"nested deeper than LibCST can follow ({name})"))
     return failed(path, InternalError(f"the process that rewrote it died ({name})", remedy=REPORT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import signal
@@ -14,10 +15,13 @@ from bncodemod.scan.index import EMPTY_INDEX
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.settings import Settings
 from bncodemod.source.errors import InternalError, SourceError, TooDeep
+from bncodemod.sweep.guard import culprit_line
 from bncodemod.sweep.walk import unreadable
 
 # A path and the settings that hold for it.
 Task = tuple[str, Settings]
+
+MAX_SECONDS = 30
 
 REPORT = "please report it with the file; exclude the file meanwhile"
 
@@ -49,14 +53,23 @@ def rewrite(data: bytes, path: str, settings: Settings) -> FileResult | None:
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except RecursionError:
-        message = "nested deeper than the parsers can follow"
-        return failed(path, TooDeep(message, remedy="split the expression, or exclude the file"))
+        return failed(path, too_deep(data, "nested deeper than the parsers can follow"))
     except MemoryError:
         return failed(path, InternalError("out of memory", remedy="exclude the file"))
     except BaseException as error:  # a panic of LibCST's native parser is no Exception
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return failed(path, InternalError(message + _place(error), remedy=REPORT))
+    if any(error.code == TooDeep.code and not error.line for error in result.errors):
+        line = culprit_line(data)
+        errors = (dataclasses.replace(error, line=error.line or line) for error in result.errors)
+        result = dataclasses.replace(result, errors=tuple(errors))
     return result if result.after is not None or result.findings or result.errors else None
+
+
+def too_deep(data: bytes, message: str) -> TooDeep:
+    """The error of a file on which the parsers gave up, at the line most likely to blame."""
+    remedy = "split the expression, or exclude the file"
+    return TooDeep(message, line=culprit_line(data), remedy=remedy)
 
 
 def _place(error: BaseException) -> str:
@@ -74,6 +87,7 @@ def rewrite_files(tasks: Sequence[Task]) -> list[FileResult | None]:
     results: list[FileResult | None] = []
     for path, settings in tasks:
         data = read(path)
+        limit_time()
         if isinstance(data, FileResult):
             results.append(data)
         elif may_hold_site(data, EMPTY_INDEX):
@@ -96,6 +110,16 @@ def paused_gc() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def limit_time() -> None:
+    """End this process if the next file takes longer than MAX_SECONDS of processor time.
+
+    LibCST's parser takes quadratic time on some generated code and cannot be interrupted; so the
+    signal is left to kill.
+    """
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
 
 
 def become_worker(parent: int) -> None:

@@ -90,12 +90,17 @@ class TestWhatIsTaken:
         assert found() == ["x.py/y.py"]
 
     def test_deep_tree(self, tree: Path) -> None:
-        for _ in range(1200):  # deeper than Python's stack, and than a path may be long
+        depth = 1200  # deeper than Python's stack
+        for _ in range(depth):
             os.mkdir("d")
             os.chdir("d")
         Path("x.py").touch()
-        os.chdir(tree)
-        assert found() == ["d/" * 1200 + "x.py"]
+        try:
+            os.chdir(tree)
+            assert found() == ["d/" * depth + "x.py"]
+        finally:  # pytest's own removal is recursive
+            os.unlink("d/" * depth + "x.py")
+            os.removedirs("d/" * depth)
 
 
 class TestExclude:

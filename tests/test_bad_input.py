@@ -135,6 +135,23 @@ def test_unreadable_file(good_files: Path) -> None:
     check(good_files, "bad.py", "BN902", None)
 
 
+def test_generated_file_of_10_megabytes(good_files: Path) -> None:
+    rows = b"".join(b"    %-96d,\n" % n for n in range(100_000))
+    (good_files / "bad.py").write_bytes(b"rows = [\n" + rows + b"]\n" + SITE)
+    check(good_files, "bad.py", "BN904", None)
+
+
+def test_wrong_configuration_of_a_folder_stops_the_run_before_it_writes(good_files: Path) -> None:
+    (good_files / "sub").mkdir()
+    (good_files / "sub" / "pyproject.toml").write_text("[tool.bncodemod]\nstratgy = 1\n")
+    (good_files / "sub" / "b.py").write_bytes(SITE)
+    done = bncodemod(".")
+    assert done.returncode == 2
+    assert b"stratgy" in done.stderr
+    assert b"strategy" in done.stderr
+    assert (good_files / "a.py").read_bytes() == SITE
+
+
 def test_several_at_once(good_files: Path) -> None:
     for number, (content, _, _) in enumerate(CONTENTS.values()):
         (good_files / f"bad{number:02}.py").write_bytes(content)
@@ -170,10 +187,3 @@ class TestNoError:
         (good_files / "newer.py").write_bytes(NEWER + SITE)
         self.check(good_files)
         assert (good_files / "newer.py").read_bytes() == NEWER + DONE
-
-    def test_generated_file_of_10_megabytes(self, good_files: Path) -> None:
-        rows = b"".join(b"    %-96d,\n" % n for n in range(100_000))
-        generated = b"rows = [\n" + rows + b"]\n"
-        (good_files / "big.py").write_bytes(generated + SITE)
-        self.check(good_files)
-        assert (good_files / "big.py").read_bytes() == generated + DONE

@@ -6,8 +6,11 @@ from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.settings import Settings
-from bncodemod.source.errors import SourceError
+from bncodemod.source.errors import SourceError, TooComplex
 from bncodemod.source.text import SourceText
+
+# A syntax tree takes a hundred times the room of its text.
+MAX_BYTES = 5_000_000
 
 
 def rewrite(
@@ -23,6 +26,12 @@ def rewrite(
     from bncodemod.engine import rewrite_text
 
     try:
+        if len(data) > MAX_BYTES:
+            raise TooComplex(
+                f"the file has {len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB"
+                " that are parsed",
+                remedy="exclude the file, or move its data out of the source",
+            )
         source = SourceText.decode(data)
         text, findings = rewrite_text(source, path, settings, index)
     except SourceError as error:

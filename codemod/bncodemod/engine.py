@@ -13,7 +13,7 @@ from bncodemod.rules.unused_ignore import rule as unused_ignore
 from bncodemod.scan.index import ProjectIndex
 from bncodemod.scan.names import Names
 from bncodemod.settings import Settings
-from bncodemod.source.errors import InternalError, TooDeep
+from bncodemod.source.errors import InternalError, TooComplex
 from bncodemod.source.parse import parse, parses
 from bncodemod.source.splice import Edit, Spliced, splice
 from bncodemod.source.suppression import Ignore, Suppressions
@@ -104,7 +104,7 @@ def _splice(source: SourceText, edits: list[Edit], insertions: list[tuple[int, s
     try:
         spliced = splice(text, edits, in_style)
     except RecursionError:
-        raise TooDeep(
+        raise TooComplex(
             "an expression that holds a site is nested too deeply for LibCST",
             line=source.position(edits[0].start)[0] if edits else 0,
             remedy="split the expression, or exclude the file",

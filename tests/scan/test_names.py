@@ -97,7 +97,7 @@ def test_whatever_libcst_is_sure_of_is_found(path: Path) -> None:
         ("from paddle import nn\nnn.BatchNorm2d(3)", []),
         ("from .layers import nn\nnn.BatchNorm2d(3)", []),
         (
-            "import torch.nn as nn\nclass A:\n    nn = None\n    def f(self):\n        nn.BatchNorm2d(3)",
+            "import torch.nn as nn\nclass A:\n    nn = 1\n    def f(self): nn.BatchNorm2d(3)",
             ["BatchNorm2d"],
         ),
         ("from torch.nn import BatchNorm2d\nBatchNorm2d = make()\nBatchNorm2d(3)", []),

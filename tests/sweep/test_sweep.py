@@ -322,6 +322,7 @@ def test_memory_of_a_long_sweep_is_bounded(tree: Path, monkeypatch: pytest.Monke
     """Batches are handed out as results are taken: the window, not the tree, is in memory."""
     monkeypatch.setattr(run, "BATCH_BYTES", 1)
     monkeypatch.setattr(run, "POOL_PAYS_FORKED", 0)
+    monkeypatch.setattr(run, "POOL_PAYS_SPAWNED", 0)  # a thread of another test forbids a fork
     fill(tree, {f"{n:03}.py": SITE for n in range(60)})
     results = sweep(["."], Configuration(str(tree)), write=False, jobs=2)
     next(results)

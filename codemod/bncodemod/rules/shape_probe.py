@@ -38,19 +38,23 @@ def shape_probes(context: Context) -> Iterator[Match]:
     """Norms built beside a known probe, and forward passes of one sample in eval mode."""
     if not context.keeps_batch_norm or not context.mentions:
         return
-    scope_of = context.names.scopes.scope_of
     known = {
-        scope_of(node): node
+        _function(context, node): node
         for node in context.tree.occurrences(_KNOWN)
         if isinstance(context.tree.parents.get(node), ast.Call)
     }
     for mention in context.mentions:
-        probe = known.get(scope_of(mention.node))
+        probe = known.get(_function(context, mention.node))
         above = context.tree.parent(mention.node)
         if probe is not None and mention.role in (Role.CALL, Role.PARTIAL, Role.VALUE):
             site = mention.node if mention.role is Role.VALUE else above
             yield Match(site, partial(_open_norm, context.line(probe)))
     yield from _own_probes(context)
+
+
+def _function(context: Context, node: ast.AST) -> ast.AST | None:
+    """The function in which a node stands, among its defaults included."""
+    return next((a for a in context.tree.ancestors(node) if isinstance(a, Function)), None)
 
 
 def _own_probes(context: Context) -> Iterator[Match]:

@@ -29,7 +29,7 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
         ),
     ),
     (b"timm", re.compile(rb"(?m)^\s*(?:import|from)\s+timm\b")),
-    (b"hub", re.compile(rb"\bhub\s*\.\s*load\b|torch\.hub\s+import")),
+    (b"hub", re.compile(rb"hub\s*\.\s*load\b|torch\.hub\s+import")),
     (b"segmentation_models_pytorch", None),
     (b"pytorchcv", None),
     (b"efficientnet_pytorch", None),

@@ -53,11 +53,12 @@ class Undecodable(SourceError):
     code = "BN903"
 
 
-class TooDeep(SourceError):
-    """The code is nested deeper than Python's or LibCST's parser can follow.
+class TooComplex(SourceError):
+    """The file is larger or nested deeper than the parsers can cope with.
 
-    Generated code with thousands of nested parentheses or chained calls is the usual cause. The
-    file is left as it is.
+    Files of more than 5 MB that may hold a site (a syntax tree takes a hundred times the room of
+    its text), thousands of nested parentheses or chained calls: generated code is the usual cause.
+    The file is left as it is.
     """
 
     code = "BN904"

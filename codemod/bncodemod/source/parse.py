@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 
-from bncodemod.source.errors import SyntaxFailed, TooDeep
+from bncodemod.source.errors import SyntaxFailed, TooComplex
 from bncodemod.source.text import SourceText
 
 _PYTHON_2 = re.compile(
@@ -22,7 +22,7 @@ _HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 def parse(source: SourceText) -> ast.Module:
     """Parse a file.
 
-    Raises SyntaxFailed where it is not Python that this interpreter knows, TooDeep where it is
+    Raises SyntaxFailed where it is not Python that this interpreter knows, TooComplex where it is
     nested deeper than the parser can follow.
     """
     try:
@@ -33,12 +33,12 @@ def parse(source: SourceText) -> ast.Module:
         line = error.lineno or 0
         message = error.msg or "invalid syntax"
         if "too many nested parentheses" in message or "too many statically nested" in message:
-            raise _too_deep(message, line) from None
+            raise _too_complex(message, line) from None
         raise SyntaxFailed(message, line=line, remedy=_remedy(source, line)) from None
     except RecursionError:
-        raise _too_deep("an expression is nested too deeply", 0) from None
+        raise _too_complex("an expression is nested too deeply", 0) from None
     except MemoryError:
-        raise _too_deep("the parser's stack overflowed", 0) from None
+        raise _too_complex("the parser's stack overflowed", 0) from None
     except ValueError as error:
         raise SyntaxFailed(str(error), remedy="save the file as Python source") from None
 
@@ -54,8 +54,10 @@ def parses(text: str) -> bool:
     return True
 
 
-def _too_deep(message: str, line: int) -> TooDeep:
-    return TooDeep(message, line=line, remedy="exclude the file, or generate it less deeply nested")
+def _too_complex(message: str, line: int) -> TooComplex:
+    return TooComplex(
+        message, line=line, remedy="exclude the file, or generate it less deeply nested"
+    )
 
 
 def _remedy(source: SourceText, line: int) -> str:

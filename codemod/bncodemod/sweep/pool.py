@@ -28,7 +28,7 @@ from bncodemod.sweep.worker import (
     read,
     rewrite,
     rewrite_files,
-    too_deep,
+    too_complex,
 )
 
 __all__ = ["BrokenProcessPool", "Pool", "forks", "rewrite_alone"]
@@ -139,7 +139,7 @@ def _died(path: str, exitcode: int | None) -> FileResult:
         return data
     if name == "SIGVTALRM":
         message = f"LibCST's parser takes longer than {MAX_SECONDS} seconds on it"
-        return failed(path, too_deep(data, message))
+        return failed(path, too_complex(data, message))
     if deep_line(data):
-        return failed(path, too_deep(data, f"nested deeper than LibCST can follow ({name})"))
+        return failed(path, too_complex(data, f"nested deeper than LibCST can follow ({name})"))
     return failed(path, InternalError(f"the process that rewrote it died ({name})", remedy=REPORT))

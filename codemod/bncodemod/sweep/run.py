@@ -78,10 +78,10 @@ def sweep(
 
     Yields, in the order of the paths, a result for each file with a change, a finding or an error.
     With ``write``, a change has been written when its result comes; one that could not be written
-    comes with an error and without ``after``. No error of a file ends the sweep, but a
-    ConfigurationError does. ``on_progress`` is called in this thread with the number of files done
-    and of all files. ``jobs`` is the number of worker processes at most: by default one for each
-    processor that this process may use.
+    comes with an error and without ``after``. No error of a file ends the sweep; a
+    ConfigurationError does, before anything is written. ``on_progress`` is called in this thread
+    with the number of files done and of all files. ``jobs`` is the number of worker processes at
+    most: by default one for each processor that this process may use.
     """
     found = list(
         walk(
@@ -92,6 +92,9 @@ def sweep(
             root=configuration.root,
         )
     )
+    # A wrong pyproject.toml anywhere is known before the first file is written.
+    for folder in {os.path.dirname(item) for item in found if isinstance(item, str)}:
+        configuration.at(folder)
     workers = available_cpus() if jobs is None else jobs
     with closing(_outcomes(found, configuration, workers)) as outcomes:
         for done, result in enumerate(outcomes, 1):

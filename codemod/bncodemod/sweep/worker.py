@@ -14,7 +14,7 @@ from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.settings import Settings
-from bncodemod.source.errors import InternalError, SourceError, TooDeep
+from bncodemod.source.errors import InternalError, SourceError, TooComplex
 from bncodemod.sweep.guard import culprit_line
 from bncodemod.sweep.walk import unreadable
 
@@ -53,23 +53,23 @@ def rewrite(data: bytes, path: str, settings: Settings) -> FileResult | None:
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except RecursionError:
-        return failed(path, too_deep(data, "nested deeper than the parsers can follow"))
+        return failed(path, too_complex(data, "nested deeper than the parsers can follow"))
     except MemoryError:
         return failed(path, InternalError("out of memory", remedy="exclude the file"))
     except BaseException as error:  # a panic of LibCST's native parser is no Exception
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return failed(path, InternalError(message + _place(error), remedy=REPORT))
-    if any(error.code == TooDeep.code and not error.line for error in result.errors):
+    if any(error.code == TooComplex.code and not error.line for error in result.errors):
         line = culprit_line(data)
         errors = (dataclasses.replace(error, line=error.line or line) for error in result.errors)
         result = dataclasses.replace(result, errors=tuple(errors))
     return result if result.after is not None or result.findings or result.errors else None
 
 
-def too_deep(data: bytes, message: str) -> TooDeep:
+def too_complex(data: bytes, message: str) -> TooComplex:
     """The error of a file on which the parsers gave up, at the line most likely to blame."""
     remedy = "split the expression, or exclude the file"
-    return TooDeep(message, line=culprit_line(data), remedy=remedy)
+    return TooComplex(message, line=culprit_line(data), remedy=remedy)
 
 
 def _place(error: BaseException) -> str:

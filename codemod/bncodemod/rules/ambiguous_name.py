@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from bncodemod.catalog.torch import NORM_CLASSES, OTHER_FRAMEWORKS, norm_class
+from bncodemod.catalog.torch import FLAG, NORM_CLASSES, OTHER_FRAMEWORKS, norm_class
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.names import Meaning
@@ -65,6 +65,23 @@ def _imported(context: Context, alias: ast.alias) -> Iterator[Match]:
         alias,
         lambda: Open(f"{alias.name} is imported from {module}, which is not seen here", _REMEDY),
     )
+    for node in context.tree.occurrences(alias.asname or alias.name):
+        call = context.tree.parents.get(node)
+        if isinstance(call, ast.Call) and node is call.func and _switches_on(call):
+            yield Match(call, partial(_open_switched_on, alias.name))
+
+
+def _switches_on(call: ast.Call) -> bool:
+    """Whether a call asks for running statistics by name."""
+    return any(
+        keyword.arg == FLAG
+        and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        for keyword in call.keywords
+    )
+
+
+def _open_switched_on(name: str) -> Open:
+    return Open(f"{name} is asked for running statistics here", f"pass {FLAG}=False")
 
 
 def _attribute(context: Context, node: ast.Attribute) -> Iterator[Match]:

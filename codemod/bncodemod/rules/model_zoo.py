@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 
 from bncodemod.catalog import model_zoos, torchvision
 from bncodemod.rules.rule import Match, Rule
@@ -33,7 +33,7 @@ _BY_NAME = ("torchvision.models.get_model", "torchvision.models.get_model_builde
 def zoo_builders(context: Context) -> Iterator[Match]:
     """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
     text = context.tree.source.text
-    wanted = [zoo.name for zoo in model_zoos.builders() if zoo.name.partition(".")[0] in text]
+    wanted = [name for root, names in _by_root().items() if root in text for name in names]
     for node, qualified in uses_of(context.names, wanted):
         zoo = model_zoos.lookup(qualified)
         use = role(context.names, node)
@@ -44,19 +44,29 @@ def zoo_builders(context: Context) -> Iterator[Match]:
                 call, partial(Open, f"{qualified} {verb} models with batch norm", zoo.remedy)
             )
     if "timm" in text:
-        for node, qualified in references(context.names, "timm", ()):
+        for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
             if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
                 message = f"{qualified} may build a model with batch norm"
                 yield Match(call, partial(Open, message, PATCH))
     if "torchvision" not in text:
         return
-    for node, qualified in references(context.names, "torchvision", ()):
+    for node, qualified in references(context.names, ("torchvision.models",), ()):
         if qualified.startswith("torchvision.models"):
             place = _looked_up(context, node, qualified)
             if place is not None:
                 message = "this builds a torchvision model that is only known at run time"
                 yield Match(place, partial(Open, message, PATCH))
+
+
+@cache
+def _by_root() -> dict[str, list[str]]:
+    """The builders of the catalog by the text that must stand in a file that uses them."""
+    found: dict[str, list[str]] = {}
+    for zoo in model_zoos.builders():
+        root = "hub" if zoo.name.startswith("torch.hub.") else zoo.name.partition(".")[0]
+        found.setdefault(root, []).append(zoo.name)
+    return found
 
 
 def _is_timm_builder(qualified: str) -> bool:

@@ -36,6 +36,7 @@ from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 
 rule = Rule("BN106", "torchvision builder")
 
+PACKAGES = ("torchvision.models", "torchvision.ops")
 PATCH = (
     "build the model (and load its weights), then call"
     " torch.func.replace_all_batch_norm_modules_(model)"
@@ -57,7 +58,7 @@ def builder_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Build
     """Calls of builders, with how many leading arguments are not the builder's; other mentions."""
     if "torchvision" not in context.tree.source.text:
         return
-    for node, qualified in references(context.names, "torchvision", torchvision.names()):
+    for node, qualified in references(context.names, PACKAGES, torchvision.names()):
         above = context.tree.parent(node)
         use = role(context.names, node)
         if qualified == "torchvision.models.get_model" and isinstance(above, ast.Call):

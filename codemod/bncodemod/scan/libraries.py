@@ -6,34 +6,37 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import imported
 
 Reference = tuple[ast.expr, str]
 
 
-def references(names: Names, root: str, exported: Iterable[str]) -> list[Reference]:
-    """The dotted expressions that begin with an import from the package ``root``, and their names.
+def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -> list[Reference]:
+    """The dotted expressions that name something in ``packages`` by imports, and what they name.
 
-    ``exported`` are qualified names that a star import from it may bring in.
+    ``exported`` are qualified names that a star import from one of them may bring in.
     """
+    packages = tuple(packages)
     tree = names.tree
-    tree.search_text(root, beside="import")
+    for root in {package.partition(".")[0] for package in packages}:
+        tree.search_text(root, beside="import")
     local: set[str] = set()
     for alias in tree.of_type(ast.alias):
-        statement = tree.parent(alias)
-        module = statement.module if isinstance(statement, ast.ImportFrom) else alias.name
-        if (module or "").partition(".")[0] == root and not getattr(statement, "level", 0):
+        bound = imported(alias, tree.parent(alias))
+        if any(_leads_to(bound, package) for package in packages):
             local.add(alias.asname or alias.name.partition(".")[0])
     for star in names.star_modules:
-        if (star.module or "").partition(".")[0] == root and not star.level:
-            prefix = f"{star.module}."
+        prefix = f"{star.module}."
+        if not star.level and any(_leads_to(prefix[:-1], package) for package in packages):
             local.update(q[len(prefix) :] for q in exported if q.startswith(prefix))
     return _sorted(
-        (chain, names.qualified(chain))
+        (chain, qualified)
         for name in local
         for node in tree.occurrences(name)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
         for chain in [_whole(names, node)]
-        if names.qualified(chain).partition(".")[0] == root
+        for qualified in [names.qualified(chain)]
+        if any(f"{qualified}.".startswith(f"{package}.") for package in packages)
     )
 
 
@@ -49,6 +52,11 @@ def uses_of(names: Names, wanted: Iterable[str]) -> list[Reference]:
         for qualified in [names.qualified(node)]
         if qualified in wanted
     )
+
+
+def _leads_to(bound: str, package: str) -> bool:
+    """Whether what an import binds lies in a package, or the package in it."""
+    return f"{bound}.".startswith(f"{package}.") or f"{package}.".startswith(f"{bound}.")
 
 
 def _named(names: Names, last: str) -> Iterator[ast.expr]:

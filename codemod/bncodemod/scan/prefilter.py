@@ -14,7 +14,7 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
     (b"InstanceNorm", re.compile(rb"LazyInstanceNorm|track_running_stats")),
     (b"instance_norm", re.compile(rb"\binstance_norm\b")),
     (b"running_", re.compile(rb"\brunning_(?:mean|var)\b")),
-    (b"num_batches_tracked", None),
+    (b"num_batches_tracked", re.compile(rb"[.'\"]num_batches_tracked\b")),
     (b"update_bn", None),
     # What a GroupNorm lacks stays reported once no batch norm is left in the file.
     (b".num_features", re.compile(rb"GroupNorm")),
@@ -24,11 +24,11 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
     (
         b"torchvision",
         re.compile(
-            rb"(?m)torchvision\s*\.\s*(?:models|ops)\b|^\s*import\s.*torchvision\b(?!\s*\.)"
-            rb"|from\s+torchvision\s+import\b(?!\s+(?:datasets|io|transforms|utils)\s*$)"
+            rb"torchvision\s*\.\s*(?:models|ops)\b|import\s+torchvision\s+as\b"
+            rb"|from\s+torchvision\s+import\s*(?:\(|\\|\*|.*\b(?:models|ops)\b)"
         ),
     ),
-    (b"timm", re.compile(rb"(?m)^\s*(?:import|from)\s+timm\b")),
+    (b"timm", re.compile(rb"(?m)^\s*(?:import\s+timm|from\s+timm(?:\.models[\w.]*)?\s+import)\b")),
     (b"hub", re.compile(rb"hub\s*\.\s*load\b|torch\.hub\s+import")),
     (b"segmentation_models_pytorch", None),
     (b"pytorchcv", None),

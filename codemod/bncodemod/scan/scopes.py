@@ -91,7 +91,7 @@ class Scopes:
         return _default(argument, self.tree)
 
     def _collect(self, scope: ast.AST, name: str) -> list[Binding]:
-        nodes = self.tree.occurrences(name, None if isinstance(scope, ast.Module) else scope)
+        nodes = self.tree.bindings(name, None if isinstance(scope, ast.Module) else scope)
         declared: dict[ast.AST, ast.AST] = {}
         for node in nodes:
             if isinstance(node, ast.Global):
@@ -124,7 +124,7 @@ class Scopes:
     def _binding(self, node: ast.AST) -> Binding | None:
         tree = self.tree
         if isinstance(node, ast.alias):
-            return Binding(BindingKind.IMPORT, node, qualified=_imported(node, tree.parent(node)))
+            return Binding(BindingKind.IMPORT, node, qualified=imported(node, tree.parent(node)))
         if isinstance(node, ast.arg):
             return Binding(BindingKind.PARAMETER, node, _default(node, tree))
         if isinstance(node, (ast.ClassDef, *Function)):
@@ -225,7 +225,8 @@ def _field(holder: ast.AST | None, child: ast.AST) -> str:
     return ""
 
 
-def _imported(alias: ast.alias, statement: ast.AST) -> str:
+def imported(alias: ast.alias, statement: ast.AST) -> str:
+    """The qualified name that an import binds; a leading dot marks a relative one."""
     if isinstance(statement, ast.ImportFrom):
         module = "." * statement.level + (statement.module or "")
         return f"{module}{'' if module.endswith('.') else '.'}{alias.name}"

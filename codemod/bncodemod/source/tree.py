@@ -30,7 +30,7 @@ class LazyTree:
         self.module = module
         self.parents: dict[ast.AST, ast.AST] = {}
         self._identifiers: dict[str, list[ast.AST]] = defaultdict(list)
-        self._occurrences: dict[tuple[str, ast.AST | None], list[ast.AST]] = {}
+        self._occurrences: dict[tuple[str, ast.AST | None, bool], list[ast.AST]] = {}
         self._searched: set[tuple[str, str]] = set()
         self._walked_lines: set[int] = set()
         self._expanded: set[ast.AST] = set()
@@ -71,17 +71,37 @@ class LazyTree:
 
         Only those in the lines of ``within`` if it is given.
         """
-        key = name, within
+        return self._nodes_at(name, within, bindings=False)
+
+    def bindings(self, name: str, within: ast.AST | None = None) -> list[ast.AST]:
+        """Nodes that name ``name``, among them all that bind it or declare it global.
+
+        What stands before a dot binds nothing outside of an import: ``nn`` on every second line of
+        a file does not have it walked.
+        """
+        return self._nodes_at(name, within, bindings=True)
+
+    def _nodes_at(self, name: str, within: ast.AST | None, bindings: bool) -> list[ast.AST]:
+        key = name, within, bindings
         if key not in self._occurrences:
             start, end = self.span(within) if within is not None else (0, len(self.source.text))
-            self._walk_at(self._words(name, start, end))
+            places = self._words(name, start, end)
+            if bindings:
+                places = (p for p in places if self._may_bind(p, p + len(name)))
+            self._walk_at(places)
             found = self._identifiers.get(name, [])
             if within is not None:
                 first, last = self.source.position(start)[0], self.source.position(end)[0]
                 found = [n for n in found if first <= n.lineno <= last]  # type: ignore[attr-defined]
-            # No later walk can add to them: every line with the name has been walked.
+            # No later walk can add to them: every line that counts has been walked.
             self._occurrences[key] = found
         return self._occurrences[key]
+
+    def _may_bind(self, start: int, end: int) -> bool:
+        text = self.source.text
+        if text[start - 1 : start] == ".":
+            return False
+        return text[end : end + 1] != "." or "import" in self.source.line_text(start)
 
     def _words(self, name: str, start: int, end: int) -> Iterator[int]:
         text, size = self.source.text, len(name)

@@ -29,8 +29,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 STRATEGIES = ("no-running-stats", "group-norm")
 SEED = 20
 # Where the open finding stands: at the line that constructs the norm, at a line that leads there,
-# at the class or def (bases, defaults) that one of these lines is in, or nowhere.
-COVERED = ("line", "chain", "header", "none")
+# at the class or def (bases, defaults) that one of these lines is in, elsewhere in the body of
+# such a function (where it chooses the norm that it hands on), or nowhere.
+COVERED = ("line", "chain", "header", "function", "none")
 
 
 @dataclass
@@ -178,12 +179,15 @@ def sample(families: dict[str, str], count: int, seed: int = SEED) -> list[str]:
 # --- join with the findings -------------------------------------------------------------------
 
 
+Definition = tuple[range, range, bool]  # lines of its head and of its body; is it a class
+
+
 class OpenFindings:
     """Open findings by the lines that they cover in the rewritten files."""
 
     def __init__(self, findings: Sequence[dict[str, Any]], root: pathlib.Path) -> None:
         self._lines: dict[tuple[str, int], list[str]] = defaultdict(list)
-        self._headers: dict[str, list[tuple[range, range]]] = {}
+        self._definitions: dict[str, list[Definition]] = {}
         self._root = root
         for finding in findings:
             if finding["status"] != "open":
@@ -195,23 +199,39 @@ class OpenFindings:
 
     def at(self, frame: Sequence[Any]) -> list[str]:
         path, first, last = frame
-        return [code for line in range(first, last + 1) for code in self._lines[path, line]]
+        return self._within(path, range(first, last + 1))
 
     def at_headers(self, frame: Sequence[Any]) -> list[str]:
         """Those at the first lines of the classes and functions that a frame's line is in."""
+        return [
+            code for header, _, _ in self._around(frame) for code in self._within(frame[0], header)
+        ]
+
+    def in_function(self, frame: Sequence[Any]) -> list[str]:
+        """Those in the body of the innermost function that a frame's line is in."""
+        bodies = [body for _, body, is_class in self._around(frame) if not is_class]
+        return self._within(frame[0], min(bodies, key=len)) if bodies else []
+
+    def _around(self, frame: Sequence[Any]) -> list[Definition]:
         path, line, _ = frame
-        if path not in self._headers:
-            self._headers[path] = headers(self._root / path)
-        around = [header for header, body in self._headers[path] if line in body]
-        return [code for header in around for n in header for code in self._lines[path, n]]
+        if path not in self._definitions:
+            self._definitions[path] = definitions(self._root / path)
+        return [found for found in self._definitions[path] if line in found[1]]
+
+    def _within(self, path: str, lines: range) -> list[str]:
+        return [code for line in lines for code in self._lines[path, line]]
 
 
-def headers(path: pathlib.Path) -> list[tuple[range, range]]:
-    """The lines of every class's and function's head and of its body."""
+def definitions(path: pathlib.Path) -> list[Definition]:
+    """Every class and function of a file."""
     if not path.is_file():
         return []
     return [
-        (range(node.lineno, node.body[0].lineno), range(node.body[0].lineno, end + 1))
+        (
+            range(node.lineno, node.body[0].lineno),
+            range(node.body[0].lineno, end + 1),
+            isinstance(node, ast.ClassDef),
+        )
         for node in ast.walk(ast.parse(path.read_bytes()))
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and (end := node.end_lineno)
@@ -220,12 +240,15 @@ def headers(path: pathlib.Path) -> list[tuple[range, range]]:
 
 def judge(chain: Sequence[Sequence[Any]], findings: OpenFindings) -> tuple[str, list[str]]:
     """Where the open finding stands that a norm's construction has; see COVERED."""
-    if chain and (codes := findings.at(chain[0])):
-        return "line", codes
-    if codes := [code for frame in chain[1:] for code in findings.at(frame)]:
-        return "chain", codes
-    if codes := [code for frame in chain for code in findings.at_headers(frame)]:
-        return "header", codes
+    places = (
+        ("line", chain[:1], findings.at),
+        ("chain", chain[1:], findings.at),
+        ("header", chain, findings.at_headers),
+        ("function", chain, findings.in_function),
+    )
+    for covered, frames, look in places:
+        if codes := [code for frame in frames for code in look(frame)]:
+            return covered, codes
     return "none", []
 
 
@@ -328,6 +351,7 @@ def text(found: Report, limit: int = 40) -> str:
         f" ({found.norms_left['line']} with an open finding at the line that constructs them,"
         f" {found.norms_left['chain']} only at a caller's,"
         f" {found.norms_left['header']} only at the class or def,"
+        f" {found.norms_left['function']} only in the function,"
         f" {found.norms_left['none']} without one)",
         f"  models without any left: {found.clean_models}; GroupNorms: {found.group_norms}",
     ]

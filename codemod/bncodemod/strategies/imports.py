@@ -99,7 +99,7 @@ class Imports:
         if len({b.qualified for b in bindings}) != 1 or self.tree.parent(statement) is not scope:
             return False
         in_order = scope is here or self._runs_at_import(at)
-        return not in_order or _last_line(statement) < _line(self._statement_in(scope, at))
+        return not in_order or _end(statement) <= _start(self._statement_in(scope, at))
 
     def _runs_at_import(self, at: ast.AST) -> bool:
         """Whether a node is evaluated while the module is imported."""
@@ -142,6 +142,7 @@ class Imports:
         """The import-like statements of the module before the first one that needs the addition.
 
         Only those before the first class or function: later ones are no place to look for imports.
+        One that shares its last line with that statement is no place to insert behind.
         """
         first = min(users, key=_line)
         found = []
@@ -150,7 +151,7 @@ class Imports:
                 statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
             ):
                 break
-            if _only_imports(statement):
+            if _only_imports(statement) and _last_line(statement) < _line(first):
                 found.append(statement)
         return found
 
@@ -264,6 +265,14 @@ def _line(node: ast.AST) -> int:
     decorators = getattr(node, "decorator_list", None)
     line: int = node.lineno  # type: ignore[attr-defined]
     return min(line, decorators[0].lineno) if decorators else line
+
+
+def _start(node: ast.AST) -> tuple[int, int]:
+    return _line(node), getattr(node, "col_offset", 0)
+
+
+def _end(node: ast.AST) -> tuple[int, int]:
+    return _last_line(node), getattr(node, "end_col_offset", 0)
 
 
 def _last_line(node: ast.AST) -> int:

@@ -138,6 +138,7 @@ def test_a_norm_is_covered_only_by_an_open_finding_where_it_comes_from(
     assert zoo.judge([["p/a.py", 10, 10], ["p/a.py", 4, 4]], opened) == ("none", [])
     body = "def f():\n    norm = 1\n\n\n\n    norm = 2\n    g(norm)\n\n\ndef h():\n    pass\n"
     (tmp_path / "p/a.py").write_text(body)
+    opened = zoo.OpenFindings([{**finding, "status": "open"}], tmp_path)
     assert zoo.judge([["p/b.py", 1, 1], ["p/a.py", 5, 5]], opened) == ("function", ["BN101"] * 2)
     assert zoo.judge([["p/b.py", 1, 1], ["p/a.py", 11, 11]], opened) == ("none", [])
     rewritten = zoo.OpenFindings([{**finding, "status": "rewritten"}], tmp_path)

@@ -11,6 +11,7 @@ import tokenize
 from bisect import bisect_right
 from codecs import BOM_UTF8
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from bncodemod.source.errors import Undecodable
 
@@ -65,8 +66,7 @@ class SourceText:
                 line=1,
                 remedy="save the file as UTF-8",
             )
-        starts = (0, *(match.end() for match in _NEWLINE.finditer(text)))
-        return cls(text, encoding, bom, text.isascii(), starts)
+        return cls(text, encoding, bom, text.isascii(), _line_starts(text))
 
     def encode(self, text: str) -> bytes:
         """``text`` in this file's encoding and with its byte order mark."""
@@ -105,3 +105,10 @@ class SourceText:
             before = self.text[: self._line_starts[line - 1]]
             return "\r\n" if before.endswith("\r\n") else before[-1]
         return "\n"
+
+
+def _line_starts(text: str) -> tuple[int, ...]:
+    if "\r" in text and text.count("\r") != text.count("\r\n"):
+        return (0, *(match.end() for match in _NEWLINE.finditer(text)))
+    ends = accumulate(len(line) + 1 for line in text.split("\n"))
+    return (0, *ends)[:-1]

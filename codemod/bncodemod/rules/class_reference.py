@@ -22,6 +22,7 @@ By hand: pass ``functools.partial(nn.BatchNorm2d, track_running_stats=False)``, 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -36,6 +37,7 @@ from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 
 rule = Rule("BN102", "class reference")
 
+_FUSED = re.compile(r"\b\w*(?:[Nn]orm_?[Aa]ct|[Bb]n_?[Aa]ct)\w*\b")
 # Classes whose body's attributes become fields, not methods, when they hold a function.
 _FIELD_BASES = frozenset(
     {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}
@@ -56,8 +58,7 @@ def class_references(context: Context) -> Iterator[Match]:
             if mention.role is Role.PARTIAL:
                 call = context.tree.parent(mention.node)
                 assert isinstance(call, ast.Call)
-                decide = partial(context.strategy.partial, context, call, mention.norm)
-                yield Match(call, decide)
+                yield Match(call, partial(_partial, context, call, mention.norm))
             elif mention.role is Role.VALUE:
                 yield from references(context, mention.node, mention.norm)
 
@@ -86,6 +87,30 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
                 yield Match(demand.node, lambda: _open_test(context, node))
 
 
+def _partial(context: Context, call: ast.Call, norm: NormClass) -> Decision:
+    return _fused(context, norm, trace(context.names, call)) or context.strategy.partial(
+        context, call, norm
+    )
+
+
+def _fused(context: Context, norm: NormClass, flow: Flow) -> Open | None:
+    """Code that makes norm-and-activation layers of norm classes takes a function for one.
+
+    timm's ``get_norm_act_layer`` does: the factory would be called with ``apply_act=``, or the
+    activation would be lost without an error.
+    """
+    if context.keeps_batch_norm or not flow.escapes:
+        return None
+    word = _FUSED.search(context.tree.source.text)
+    if word is None:
+        return None
+    return Open(
+        f"{norm.name} may reach {word[0]}, which makes norm-and-activation layers of classes and"
+        " would take a factory of GroupNorm for one",
+        "use strategy no-running-stats here, or pass a norm-and-activation class of GroupNorm",
+    )
+
+
 def _demands(context: Context, flow: Flow) -> list[Demand]:
     """The uses that would break; code that unwraps ``.func`` is ready for a partial."""
     if flow.unwrapped and context.keeps_batch_norm:
@@ -95,7 +120,8 @@ def _demands(context: Context, flow: Flow) -> list[Demand]:
 
 
 def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Decision:
-    decision = context.strategy.reference(context, node, norm)
+    fused = _fused(context, norm, flow)
+    decision = fused or context.strategy.reference(context, node, norm)
     if not isinstance(decision, Rewrite):
         return decision
     annotation = _annotation(context, node)

@@ -61,13 +61,15 @@ def rewrite_text(
 def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
     claimed: set[ast.AST] = set()
     for rule in all_rules():
-        if not context.settings.enabled(rule.code):
-            continue
+        # A rule that is switched off claims its places all the same: what another makes of them
+        # must not depend on the selection.
         for match in rule.check(context):
             if match.node in claimed:
                 continue
             claimed.add(match.node)
             claimed.update(match.claims)
+            if not context.settings.enabled(rule.code):
+                continue
             yield _Decided(rule, match.node, _decision(context, rule, match, suppressions))
 
 
@@ -78,12 +80,15 @@ def _decision(
     start, end = context.tree.span(match.node)
     if suppressions.suppress(rule.code, source.position(start)[0], source.position(end)[0]):
         return None
+    before = context.imports.state()
     decision = match.decide()
     if isinstance(decision, Rewrite) and not _located(context, match.node):
-        return Open(
+        decision = Open(
             "the place of this expression inside an f-string is not known to this Python",
             "move the expression out of the f-string, or run bncodemod with Python 3.12 or newer",
         )
+    if not isinstance(decision, Rewrite):
+        context.imports.restore(before)
     return decision
 
 

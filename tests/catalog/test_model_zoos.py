@@ -15,7 +15,6 @@ from bncodemod.catalog import model_zoos
         "segmentation_models_pytorch.Unet",
         "segmentation_models_pytorch.create_model",
         "torch.hub.load",
-        "torchvision.models.get_model",
         "pytorchcv.model_provider.get_model",
         "efficientnet_pytorch.EfficientNet.from_name",
         "efficientnet_pytorch.EfficientNet.from_pretrained",

@@ -26,6 +26,10 @@ from bncodemod.strategies.decision import Open
 rule = Rule("BN201", "computed name")
 
 _MODULES = ("torch.nn", "torch.nn.modules", "torch.nn.modules.batchnorm")
+_LOOK_UP = (
+    "look the name up in a dict of safe constructors, or call"
+    " torch.func.replace_all_batch_norm_modules_(model) once the model is built"
+)
 _TRACKING = tuple(name for name, norm in NORM_CLASSES.items() if norm.tracks)
 
 
@@ -56,7 +60,7 @@ def computed_names(context: Context) -> Iterator[Match]:
             and call.args
             and _may_be_norm(call.args[0], anywhere=True)
         ):
-            yield Match(call, partial(_open, "evaluated code"))
+            yield Match(call, _open_eval)
 
 
 def _table(context: Context, node: ast.AST, above: ast.AST | None) -> ast.Subscript | None:
@@ -105,10 +109,6 @@ def _pattern(node: ast.expr) -> str:
     return ".*"
 
 
-def _open_computed() -> Open:
-    return _open("torch.nn")
-
-
 def _open_literal(name: ast.expr) -> Open:
     written = ast.literal_eval(name)
     return Open(
@@ -117,9 +117,11 @@ def _open_literal(name: ast.expr) -> Open:
     )
 
 
-def _open(where: str) -> Open:
+def _open_computed() -> Open:
     return Open(
-        f"a name computed at run time is looked up in {where}: it may be a batch norm",
-        "look it up in a dict of safe constructors, or call"
-        " torch.func.replace_all_batch_norm_modules_(model) once the model is built",
+        "a name computed at run time is looked up in torch.nn: it may be a batch norm", _LOOK_UP
     )
+
+
+def _open_eval() -> Open:
+    return Open("eval of a string may build a batch norm", _LOOK_UP)

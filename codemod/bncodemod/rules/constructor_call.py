@@ -24,6 +24,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.mentions import Mention, Role
@@ -40,7 +41,7 @@ def constructor_calls(context: Context) -> Iterator[Match]:
         if mention.role is Role.CALL and mention.norm.family == "batch":
             call = context.tree.parent(mention.node)
             assert isinstance(call, ast.Call)
-            yield Match(call, lambda call=call, mention=mention: decide(context, call, mention))  # type: ignore[misc]
+            yield Match(call, partial(decide, context, call, mention))
 
 
 def decide(context: Context, call: ast.Call, mention: Mention) -> Decision:

@@ -45,20 +45,30 @@ def _by_class_name(context: Context) -> Iterator[tuple[ast.AST, ast.Call]]:
     for test in name_tests(context):
         above = context.tree.parents.get(test)
         child: ast.AST = test
-        while isinstance(above, (ast.Compare, ast.BoolOp, ast.UnaryOp)):
+        while isinstance(above, (ast.Compare, ast.BoolOp)):
             child, above = above, context.tree.parents.get(above)
-        if not isinstance(above, ast.If) or child is not above.test:
+        if not isinstance(above, ast.If) or child is not above.test or _is_negative(child):
             continue
-        for statement in above.body:
-            context.tree.parents.setdefault(statement, above)
-            for node in context.tree.walk_below(statement):
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr == "eval"
-                    and not node.args
-                ):
-                    yield test, node
+        for node in context.tree.walk_block(above):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "eval"
+                and not node.args
+            ):
+                yield test, node
+
+
+def _is_negative(test: ast.AST) -> bool:
+    """Whether a comparison holds for what is no batch norm: ``== -1``, ``not in``, ``!= name``."""
+    if not isinstance(test, ast.Compare):
+        return False
+    operator, right = test.ops[0], test.comparators[0]
+    to_number = isinstance(right, (ast.UnaryOp, ast.Constant)) and "BatchNorm" not in ast.unparse(
+        right
+    )
+    negative = (ast.Eq, ast.Is, ast.Lt) if to_number else (ast.NotEq, ast.NotIn, ast.IsNot)
+    return isinstance(operator, negative)
 
 
 def _open(call: str) -> Open:

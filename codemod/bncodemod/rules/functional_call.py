@@ -44,7 +44,7 @@ def functional_norms(context: Context, within: ast.AST) -> Iterator[tuple[ast.Ca
                 yield call, function
 
 
-def hands_on_by_flag(context: Context, call: ast.Call, function: Functional) -> bool:
+def hands_on_by_flag(call: ast.Call, function: Functional) -> bool:
     """Whether the buffers reach the call only if ``track_running_stats`` is set."""
     buffers = [_argument(call, function.running_mean), _argument(call, function.running_var)]
     return all(
@@ -68,7 +68,7 @@ def _decide(context: Context, call: ast.Call, function: Functional) -> Decision:
         return Safe("training is False: the statistics are read, not updated")
     if isinstance(flag, ast.Constant) and flag.value is False:
         return Safe(f"{function.flag[1]} is False: the statistics are read, not updated")
-    if hands_on_by_flag(context, call, function):
+    if hands_on_by_flag(call, function):
         return Safe("the statistics are handed on only if track_running_stats is set")
     return _open("running statistics are updated in place")
 

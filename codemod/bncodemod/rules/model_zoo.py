@@ -81,10 +81,13 @@ def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | N
     above = context.tree.parent(node)
     if isinstance(above, ast.Call):
         if node is above.func and qualified in _BY_NAME and above.args:
-            return None if _is_known(above.args[0]) else above
+            # A literal is known to the rule for torchvision's builders, or builds no batch norm.
+            return above if _literal(above.args[0]) is None else None
         getter = context.names.qualified(above.func)
         if getter == "builtins.getattr" and above.args[0] is node and len(above.args) > 1:
-            return None if _is_known(above.args[1], qualified) else above
+            name = _literal(above.args[1])
+            known = name is not None and torchvision.lookup(f"{qualified}.{name}") is None
+            return None if known else above
         if getter == "builtins.vars":
             return above
     if qualified.endswith(".__dict__") and isinstance(above, ast.Subscript):
@@ -92,10 +95,7 @@ def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | N
     return None
 
 
-def _is_known(name: ast.expr, module: str = "") -> bool:
-    """Whether a name is a constant that names no builder with batch norm."""
-    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
-        return False
-    if module:
-        return torchvision.lookup(f"{module}.{name.value}") is None
-    return True  # the rule for torchvision's builders has it, or it builds none
+def _literal(node: ast.expr) -> str | None:
+    """The value of a string literal."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, str) else None

@@ -43,15 +43,18 @@ def page_forms(context: Context) -> Iterator[Match]:
         call = context.tree.parent(mention.node)
         if mention.role is not Role.CALL or not isinstance(call, ast.Call):
             continue
+        if mention.norm.family != "batch":
+            continue
         bound = bind(call, mention.norm.parameters)
         if flag_is_off(bound) and {"num_features", "eps"} <= bound.positional:
             groups = bound.value["eps"]
             same = ast.dump(groups) == ast.dump(bound.value["num_features"])
             if same or (integer(groups) or 0) >= 2 or _GROUPS.match(ast.unparse(groups)):
-                yield Match(call, partial(_decide, context, call, same))
+                plain = len(bound.positional) == 2 and not bound.opaque
+                yield Match(call, partial(_decide, context, call, same, plain))
 
 
-def _decide(context: Context, call: ast.Call, same: bool) -> Decision:
+def _decide(context: Context, call: ast.Call, same: bool, plain: bool) -> Decision:
     channels, groups = (ast.unparse(argument) for argument in call.args[:2])
     if same and not context.keeps_batch_norm:
         return Open(
@@ -59,7 +62,7 @@ def _decide(context: Context, call: ast.Call, same: bool) -> Decision:
             " its bias on (N, C) inputs",
             "write a GroupNorm with more than one channel a group",
         )
-    if context.keeps_batch_norm:
+    if context.keeps_batch_norm or not plain:
         return Open(
             f"eps={groups}: the number of groups stands where batch norm takes eps",
             f"write nn.GroupNorm({groups}, {channels}), or leave {groups} out",

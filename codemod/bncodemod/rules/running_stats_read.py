@@ -54,11 +54,12 @@ def _by_getattr(context: Context) -> list[ast.expr]:
     text = context.tree.source.text
     if not any(f'"{name}"' in text or f"'{name}'" in text for name in _BUFFERS):
         return []
-    calls = (context.tree.parents.get(node) for node in context.tree.occurrences("getattr"))
+    calls = ((node, context.tree.parents.get(node)) for node in context.tree.occurrences("getattr"))
     return [
         call
-        for call in calls
+        for node, call in calls
         if isinstance(call, ast.Call)
+        and node is call.func
         and len(call.args) > 1
         and isinstance(call.args[1], ast.Constant)
         and call.args[1].value in _BUFFERS

@@ -17,6 +17,7 @@ By hand: add ``track_running_stats=False`` to the dict, or choose ``type="GN"`` 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -27,11 +28,16 @@ from bncodemod.rules.rule import Match, Rule
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit, dict_edit
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Rewrite, Safe
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 
 rule = Rule("BN108", "string registry", priority=5)
 
 _REGISTERED = frozenset({"BN", "BN1d", "BN2d", "BN3d", "SyncBN", "MMSyncBN", "LazyBN", "LazyBN2d"})
+_NORM_WORD = re.compile(r"norm|bn", re.IGNORECASE)
+# What such a dict holds: the norm's own arguments and the builder's.
+_ENTRIES = frozenset(
+    {"type", "requires_grad", "eps", "momentum", "affine", FLAG, "num_features", "process_group"}
+)
 _DROPPED = ("momentum", FLAG)
 _Changes = tuple[Callable[[cst.Call], cst.Call], Callable[[cst.Dict], cst.Dict]]
 
@@ -52,15 +58,50 @@ def configurations(context: Context) -> Iterator[Match]:
             call = tree.parent(above)
             if isinstance(call, ast.Call) and context.names.qualified(call.func) == "builtins.dict":
                 entries = {k.arg: k.value for k in call.keywords if k.arg}
-                yield Match(call, partial(_decide, context, call, entries), claims=(kind,))
+                yield from _match(context, call, entries)
         elif isinstance(above, ast.Dict) and kind in above.values:
             literal = {
                 key.value: value
                 for key, value in zip(above.keys, above.values, strict=True)
                 if isinstance(key, ast.Constant) and isinstance(key.value, str)
             }
-            if literal.get("type") is kind:
-                yield Match(above, partial(_decide, context, above, literal), claims=(kind,))
+            yield from _match(context, above, literal)
+
+
+def _match(
+    context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.expr]
+) -> Iterator[Match]:
+    """A match for a dict whose entries are a norm's; others called BN are something else."""
+    kind = entries.get("type")
+    if kind is None or not set(entries) <= _ENTRIES:
+        return
+    known = (
+        not isinstance(kind, ast.Constant) or len(entries) > 1 or _is_norm_setting(context, node)
+    )
+    decide = partial(_decide, context, node, entries) if known else partial(_open, kind)
+    yield Match(node, decide, claims=(kind,))
+
+
+def _is_norm_setting(context: Context, node: ast.AST) -> bool:
+    """Whether a dict is bound to a name that speaks of norms."""
+    above = context.tree.parent(node)
+    if isinstance(above, ast.keyword):
+        return bool(_NORM_WORD.search(above.arg or ""))
+    if isinstance(above, ast.Assign):
+        return any(_NORM_WORD.search(ast.unparse(target)) for target in above.targets)
+    if isinstance(above, ast.arguments):
+        return True
+    if isinstance(above, ast.Dict) and node in above.values:
+        key = above.keys[above.values.index(node)]  # type: ignore[arg-type]
+        return key is not None and bool(_NORM_WORD.search(ast.unparse(key)))
+    return False
+
+
+def _open(kind: ast.expr) -> Open:
+    return Open(
+        f"type={ast.unparse(kind)} may name a batch norm of a registry",
+        f"if it does, add {FLAG}=False to the dict",
+    )
 
 
 def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.expr]) -> Decision:
@@ -124,7 +165,7 @@ def _call_to_group_norm(call: cst.Call, kind: str, groups: str) -> cst.Call:
 def _dict_to_group_norm(node: cst.Dict, kind: str, groups: str) -> cst.Dict:
     for name in _DROPPED:
         node = dict_edit.drop(node, name)
-    return dict_edit.put(dict_edit.put(node, "type", kind), "num_groups", groups, after="type")
+    return dict_edit.put_behind(dict_edit.put(node, "type", kind), "num_groups", groups, "type")
 
 
 def _index(call: cst.Call, keyword: str) -> int | None:

@@ -57,8 +57,7 @@ def subclasses(context: Context) -> Iterator[Match]:
 def _matches(
     context: Context, base: ast.expr, norm: NormClass, owner: ast.ClassDef
 ) -> Iterator[Match]:
-    for _ in context.tree.walk_below(owner):
-        pass  # from here on every node of the class is known
+    context.tree.expand(owner)
     obstacle = _obstacle(context, owner)
     if obstacle is not None:
         claims = tuple(call for call, _ in functional_norms(context, owner))
@@ -79,15 +78,14 @@ def _instance_norm(
     context: Context, base: ast.expr, norm: NormClass, owner: ast.ClassDef
 ) -> Iterator[Match]:
     """The calls of ``super().__init__`` that say something about running statistics."""
-    for _ in context.tree.walk_below(owner):
-        pass
-    for call, skip in _super_calls(context, owner, base):
+    context.tree.expand(owner)
+    for call, skip in _super_calls(owner, base):
         bound = bind(call, norm.parameters, skip)
         if FLAG in bound.value or bound.opaque or norm.tracks:
             yield Match(call, partial(switch_off, context, call, norm, skip))
 
 
-def _super_calls(context: Context, within: ast.AST, base: ast.expr) -> list[tuple[ast.Call, int]]:
+def _super_calls(within: ast.AST, base: ast.expr) -> list[tuple[ast.Call, int]]:
     return [
         (node, skip)
         for node in ast.walk(within)
@@ -118,7 +116,7 @@ def _obstacle(context: Context, owner: ast.ClassDef) -> Open | None:
                 "register None instead if track_running_stats is False",
             )
     for call, function in functional_norms(context, owner):
-        if not hands_on_by_flag(context, call, function):
+        if not hands_on_by_flag(call, function):
             return Open(
                 f"class {owner.name} calls {ast.unparse(call.func)} by itself (line {call.lineno}):"
                 " the flag alone does not stop the update",
@@ -127,14 +125,17 @@ def _obstacle(context: Context, owner: ast.ClassDef) -> Open | None:
     return None
 
 
-def _uses(
-    context: Context, owner: ast.ClassDef, norm: NormClass, name: str = ""
-) -> Iterator[Match]:
-    """The calls that build a class without an ``__init__``, and its uses as a value.
+def _uses(context: Context, owner: ast.ClassDef, norm: NormClass) -> Iterator[Match]:
+    """The calls that build a class without an ``__init__``, and its uses as a value."""
+    names = [owner.name]  # grows by the variables that are nothing but the class
+    for name in names:
+        yield from _uses_of_name(context, owner, norm, name, names)
 
-    ``name`` is that of the class, or of a variable that is nothing but the class.
-    """
-    for node in context.tree.occurrences(name or owner.name):
+
+def _uses_of_name(
+    context: Context, owner: ast.ClassDef, norm: NormClass, name: str, names: list[str]
+) -> Iterator[Match]:
+    for node in context.tree.occurrences(name):
         if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
             continue
         if [m.definition for m in context.names.meanings(node)] != [owner]:
@@ -149,8 +150,7 @@ def _uses(
             yield from _matches(context, node, norm, above)
         elif use is Role.VALUE:
             aliases = _aliases(above)
-            for alias in aliases:
-                yield from _uses(context, owner, norm, alias)
+            names += [alias for alias in aliases if alias not in names]
             if not aliases:
                 yield from references(context, node, norm)
 
@@ -170,7 +170,7 @@ def _through_init(
     owner: ast.ClassDef,
     init: ast.FunctionDef | ast.AsyncFunctionDef,
 ) -> Iterator[Match]:
-    calls = _super_calls(context, init, base)
+    calls = _super_calls(init, base)
     if not calls:
         yield Match(
             base,
@@ -185,7 +185,7 @@ def _through_init(
             yield Match(call, partial(switch_off, context, call, norm, skip))
         else:
             yield Match(call, partial(_flip_default, context, parameter, owner))
-            yield from _explicit_flags(context, owner, init)
+    yield from _explicit_flags(context, owner, init)
 
 
 def _super_arguments(call: ast.Call, base: ast.expr) -> int | None:

@@ -70,16 +70,8 @@ def _uses_in_branch(names: Names, test: ast.AST, subject: str) -> tuple[ast.Attr
         child = above
     else:
         return None
-    found = []
-    for statement in above.body:
-        names.tree.parents.setdefault(statement, above)
-        for node in names.tree.walk_below(statement):
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == subject:
-                found.append(node)
-    whole = [
-        node
-        for statement in above.body
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and node.id == subject
-    ]
-    return tuple(found) if len(whole) <= len(found) or "." in subject else None
+    nodes = list(names.tree.walk_block(above))
+    subjects = [n for n in nodes if isinstance(n, ast.expr) and ast.unparse(n) == subject]
+    found = [n for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == subject]
+    # A use of the whole object, as an argument say, may do anything with it.
+    return tuple(found) if len(subjects) == len(found) else None

@@ -26,6 +26,7 @@ class Need(Enum):
     ATTRIBUTE = "an attribute of the class is read"
     REGISTRY = "it is handed to code that may need a class"
     TYPE = "it stands in a type expression"
+    UNKNOWN = "it goes where it cannot be followed"
     ELSEWHERE = "it is stored where other files may use it as a class"
 
 
@@ -53,7 +54,18 @@ _CLASS_CALLEE = re.compile(
     r"|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of",
     re.IGNORECASE,
 )
-_CONTAINER_METHODS = frozenset({"get", "pop", "setdefault", "values", "items", "copy", "update"})
+_CONTAINER_METHODS = frozenset({"get", "pop", "setdefault", "values", "items", "copy"})
+_CONTAINER_ADDS = frozenset({"append", "add", "insert", "extend", "update"})
+# Parents that neither keep a value nor care what it is.
+_HARMLESS = (
+    ast.Assert,
+    ast.Expr,
+    ast.FormattedValue,
+    ast.If,
+    ast.Lambda,
+    ast.UnaryOp,
+    ast.While,
+)
 _CONTAINER_CALLS = frozenset({"dict", "list", "tuple", "set", "frozenset", "zip", "enumerate"})
 _PARTIAL_ATTRIBUTES = frozenset({"func", "args", "keywords"})
 _TYPE_CALLS = frozenset(
@@ -104,6 +116,8 @@ class _Tracer:
         handler = _HANDLERS.get(type(above))
         if handler is not None:
             handler(self, above, node)
+        elif not isinstance(above, _HARMLESS):
+            self.demand(node, Need.UNKNOWN)
 
     def demand(self, node: ast.AST, need: Need) -> None:
         self.flow.demands.append(Demand(node, need))
@@ -140,8 +154,8 @@ class _Tracer:
             self.add(call)
         elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_METHODS:
             self.add(call)
-            self.add(call.func.value)
-        elif isinstance(call.func, ast.Attribute) and call.func.attr in ("append", "add", "insert"):
+            self._container(call.func.value)
+        elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_ADDS:
             self._container(call.func.value)
         elif not self._into_parameter(call, position, keyword):
             self.flow.escapes.append(call)
@@ -167,6 +181,7 @@ class _Tracer:
     def on_assign(self, above: ast.AST, node: ast.AST) -> None:
         targets = above.targets if isinstance(above, ast.Assign) else [above.target]  # type: ignore[attr-defined]
         if isinstance(above, ast.AnnAssign) and node is above.annotation:
+            self.demand(node, Need.TYPE)
             return
         if node in targets:
             return
@@ -205,11 +220,17 @@ class _Tracer:
             self.flow.unwrapped = True
         elif isinstance(call, ast.Call) and above is call.func and above.attr in _CONTAINER_METHODS:
             self.add(call)
-        elif not (above.attr in ("append", "add", "keys", "extend") and isinstance(call, ast.Call)):
+        elif not (above.attr in (*_CONTAINER_ADDS, "keys") and isinstance(call, ast.Call)):
             self.demand(above, Need.ATTRIBUTE)
 
     def on_class(self, above: ast.ClassDef, node: ast.AST) -> None:
         self.demand(above, Need.SUBCLASS if node in above.bases else Need.REGISTRY)
+
+    def on_argument(self, above: ast.arg, node: ast.AST) -> None:
+        self.demand(node, Need.TYPE)
+
+    def on_function(self, above: ast.FunctionDef | ast.AsyncFunctionDef, node: ast.AST) -> None:
+        self.demand(node, Need.TYPE if node is above.returns else Need.REGISTRY)
 
     def on_operator(self, above: ast.BinOp, node: ast.AST) -> None:
         if isinstance(above.op, ast.BitOr):
@@ -317,6 +338,11 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
     ast.BinOp: _Tracer.on_operator,
     ast.ExceptHandler: _Tracer.on_type,
     ast.MatchClass: _Tracer.on_type,
+    ast.MatchValue: _Tracer.on_type,
+    ast.AugAssign: _Tracer.on_assign,
+    ast.arg: _Tracer.on_argument,
+    ast.FunctionDef: _Tracer.on_function,
+    ast.AsyncFunctionDef: _Tracer.on_function,
 }
 
 

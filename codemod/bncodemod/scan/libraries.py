@@ -18,8 +18,7 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
     """
     packages = tuple(packages)
     tree = names.tree
-    for root in {package.partition(".")[0] for package in packages}:
-        tree.search_text(root, beside="import")
+    tree.expand_imports()
     local: set[str] = set()
     for alias in tree.of_type(ast.alias):
         bound = imported(alias, tree.parent(alias))
@@ -65,7 +64,7 @@ def _named(names: Names, last: str) -> Iterator[ast.expr]:
     for node in names.tree.occurrences(last):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node
-    names.tree.search_text(last, beside="import")
+    names.tree.expand_imports()
     local.update(a.asname for a in names.tree.of_type(ast.alias) if a.name == last and a.asname)
     for name in local:
         for node in names.tree.occurrences(name):

@@ -84,7 +84,7 @@ def test_of(names: Names, node: ast.AST) -> ast.AST | None:
             return above if is_test and child in above.args[1:] else None
         if isinstance(above, ast.Compare) or (isinstance(above, ast.Dict) and child in above.keys):
             return above
-        if isinstance(above, ast.MatchClass):
+        if isinstance(above, (ast.MatchClass, ast.MatchValue)):
             return above
         if not isinstance(above, (ast.Tuple, ast.List, ast.Set, ast.Starred, ast.BinOp)):
             return None

@@ -17,10 +17,15 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
     (b"num_batches_tracked", re.compile(rb"[.'\"]num_batches_tracked\b")),
     (b"update_bn", None),
     # What a GroupNorm lacks stays reported once no batch norm is left in the file.
-    (b".num_features", re.compile(rb"GroupNorm")),
+    (b".num_features", re.compile(rb"GroupNorm|\btype\(|__class__")),
     (b"fuse_", re.compile(rb"\bfuse_(?:conv_bn|modules)")),
     (b"BN", re.compile(rb"""['"](?:MMSync|Sync|Lazy)?BN\w*['"]""")),
-    (b"getattr(", re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,")),
+    (
+        b"getattr(",
+        re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,|\bnn\s+as\s+(?!nn\b)\w"),
+    ),
+    (b"nn.__dict__", None),
+    (b"vars(", re.compile(rb"\bvars\(\s*[\w.]*nn\s*\)")),
     (
         b"torchvision",
         re.compile(

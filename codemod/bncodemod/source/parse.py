@@ -11,7 +11,7 @@ from bncodemod.source.errors import SyntaxFailed, TooComplex
 from bncodemod.source.text import SourceText
 
 _PYTHON_2 = re.compile(
-    r"^\s*(?:print\s+[^=(.\s]|exec\s+['\"\w]|raise\s+\w+\s*,|except\s+[\w.]+\s*,\s*\w+\s*:)|<>|\b0\d+\b|\bur['\"]"
+    r"^\s*(?:print\s+[^=(.\s]|exec\s+['\"\w]|raise\s+\w+\s*,|except\s+[\w.]+\s*,\s*\w+\s*:)|<>|\bur['\"]"
 )
 _NEWER = re.compile(
     r"^\s*(?:type\s+\w+.*=|(?:async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[)|\bf['\"]|\bt['\"]|except\*|^\s*except\s+\w+\s*,"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from bncodemod.source.text import SourceText
 
 _MARK = "bncodemod:"
-_IGNORE = re.compile(r"#\s*bncodemod:\s*ignore(?:\[([^\]]*)\])?", re.IGNORECASE)
-_SKIP = re.compile(r"#\s*bncodemod:\s*skip-file\b", re.IGNORECASE)
+_IGNORE = re.compile(r"#\s*bncodemod:\s*ignore(?![\w-])\s*(?:\[([^\]]*)\])?")
+_SKIP = re.compile(r"#\s*bncodemod:\s*skip-file(?![\w-])")
 
 
 @dataclass(slots=True)
@@ -47,12 +47,12 @@ class Suppressions:
 
     def suppress(self, code: str, first_line: int, last_line: int) -> bool:
         """Whether a comment on one of these lines switches a rule off; it then counts as used."""
+        found = False
         for line in range(first_line, last_line + 1):
             ignore = self.ignores.get(line)
             if ignore is not None and ignore.covers(code):
-                ignore.used = True
-                return True
-        return False
+                ignore.used = found = True
+        return found
 
     def _add(self, line: int, column: int, comment: str) -> None:
         if _SKIP.search(comment):

@@ -90,11 +90,6 @@ class SourceText:
         """The first character of a line that counts from 1; the text's end past the last line."""
         return self._line_starts[line - 1] if line <= len(self._line_starts) else len(self.text)
 
-    def line_text(self, offset: int) -> str:
-        """The line that holds a character."""
-        line = bisect_right(self._line_starts, offset)
-        return self.text[self._line_starts[line - 1] : self.line_start(line + 1)]
-
     def newline(self, offset: int) -> str:
         """The line ending in force at a character: that of its line, else of the one before."""
         following = _NEWLINE.search(self.text, offset)

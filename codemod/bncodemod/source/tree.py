@@ -8,7 +8,6 @@ only when a name that is looked for stands in its lines.
 from __future__ import annotations
 
 import ast
-import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -31,27 +30,32 @@ class LazyTree:
         self.parents: dict[ast.AST, ast.AST] = {}
         self._identifiers: dict[str, list[ast.AST]] = defaultdict(list)
         self._occurrences: dict[tuple[str, ast.AST | None, bool], list[ast.AST]] = {}
-        self._searched: set[tuple[str, str]] = set()
+        self._searched: set[str] = set()
         self._walked_lines: set[int] = set()
         self._expanded: set[ast.AST] = set()
         self._by_type: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
         self._starts: dict[int, list[int]] = {}
 
-    def search(self, pattern: re.Pattern[str]) -> None:
-        """Walk the statements in whose lines ``pattern`` matches."""
-        self._walk_at(match.start() for match in pattern.finditer(self.source.text))
+    def search_text(self, part: str) -> None:
+        """Walk the statements in whose lines ``part`` stands, as a word or within one."""
+        if part not in self._searched:
+            self._searched.add(part)
+            self._walk_at(_places(self.source.text, part))
 
-    def search_text(self, part: str, beside: str = "") -> None:
-        """Walk the statements in whose lines ``part`` stands, as a word or within one.
+    def expand_imports(self) -> None:
+        """Walk every import statement, wherever it stands."""
+        self.search_text("import")
 
-        Only those of the lines that hold ``beside`` too.
-        """
-        if (part, beside) not in self._searched:
-            self._searched.add((part, beside))
-            places = _places(self.source.text, part)
-            if beside:
-                places = (p for p in places if beside in self.source.line_text(p))
-            self._walk_at(places)
+    def walk_block(self, branch: ast.If) -> Iterator[ast.AST]:
+        """All nodes of the statements that a true test leads to."""
+        for statement in branch.body:
+            self.parents.setdefault(statement, branch)
+            yield from self.walk_below(statement)
+
+    def expand(self, node: ast.AST) -> None:
+        """Walk everything below a node."""
+        for _ in self.walk_below(node):
+            pass
 
     def words_with(self, part: str) -> list[str]:
         """The distinct identifiers of the text that hold ``part``."""
@@ -76,7 +80,7 @@ class LazyTree:
     def bindings(self, name: str, within: ast.AST | None = None) -> list[ast.AST]:
         """Nodes that name ``name``, among them all that bind it or declare it global.
 
-        What stands before a dot binds nothing outside of an import: ``nn`` on every second line of
+        What stands beside a dot binds nothing outside of an import: ``nn`` on every second line of
         a file does not have it walked.
         """
         return self._nodes_at(name, within, bindings=True)
@@ -87,6 +91,7 @@ class LazyTree:
             start, end = self.span(within) if within is not None else (0, len(self.source.text))
             places = self._words(name, start, end)
             if bindings:
+                self.expand_imports()
                 places = (p for p in places if self._may_bind(p, p + len(name)))
             self._walk_at(places)
             found = self._identifiers.get(name, [])
@@ -99,9 +104,7 @@ class LazyTree:
 
     def _may_bind(self, start: int, end: int) -> bool:
         text = self.source.text
-        if text[start - 1 : start] == ".":
-            return False
-        return text[end : end + 1] != "." or "import" in self.source.line_text(start)
+        return text[start - 1 : start] != "." and text[end : end + 1] != "."
 
     def _words(self, name: str, start: int, end: int) -> Iterator[int]:
         text, size = self.source.text, len(name)
@@ -153,7 +156,7 @@ class LazyTree:
         return self.source.text[start:end]
 
     def walk_below(self, node: ast.AST) -> Iterator[ast.AST]:
-        """All nodes below ``node``, with their parents known from here on."""
+        """``node`` and all nodes below it, with their parents known from here on."""
         self._expand(node)
         yield node
         for name in _BLOCKS:

@@ -16,6 +16,8 @@ class Strategy(Protocol):
     """One way of making a norm safe under vmap."""
 
     name: str
+    keeps_batch_norm: bool
+    """Whether a batch norm is still one after the rewrite."""
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Decide on a call that builds ``norm``."""

@@ -37,7 +37,7 @@ class Context:
     @property
     def keeps_batch_norm(self) -> bool:
         """Whether a batch norm is still one after the rewrite."""
-        return self.strategy.name != "group-norm"
+        return self.strategy.keeps_batch_norm
 
     def newline(self, node: ast.AST) -> str:
         """The line ending in force at a node."""

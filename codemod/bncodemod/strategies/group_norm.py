@@ -29,6 +29,7 @@ class GroupNorm:
     """Puts GroupNorm where a batch norm is built; instance norms lose their statistics."""
 
     name = "group-norm"
+    keeps_batch_norm = False
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """``nn.GroupNorm(16, 64)`` for known channels, else ``make_group_norm(channels)``."""

@@ -7,15 +7,12 @@ the first statement that needs it, in its isort section.
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import BindingKind, Comprehension
-
-_IMPORT_LINE = re.compile(r"^[ \t]*(?:import|from)\b", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -24,6 +21,9 @@ class _Addition:
 
     code: str
     users: list[ast.stmt] = field(default_factory=list)
+
+
+State = tuple[dict[str, list[ast.stmt]], dict[str, list[ast.stmt]]]
 
 
 class Imports:
@@ -35,6 +35,22 @@ class Imports:
         self._written: dict[str, str] = {}
         self._imports: dict[str, _Addition] = {}
         self._helpers: dict[str, _Addition] = {}
+
+    def state(self) -> State:
+        """What is to be added so far, for ``restore``."""
+        return (
+            {name: list(addition.users) for name, addition in self._imports.items()},
+            {name: list(addition.users) for name, addition in self._helpers.items()},
+        )
+
+    def restore(self, state: State) -> None:
+        """Forget what was asked for since ``state`` was taken: nothing came of the decision."""
+        for additions, users in zip((self._imports, self._helpers), state, strict=True):
+            for name in list(additions):
+                if name in users:
+                    additions[name].users = users[name]
+                else:
+                    del additions[name]
 
     def name_for(self, qualified: str, at: ast.AST) -> str:
         """An expression for ``qualified`` that holds at a node; adds an import if none serves."""
@@ -67,7 +83,7 @@ class Imports:
         return wanted
 
     def _existing(self, qualified: str, at: ast.AST) -> str:
-        self.tree.search(_IMPORT_LINE)
+        self.tree.expand_imports()
         written = (self._through(alias, qualified, at) for alias in self.tree.of_type(ast.alias))
         return min((w for w in written if w), key=lambda w: w.count("."), default="")
 
@@ -191,7 +207,7 @@ class Imports:
         return at, text + ("" if blank >= 2 or not rest else "\n\n"[: 2 - blank])
 
     def _before(self, statement: ast.stmt, lines: str) -> tuple[int, str]:
-        return self.tree.source.line_start(statement.lineno), lines
+        return self.tree.source.line_start(_line(statement)), lines
 
     def _after(self, statement: ast.stmt, lines: str) -> tuple[int, str]:
         source = self.tree.source

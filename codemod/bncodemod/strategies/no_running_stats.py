@@ -25,6 +25,7 @@ class NoRunningStats:
     """Switches running statistics off where the norm is built."""
 
     name = "no-running-stats"
+    keeps_batch_norm = True
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Append the flag, or replace the value that the call gives it."""
@@ -87,7 +88,7 @@ def _message(norm: NormClass, bound: Arguments) -> str:
         return f"{message}; {ast.unparse(given)} no longer decides about them"
     if bound.stars:
         stars = ", ".join(f"*{ast.unparse(star.value)}" for star in bound.stars)
-        return f"{message}; {stars} is opaque: if it reaches the fifth argument, the call fails"
+        return f"{message}; {stars} is opaque: if it reaches {FLAG} as well, the call fails"
     return message
 
 

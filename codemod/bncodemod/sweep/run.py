@@ -287,6 +287,8 @@ def _written(result: FileResult) -> FileResult:
                 finding,
                 status=Status.OPEN if finding.status is Status.REWRITTEN else finding.status,
                 line_after=finding.line,
+                message=f"not written: {error.message}",
+                remedy=error.remedy,
                 after="",
             )
             for finding in result.findings

@@ -87,14 +87,32 @@ def _open_switched_on(name: str) -> Open:
 def _attribute(context: Context, node: ast.Attribute) -> Iterator[Match]:
     """``layers.BatchNorm2d`` where ``layers`` is a module that is not seen."""
     qualified = context.names.qualified(node)
+    if not qualified:
+        yield from _of_unknown_object(context, node)
+        return
     module = qualified.rpartition(".")[0]
-    if not qualified or _is_foreign(module) or norm_class(qualified):
+    if _is_foreign(module) or norm_class(qualified):
         return
     if module.startswith("builtins."):
         return
     yield Match(
         node, lambda: Open(f"{node.attr} comes from {module}, which is not seen here", _REMEDY)
     )
+
+
+def _of_unknown_object(context: Context, node: ast.Attribute) -> Iterator[Match]:
+    """``lib.BatchNorm2d`` where ``lib`` is a parameter, or an attribute: it may be torch.nn."""
+    of_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+    meanings = context.names.meanings(node)
+    if of_self or node.attr not in NORM_CLASSES or any(m.qualified for m in meanings):
+        return
+    if _is_built(context, node):
+        yield Match(
+            node,
+            lambda: Open(
+                f"{node.attr} of an object that is not known here, which may be torch.nn", _REMEDY
+            ),
+        )
 
 
 def _assigned(context: Context, node: ast.Name) -> Iterator[Match]:

@@ -27,16 +27,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from bncodemod.catalog.torch import NormClass, norm_class
+from bncodemod.catalog.torch import FLAG, NormClass, norm_class
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_target
 from bncodemod.scan.mentions import Role
 from bncodemod.source.splice import Edit
+from bncodemod.strategies.arguments import bind
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.no_running_stats import switch_off
 
 rule = Rule("BN102", "class reference")
 
+_SWITCHED_ON = re.compile(rf"{FLAG}['\"]?\s*\]?\s*[:=]\s*True")
 _FUSED = re.compile(r"\b\w*(?:[Nn]orm_?[Aa]ct|[Bb]n_?[Aa]ct)\w*\b")
 # Classes whose body's attributes become fields, not methods, when they hold a function.
 _FIELD_BASES = frozenset(
@@ -59,6 +62,7 @@ def class_references(context: Context) -> Iterator[Match]:
                 call = context.tree.parent(mention.node)
                 assert isinstance(call, ast.Call)
                 yield Match(call, partial(_partial, context, call, mention.norm))
+                yield from _flags_by_keyword(context, trace(context.names, call), mention.norm)
             elif mention.role is Role.VALUE:
                 yield from references(context, mention.node, mention.norm)
 
@@ -66,11 +70,14 @@ def class_references(context: Context) -> Iterator[Match]:
 def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Match]:
     """The matches for one value: itself, or the calls through the variable that holds it."""
     flow = trace(context.names, node)
-    demands = _demands(context, flow)
+    demands = [*_demands(context, flow), *_of_attributes(context, node, flow)]
+    if context.keeps_batch_norm:
+        demands += _flags_by_position(flow, norm)
     if not demands:
         yield Match(node, lambda: _wrap(context, node, norm, flow))
+        yield from _flags_by_keyword(context, flow, norm)
         return
-    chain = _split_chain(context, node)
+    chain = split_chain(context, node)
     if chain is not None:
         yield Match(node, lambda: _split(context, node, norm, *chain))
     elif _calls_can_carry(context, flow):
@@ -84,7 +91,44 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
         yield Match(node, lambda: _open(context, norm, demands))
         for demand in demands:
             if demand.need is Need.IDENTITY:
-                yield Match(demand.node, lambda: _open_test(context, node))
+                yield Match(demand.node, lambda: _open_test(node))
+
+
+def _flags_by_keyword(context: Context, flow: Flow, norm: NormClass) -> Iterator[Match]:
+    """The calls of the value that say ``track_running_stats=`` themselves; a factory ignores it."""
+    switched_on = bool(_SWITCHED_ON.search(context.tree.source.text))
+    for call in flow.calls if context.keeps_batch_norm else ():
+        names = {keyword.arg for keyword in call.keywords}
+        if FLAG in names:
+            yield Match(call, partial(switch_off, context, call, norm))
+        elif None in names and switched_on:
+            yield Match(call, _open_stars)
+
+
+def _open_stars() -> Open:
+    return Open(
+        f"** may switch {FLAG} on again: the file has it as True in a mapping",
+        f"set {FLAG} to False in the mapping",
+    )
+
+
+def _flags_by_position(flow: Flow, norm: NormClass) -> list[Demand]:
+    """A call that passes the flag by position would clash with the partial's keyword."""
+    return [
+        Demand(call, Need.FLAG_BY_POSITION)
+        for call in flow.calls
+        if FLAG in bind(call, norm.parameters).positional
+    ]
+
+
+def _of_attributes(context: Context, node: ast.expr, flow: Flow) -> list[Demand]:
+    """Class attributes other than the one that the value is assigned to directly."""
+    direct = set()
+    if _class_body(context, node) is not None:
+        statement = context.tree.statement(node)
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        direct = {target for target in targets if isinstance(target, ast.Name)}
+    return [Demand(t, Need.METHOD) for t in flow.class_attributes if t not in direct]
 
 
 def _partial(context: Context, call: ast.Call, norm: NormClass) -> Decision:
@@ -131,7 +175,7 @@ def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Deci
             decision, message=f"{decision.message}; the annotation {said} is left as it is"
         )
     owner = _class_body(context, node)
-    if owner is None or _makes_fields(context, owner):
+    if owner is None or _is_field(context, node, owner):
         return decision
     if any(context.names.scopes.scope_of(call) is owner for call in flow.calls):
         return Open(
@@ -165,11 +209,16 @@ def _class_body(context: Context, node: ast.expr) -> ast.ClassDef | None:
         child, above = above, context.tree.parent(above)
     if not isinstance(above, (ast.Assign, ast.AnnAssign)) or above.value is not child:
         return None
-    owner = context.tree.parent(above)
+    owner = context.names.scopes.scope_of(above)
     return owner if isinstance(owner, ast.ClassDef) else None
 
 
-def _makes_fields(context: Context, owner: ast.ClassDef) -> bool:
+def _is_field(context: Context, node: ast.expr, owner: ast.ClassDef) -> bool:
+    """Whether an annotated value is the default of a field, not an attribute of the class."""
+    statement = context.tree.statement(node)
+    if not isinstance(statement, ast.AnnAssign) or "ClassVar" in ast.unparse(statement.annotation):
+        return False
+
     def last_name(node: ast.expr) -> str:
         node = node.func if isinstance(node, ast.Call) else node
         return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
@@ -185,6 +234,7 @@ def _calls_can_carry(context: Context, flow: Flow) -> bool:
         context.keeps_batch_norm
         and bool(flow.calls)
         and not flow.escapes
+        and all(d.need in (*TESTS, Need.FLAG_BY_POSITION) for d in flow.demands)
         and all(
             norm_class(meaning.qualified)
             for call in flow.calls
@@ -197,10 +247,13 @@ def _constructor(context: Context, call: ast.Call) -> Decision:
     return context.strategy.constructor(context, call, context.names.norms(call.func)[0])
 
 
-def _split_chain(
+def split_chain(
     context: Context, node: ast.expr
 ) -> tuple[ast.Assign, list[ast.expr], list[ast.expr]] | None:
-    """``A = B = nn.BatchNorm2d`` in which some names have to stay a class and others need not."""
+    """``A = B = nn.BatchNorm2d`` in which some names have to stay a class and others need not.
+
+    The statement, the targets that stay a class, and the others.
+    """
     statement = context.tree.parent(node)
     if not isinstance(statement, ast.Assign) or len(statement.targets) < 2:
         return None
@@ -209,7 +262,7 @@ def _split_chain(
     for target in statement.targets:
         flow = trace_target(context.names, target, node)
         demands = _demands(context, flow)
-        if demands and (flow.calls or flow.escapes):
+        if demands and (flow.calls or flow.escapes or any(d.need not in TESTS for d in demands)):
             return None
         (kept if demands else wrapped).append(target)
     return (statement, kept, wrapped) if kept and wrapped else None
@@ -247,13 +300,22 @@ def _split(
 
 
 def _why(context: Context, demands: list[Demand]) -> str:
-    """The reasons, each with the lines it holds for."""
-    lines: dict[Need, set[int]] = {}
-    for demand in demands:
-        lines.setdefault(demand.need, set()).add(context.line(demand.node))
-    return "; ".join(
-        f"{need.value} (line {', '.join(map(str, sorted(where)))})" for need, where in lines.items()
-    )
+    """The reasons, each with the first piece of code that it holds for."""
+    first: dict[Need, Demand] = {}
+    for demand in sorted(demands, key=lambda d: context.line(d.node)):
+        first.setdefault(demand.need, demand)
+    return "; ".join(f"{need.value} ({_excerpt(d.node)})" for need, d in first.items())
+
+
+def _excerpt(node: ast.AST) -> str:
+    """What begins a piece of code: its rest may be rewritten, and a second run says the same."""
+    if isinstance(node, ast.ClassDef):
+        return f"class {node.name}"
+    if isinstance(node, ast.Call):
+        return f"{ast.unparse(node.func)}(…)"
+    if isinstance(node, ast.Compare):
+        return f"{ast.unparse(node.left)} …"
+    return ast.unparse(node).partition("\n")[0]
 
 
 def _open(context: Context, norm: NormClass, demands: list[Demand]) -> Open:
@@ -264,8 +326,8 @@ def _open(context: Context, norm: NormClass, demands: list[Demand]) -> Open:
     )
 
 
-def _open_test(context: Context, node: ast.expr) -> Open:
+def _open_test(node: ast.expr) -> Open:
     return Open(
-        f"this comparison decides by the class that line {context.line(node)} brings in",
+        f"this comparison decides by a class that the file passes on ({ast.unparse(node)})",
         "rewrite the test together with the value: compare with the class before it is wrapped",
     )

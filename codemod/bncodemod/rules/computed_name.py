@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from bncodemod.catalog.torch import NORM_CLASSES
+from bncodemod.catalog.torch import NORM_CLASSES, norm_class
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -52,6 +52,12 @@ def computed_names(context: Context) -> Iterator[Match]:
                 yield Match(place, _open_computed)
     if "BatchNorm" not in tree.source.text:
         return
+    tree.search_text("BatchNorm")
+    for constant in tree.of_type(ast.Constant):
+        path = constant.value
+        if isinstance(path, str) and norm_class(path) is not None:
+            if not isinstance(tree.parent(constant), (ast.Expr, ast.Compare)):
+                yield Match(constant, partial(_open_path, path))
     for node in tree.occurrences("eval"):
         call = tree.parents.get(node)
         if (
@@ -120,6 +126,13 @@ def _open_literal(name: ast.expr) -> Open:
 def _open_computed() -> Open:
     return Open(
         "a name computed at run time is looked up in torch.nn: it may be a batch norm", _LOOK_UP
+    )
+
+
+def _open_path(path: str) -> Open:
+    return Open(
+        f"{path} is named by a string, which something may import and build",
+        "pass track_running_stats=False beside the name, as that something takes arguments",
     )
 
 

@@ -18,11 +18,20 @@ from functools import partial
 
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.mentions import Role
+from bncodemod.scan.flow import trace
+from bncodemod.scan.mentions import Mention, Role
 from bncodemod.strategies.arguments import bind
 from bncodemod.strategies.context import Context
+from bncodemod.strategies.no_running_stats import switch_off
 
 rule = Rule("BN105", "instance norm with running stats")
+
+
+def _through_variables(context: Context, mention: Mention) -> Iterator[Match]:
+    """The calls of a variable that holds the class and asks for running statistics."""
+    for call in trace(context.names, mention.node).calls:
+        if FLAG in bind(call, mention.norm.parameters).value:
+            yield Match(call, partial(switch_off, context, call, mention.norm))
 
 
 @rule.finds
@@ -30,7 +39,11 @@ def instance_norms(context: Context) -> Iterator[Match]:
     """Calls and partials of instance norms that say something about running statistics."""
     for mention in context.mentions:
         call = context.tree.parent(mention.node)
-        if mention.norm.family != "instance" or not isinstance(call, ast.Call):
+        if mention.norm.family != "instance":
+            continue
+        if mention.role is Role.VALUE and not mention.norm.lazy:
+            yield from _through_variables(context, mention)
+        if not isinstance(call, ast.Call):
             continue
         skip = {Role.CALL: 0, Role.PARTIAL: 1}.get(mention.role)
         if skip is None:

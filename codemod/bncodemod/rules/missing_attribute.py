@@ -24,7 +24,7 @@ from bncodemod.strategies.groups import HELPER
 
 rule = Rule("BN309", "attribute that GroupNorm lacks", priority=16)
 
-_ONLY_BATCH_NORM = ("num_features", "momentum", "track_running_stats")
+_ONLY_BATCH_NORM = ("num_features", "momentum", "track_running_stats", "reset_running_stats")
 
 
 @rule.finds

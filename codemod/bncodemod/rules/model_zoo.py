@@ -51,7 +51,9 @@ def zoo_builders(context: Context) -> Iterator[Match]:
                 yield Match(call, partial(Open, message, PATCH))
     if "torchvision" not in text:
         return
-    for node, qualified in references(context.names, ("torchvision.models",), ()):
+    for node, qualified in references(
+        context.names, ("torchvision.models",), ("torchvision.models.get_model",)
+    ):
         if qualified.startswith("torchvision.models"):
             place = _looked_up(context, node, qualified)
             if place is not None:
@@ -82,7 +84,10 @@ def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | N
     if isinstance(above, ast.Call):
         if node is above.func and qualified in _BY_NAME and above.args:
             # A literal is known to the rule for torchvision's builders, or builds no batch norm.
-            return above if _literal(above.args[0]) is None else None
+            name = _literal(above.args[0])
+            builds = name is not None and torchvision.lookup_registered(name) is not None
+            gives_builder = qualified.endswith("_builder")
+            return above if name is None or (builds and gives_builder) else None
         getter = context.names.qualified(above.func)
         if getter == "builtins.getattr" and above.args[0] is node and len(above.args) > 1:
             name = _literal(above.args[1])

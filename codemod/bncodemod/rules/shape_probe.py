@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.mentions import Role
@@ -48,7 +47,7 @@ def shape_probes(context: Context) -> Iterator[Match]:
         above = context.tree.parent(mention.node)
         if probe is not None and mention.role in (Role.CALL, Role.PARTIAL, Role.VALUE):
             site = mention.node if mention.role is Role.VALUE else above
-            yield Match(site, partial(_open_norm, context.line(probe)))
+            yield Match(site, _open_norm)
     yield from _own_probes(context)
 
 
@@ -82,9 +81,9 @@ def _is_one_sample(context: Context, call: ast.Call) -> bool:
     )
 
 
-def _open_norm(line: int) -> Open:
+def _open_norm() -> Open:
     return Open(
-        f"the model is run on one image while it is built (line {line}): on 1x1 maps a batch norm"
+        f"the model is run on one image while it is built ({_KNOWN}): on 1x1 maps a batch norm"
         " without running statistics raises there",
         "use strategy group-norm for this file, or patch the built model with"
         " torch.func.replace_all_batch_norm_modules_(model)",

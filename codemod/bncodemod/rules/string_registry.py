@@ -75,9 +75,8 @@ def _match(
     kind = entries.get("type")
     if kind is None or not set(entries) <= _ENTRIES:
         return
-    known = (
-        not isinstance(kind, ast.Constant) or len(entries) > 1 or _is_norm_setting(context, node)
-    )
+    named = isinstance(kind, ast.Constant)
+    known = not named or len(entries) > 1 or _is_norm_setting(context, node)
     decide = partial(_decide, context, node, entries) if known else partial(_open, kind)
     yield Match(node, decide, claims=(kind,))
 
@@ -92,7 +91,7 @@ def _is_norm_setting(context: Context, node: ast.AST) -> bool:
     if isinstance(above, ast.arguments):
         return True
     if isinstance(above, ast.Dict) and node in above.values:
-        key = above.keys[above.values.index(node)]  # type: ignore[arg-type]
+        key = above.keys[above.values.index(node)]
         return key is not None and bool(_NORM_WORD.search(ast.unparse(key)))
     return False
 

@@ -112,13 +112,13 @@ def _obstacle(context: Context, owner: ast.ClassDef) -> Open | None:
             and node.args[0].value in _BUFFERS
         ):
             return Open(
-                f"class {owner.name} registers running statistics of its own (line {node.lineno})",
+                f"class {owner.name} registers running statistics of its own",
                 "register None instead if track_running_stats is False",
             )
     for call, function in functional_norms(context, owner):
         if not hands_on_by_flag(call, function):
             return Open(
-                f"class {owner.name} calls {ast.unparse(call.func)} by itself (line {call.lineno}):"
+                f"class {owner.name} calls {ast.unparse(call.func)} by itself:"
                 " the flag alone does not stop the update",
                 f"hand the buffers on only if self.{FLAG}, as torch's own forward does",
             )

@@ -55,9 +55,29 @@ def torchvision_builders(context: Context) -> Iterator[Match]:
 
 
 def builder_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Builder, int]]:
-    """Calls of builders, with how many leading arguments are not the builder's; other mentions."""
+    """Calls of builders, with how many leading arguments are not the builder's; other mentions.
+
+    Where a model of torchvision is built or derived from, the blocks that are handed around beside
+    it are its business.
+    """
     if "torchvision" not in context.tree.source.text:
         return
+    uses = list(_all_uses(context))
+    has_model = any(
+        builder.kind == "class" and (isinstance(node, ast.Call) or _is_base(context, node))
+        for node, builder, _ in uses
+    )
+    for node, builder, skip in uses:
+        is_handed = builder.kind == "block" and not isinstance(node, ast.Call)
+        if not (has_model and is_handed and not _is_base(context, node)):
+            yield node, builder, skip
+
+
+def _is_base(context: Context, node: ast.expr) -> bool:
+    return role(context.names, node) is Role.BASE
+
+
+def _all_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Builder, int]]:
     for node, qualified in references(context.names, PACKAGES, torchvision.names()):
         above = context.tree.parent(node)
         use = role(context.names, node)

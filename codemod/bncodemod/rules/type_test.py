@@ -21,6 +21,7 @@ import ast
 from collections.abc import Iterator
 from functools import partial
 
+from bncodemod.rules.class_reference import split_chain
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.class_tests import class_tests, isinstance_uses
 from bncodemod.scan.flow import Need, trace, trace_target
@@ -63,9 +64,9 @@ def type_tests(context: Context) -> Iterator[Match]:
 
 def _alias_tests(context: Context, mention: Mention) -> Iterator[Match]:
     """The tests against a variable that holds the class and has no other use."""
-    statement = context.tree.parent(mention.node)
-    if isinstance(statement, ast.Assign):
-        flows = [trace_target(context.names, t, mention.node) for t in statement.targets]
+    chain = split_chain(context, mention.node)
+    if chain is not None:
+        flows = [trace_target(context.names, target, mention.node) for target in chain[1]]
     else:
         flows = [trace(context.names, mention.node)]
     for flow in flows:

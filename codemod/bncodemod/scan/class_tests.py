@@ -65,6 +65,8 @@ def _uses_in_branch(names: Names, test: ast.AST, subject: str) -> tuple[ast.Attr
     for above in names.tree.ancestors(test):
         if isinstance(above, ast.If) and child is above.test:
             break
+        if isinstance(above, ast.Assert) and child is above.test:
+            return ()  # it only has to hold
         if not isinstance(above, ast.BoolOp):
             return None
         child = above

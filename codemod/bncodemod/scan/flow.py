@@ -26,6 +26,8 @@ class Need(Enum):
     ATTRIBUTE = "an attribute of the class is read"
     REGISTRY = "it is handed to code that may need a class"
     TYPE = "it stands in a type expression"
+    METHOD = "it becomes an attribute of a class, where a function would be bound as a method"
+    FLAG_BY_POSITION = "a call passes track_running_stats by position"
     UNKNOWN = "it goes where it cannot be followed"
     ELSEWHERE = "it is stored where other files may use it as a class"
 
@@ -45,15 +47,21 @@ class Flow:
     calls: list[ast.Call] = field(default_factory=list)
     demands: list[Demand] = field(default_factory=list)
     escapes: list[ast.AST] = field(default_factory=list)
+    class_attributes: list[ast.Name] = field(default_factory=list)
     unwrapped: bool = False
     """Whether some use reads ``.func``: it expects that the value may be a partial."""
 
 
 _CLASS_CALLEE = re.compile(
-    r"regist|isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count"
-    r"|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of",
+    r"regist|isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count|patch|policy"
+    r"|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of|^assert|^__",
     re.IGNORECASE,
 )
+_CLASS_KEYWORD = re.compile(r"class(?:es)?(?:_|$)|_cls$|^cls$|types?$|kinds?$", re.IGNORECASE)
+_SET_METHODS = frozenset(
+    {"issubset", "issuperset", "isdisjoint", "intersection", "union", "difference", "index"}
+)
+_KEYED_METHODS = frozenset({"get", "pop", "setdefault"})
 _CONTAINER_METHODS = frozenset({"get", "pop", "setdefault", "values", "items", "copy"})
 _CONTAINER_ADDS = frozenset({"append", "add", "insert", "extend", "update"})
 # Parents that neither keep a value nor care what it is.
@@ -142,16 +150,28 @@ class _Tracer:
         if callee in ("builtins.isinstance", "builtins.issubclass"):
             if position == 1 or callee.endswith("issubclass") or self._asks_for_type(call):
                 self.demand(call, Need.INSTANCE_TEST)
-        elif callee == "functools.partial" or callee == "builtins.callable":
+        elif callee == "builtins.callable":
             return
+        elif callee == "functools.partial":
+            self.partial_argument(call, position, keyword)
+        elif callee == "builtins.type" and len(call.args) > 1:
+            self.demand(call, Need.REGISTRY)
+        elif callee == "builtins.super":
+            self.demand(call, Need.SUBCLASS)
         elif callee in _TYPE_CALLS:
             self.demand(call, Need.TYPE)
+        elif callee == "types.SimpleNamespace" and keyword:
+            self._attribute_loads(keyword)
         elif callee == "builtins.getattr" and position == 2:
             self.add(call)
         elif callee == "builtins.setattr" and len(call.args) == 3:
             self._attribute_loads(_constant(call.args[1]))
+            if not (isinstance(call.args[0], ast.Name) and call.args[0].id == "self"):
+                self.demand(call, Need.ELSEWHERE)
         elif callee.startswith("builtins.") and callee[9:] in _CONTAINER_CALLS:
             self.add(call)
+        elif self._is_key(call, position):
+            self.demand(call, Need.IDENTITY)
         elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_METHODS:
             self.add(call)
             self._container(call.func.value)
@@ -159,8 +179,26 @@ class _Tracer:
             self._container(call.func.value)
         elif not self._into_parameter(call, position, keyword):
             self.flow.escapes.append(call)
-            if _CLASS_CALLEE.search(_last_name(call.func)) or keyword in ("cls", "class_", "types"):
+            if _CLASS_CALLEE.search(_last_names(call.func)) or _CLASS_KEYWORD.search(keyword):
                 self.demand(call, Need.REGISTRY)
+
+    def partial_argument(self, call: ast.Call, position: int | None, keyword: str) -> None:
+        """An argument that a partial holds for the function that it wraps."""
+        if position == 0:
+            return
+        wrapped = ast.Call(call.args[0], [], [])
+        place = None if position is None else position - 1
+        if not self._into_parameter(wrapped, place, keyword):
+            self.flow.escapes.append(call)
+            if _CLASS_KEYWORD.search(keyword):
+                self.demand(call, Need.REGISTRY)
+
+    def _is_key(self, call: ast.Call, position: int | None) -> bool:
+        """Whether an argument is what a method looks up: ``table.get(nn.BatchNorm2d)``."""
+        if not isinstance(call.func, ast.Attribute) or position is None:
+            return False
+        name = call.func.attr
+        return name in _SET_METHODS or (name in _KEYED_METHODS and position == 0)
 
     def on_through(self, above: ast.AST, node: ast.AST) -> None:
         """The parent has the value of the node, or holds it."""
@@ -202,6 +240,8 @@ class _Tracer:
     def on_return(self, above: ast.AST, node: ast.AST) -> None:
         scope = self.names.scopes.scope_of(above)
         if isinstance(scope, Function):
+            if scope.decorator_list:  # a property is read, not called
+                self._attribute_loads(scope.name)
             for use in self.tree.occurrences(scope.name):
                 if isinstance(use, (ast.Name, ast.Attribute)) and isinstance(use.ctx, ast.Load):
                     call = self.tree.parents.get(use)
@@ -210,6 +250,9 @@ class _Tracer:
             self.flow.escapes.append(above)
 
     def on_compare(self, above: ast.Compare, node: ast.AST) -> None:
+        if isinstance(above.ops[-1], (ast.In, ast.NotIn)) and node is above.comparators[-1]:
+            if self._is_table(node):
+                return  # its keys are asked for
         sides = [above.left, *above.comparators]
         if not all(isinstance(s, (ast.Constant, ast.JoinedStr)) for s in sides if s is not node):
             self.demand(above, Need.IDENTITY)
@@ -233,10 +276,10 @@ class _Tracer:
         self.demand(node, Need.TYPE if node is above.returns else Need.REGISTRY)
 
     def on_operator(self, above: ast.BinOp, node: ast.AST) -> None:
-        if isinstance(above.op, ast.BitOr):
-            self.demand(above, Need.TYPE)
-        else:
+        if isinstance(above.op, (ast.Add, ast.Mult)):
             self.add(above)  # [nn.BatchNorm2d] * 2, or a list and another
+        else:
+            self.demand(above, Need.TYPE if isinstance(above.op, ast.BitOr) else Need.IDENTITY)
 
     def on_type(self, above: ast.AST, node: ast.AST) -> None:
         self.demand(above, Need.TYPE)
@@ -245,9 +288,13 @@ class _Tracer:
         """Follow what is read from an assignment's target."""
         if isinstance(target, ast.Name):
             self._variable(target.id, target)
+            if isinstance(self.names.scopes.binding_target_scope(target), ast.ClassDef):
+                self.flow.class_attributes.append(target)
         elif isinstance(target, ast.Attribute):
             self._attribute_loads(target.attr)
-            if not (isinstance(target.value, ast.Name) and target.value.id in ("self", "cls")):
+            if isinstance(target.value, ast.Name) and target.value.id == "cls":
+                self.demand(target, Need.METHOD)
+            elif not (isinstance(target.value, ast.Name) and target.value.id == "self"):
                 self.flow.escapes.append(target)
                 self.demand(target, Need.ELSEWHERE)
         elif isinstance(target, ast.Subscript):
@@ -285,18 +332,29 @@ class _Tracer:
     def _into_parameter(self, call: ast.Call, position: int | None, keyword: str) -> bool:
         """Follow an argument into the function or class of this file that takes it."""
         followed = False
-        for meaning in self.names.meanings(call.func):
-            parameters = _parameters(meaning.definition, call, position, keyword)
-            for parameter in parameters:
-                self._expand(meaning.definition)
+        for definition in self._definitions(call.func):
+            self.tree.expand(definition)
+            for parameter in _parameters(definition, call, position, keyword):
                 self._variable(parameter.arg, parameter)
+                followed = True
+            for name in _fields(definition, position, keyword):
+                self._attribute_loads(name)
                 followed = True
         return followed
 
-    def _expand(self, definition: ast.AST | None) -> None:
-        if definition is not None:
-            for _ in self.tree.walk_below(definition):
-                pass
+    def _definitions(self, func: ast.expr) -> list[ast.AST]:
+        """The functions and classes of this file that a call may reach, methods by their name."""
+        found = [m.definition for m in self.names.meanings(func) if m.definition is not None]
+        if not found and isinstance(func, ast.Attribute) and not self.names.qualified(func):
+            found = [n for n in self.tree.occurrences(func.attr) if isinstance(n, Function)]
+        return found
+
+    def _is_table(self, node: ast.AST) -> bool:
+        """Whether a variable is bound to nothing but dict literals."""
+        if not isinstance(node, ast.Name):
+            return False
+        bindings = self.names.scopes.reaching(node) or []
+        return bool(bindings) and all(isinstance(b.value, ast.Dict) for b in bindings)
 
     def _asks_for_type(self, call: ast.Call) -> bool:
         """Whether ``isinstance(value, type)`` asks if the value is a class."""
@@ -346,30 +404,54 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
 }
 
 
+def _fields(definition: ast.AST, position: int | None, keyword: str) -> list[str]:
+    """The field of a dataclass or NamedTuple that an argument sets."""
+    if not isinstance(definition, ast.ClassDef):
+        return []
+    if any(isinstance(s, Function) and s.name == "__init__" for s in definition.body):
+        return []
+    names = [
+        s.target.id
+        for s in definition.body
+        if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+    ]
+    if keyword:
+        return [name for name in names if name == keyword]
+    return names[position : position + 1] if position is not None else []
+
+
 def _parameters(
     definition: ast.AST | None, call: ast.Call, position: int | None, keyword: str
 ) -> list[ast.arg]:
-    """The parameter of a function or of a class's ``__init__`` that an argument binds."""
+    """The parameter of a function, method or class's ``__init__`` that an argument binds."""
     bound_self = 0
+    if isinstance(definition, Function) and isinstance(call.func, ast.Attribute):
+        first = definition.args.args[0].arg if definition.args.args else ""
+        bound_self = int(first in ("self", "cls"))
     if isinstance(definition, ast.ClassDef):
         bound_self = 1
         definition = next(
             (s for s in definition.body if isinstance(s, Function) and s.name == "__init__"), None
         )
-    if not isinstance(definition, Function):
+    if not isinstance(definition, (ast.Lambda, *Function)):
         return []
     arguments = definition.args
     positional = [*arguments.posonlyargs, *arguments.args]
     if keyword:
-        return [a for a in (*positional, *arguments.kwonlyargs) if a.arg == keyword]
+        named = [a for a in (*positional, *arguments.kwonlyargs) if a.arg == keyword]
+        return named or [a for a in [arguments.kwarg] if a is not None]
     if position is None or any(isinstance(a, ast.Starred) for a in call.args[:position]):
         return []
-    return positional[position + bound_self : position + bound_self + 1]
+    place = position + bound_self
+    return positional[place : place + 1] or [a for a in [arguments.vararg] if a is not None]
 
 
-def _last_name(node: ast.AST) -> str:
+def _last_names(node: ast.AST) -> str:
+    """The last name of a dotted expression, with the one before it: ``patch.object``."""
     if isinstance(node, ast.Attribute):
-        return node.attr
+        before = node.value
+        last = before.attr if isinstance(before, ast.Attribute) else getattr(before, "id", "")
+        return f"{node.attr} {last}"
     return node.id if isinstance(node, ast.Name) else ""
 
 

@@ -27,7 +27,9 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
     for star in names.star_modules:
         prefix = f"{star.module}."
         if not star.level and any(_leads_to(prefix[:-1], package) for package in packages):
-            local.update(q[len(prefix) :] for q in exported if q.startswith(prefix))
+            local.update(
+                q[len(prefix) :].partition(".")[0] for q in exported if q.startswith(prefix)
+            )
     return _sorted(
         (chain, qualified)
         for name in local

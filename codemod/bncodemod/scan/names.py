@@ -29,7 +29,13 @@ class Meaning:
 
 UNKNOWN = Meaning()
 
-_STAR_MODULES = ("torch.nn", "torch.nn.functional", "torch.nn.modules")
+_STAR_MODULES = (
+    "torch.nn",
+    "torch.nn.functional",
+    "torch.nn.modules",
+    "torchvision.models",
+    "torchvision.ops",
+)
 
 
 class Names:
@@ -111,7 +117,24 @@ class Names:
             return [meaning for value in node.values for meaning in self.meanings(value)]
         if isinstance(node, ast.NamedExpr):
             return self.meanings(node.value)
+        if isinstance(node, ast.Lambda):
+            return (Meaning(definition=node),)
+        if isinstance(node, ast.Call):
+            return (self._looked_up(node),)
         return (UNKNOWN,)
+
+    def _looked_up(self, call: ast.Call) -> Meaning:
+        """What ``import_module("torch.nn")`` and ``getattr(torch, "nn")`` give."""
+        name = call.args[-1] if call.args else None
+        if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+            return UNKNOWN
+        function = self.qualified(call.func)
+        if function in ("importlib.import_module", "builtins.__import__") and len(call.args) == 1:
+            return self._known(name.value)
+        if function == "builtins.getattr" and len(call.args) == 2:
+            base = self.qualified(call.args[0])
+            return self._known(f"{base}.{name.value}") if base else UNKNOWN
+        return UNKNOWN
 
     def _name(self, node: ast.Name) -> Iterable[Meaning]:
         if node.id in ("self", "cls"):
@@ -142,10 +165,11 @@ class Names:
     def _attribute(self, node: ast.Attribute, base: Meaning) -> Meaning:
         if not base.qualified:
             return UNKNOWN
-        return self._known(f"{base.qualified}.{node.attr}", base.through)
+        # A class read from a module is what its import says, by whatever variable the module came.
+        return self._known(f"{base.qualified}.{node.attr}")
 
-    def _known(self, qualified: str, through: tuple[ast.AST, ...] = ()) -> Meaning:
-        return Meaning(self.index.names.get(qualified, qualified), None, through)
+    def _known(self, qualified: str) -> Meaning:
+        return Meaning(self.index.names.get(qualified, qualified))
 
 
 def _import_statements(body: list[ast.stmt]) -> list[ast.ImportFrom]:

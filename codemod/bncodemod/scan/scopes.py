@@ -150,7 +150,7 @@ class Scopes:
                     live = [*live, binding]
             elif self._exclusive(binding.node, use):
                 continue
-            elif self._dominates(own, use):
+            elif self._dominates(own, use) and not isinstance(own, ast.AugAssign):
                 live = [binding]
             else:
                 live = [*live, binding]
@@ -163,7 +163,8 @@ class Scopes:
                 isinstance(binding.node, (ast.ClassDef, *Function))
                 or self.tree.parents.get(self.tree.statement(binding.node)) is scope
             )
-            replaces = unconditional and not isinstance(binding.node, ast.arg)
+            own = self.tree.statement(binding.node) if unconditional else None
+            replaces = unconditional and not isinstance(own, ast.AugAssign)
             live = [binding] if replaces else [*live, binding]
         return live
 

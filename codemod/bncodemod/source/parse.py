@@ -64,7 +64,10 @@ def _remedy(source: SourceText, line: int) -> str:
     if line:
         text = source.text[source.line_start(line) : source.line_start(line + 1)]
         if _PYTHON_2.search(text):
-            return "this looks like Python 2: convert the file (2to3) or exclude it"
+            return (
+                "this looks like Python 2: convert the file (2to3) or exclude it; if it is newer"
+                f" than Python {_HERE}, run bncodemod with the Python that it is for"
+            )
         if _NEWER.search(text):
             return (
                 f"correct the line; if its syntax is newer than Python {_HERE},"

@@ -16,17 +16,17 @@ _SKIP = re.compile(r"#\s*bncodemod:\s*skip-file(?![\w-])")
 
 @dataclass(slots=True)
 class Ignore:
-    """One comment; empty ``codes`` means every rule. ``column`` counts from 1."""
+    """One comment; ``codes`` is None where it names none. ``column`` counts from 1."""
 
     line: int
     column: int
     text: str
-    codes: tuple[str, ...]
+    codes: tuple[str, ...] | None
     used: bool = False
 
     def covers(self, code: str) -> bool:
         """Whether the comment names a code, or a prefix of it, or none at all."""
-        return not self.codes or any(code.startswith(prefix) for prefix in self.codes)
+        return self.codes is None or any(code.startswith(prefix) for prefix in self.codes)
 
 
 @dataclass(slots=True)
@@ -59,7 +59,9 @@ class Suppressions:
             self.skip_file = True
         match = _IGNORE.search(comment)
         if match:
-            codes = tuple(c.strip().upper() for c in (match[1] or "").split(",") if c.strip())
+            codes = None
+            if match[1] is not None:
+                codes = tuple(c.strip().upper() for c in match[1].split(",") if c.strip())
             self.ignores[line] = Ignore(line, column + match.start() + 1, match[0], codes)
 
 

@@ -71,6 +71,23 @@ def flag_is_off(bound: Arguments) -> bool:
     return any(_merges_false(star.value) for star in bound.double_stars)
 
 
+def copied_from(bound: Arguments) -> str | None:
+    """The module that a call copies, its number of channels and its flag alike, if it does."""
+    sources = []
+    for name in ("num_features", FLAG):
+        value = bound.value.get(name)
+        reads = [n for n in ast.walk(value) if isinstance(n, ast.Attribute)] if value else []
+        sources.append({ast.unparse(n.value) for n in reads if n.attr == name})
+    common = sources[0] & sources[1]
+    return min(common, default=None)
+
+
+def is_pure(node: ast.expr) -> bool:
+    """Whether an expression may be left out without anything but its value being lost."""
+    effects = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
+    return not any(isinstance(n, effects) for n in ast.walk(node))
+
+
 def _merges_false(node: ast.expr) -> bool:
     """Whether ``**{…, "track_running_stats": False}`` ends with the flag switched off."""
     if not isinstance(node, ast.Dict) or not node.keys:

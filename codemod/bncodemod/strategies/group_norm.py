@@ -8,13 +8,14 @@ factory that computes it by the same rule and takes batch norm's own arguments.
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
-from bncodemod.strategies.arguments import Arguments, bind, integer
+from bncodemod.strategies.arguments import Arguments, bind, copied_from, integer, is_pure
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite
@@ -40,10 +41,19 @@ class GroupNorm:
         if refusal is not None:
             return refusal
         channels = integer(bound.value["num_features"])
-        if channels is None or channels < 1 or bound.double_stars:
-            # The factory takes batch norm's own arguments, whatever a ** holds.
+        gone = [name for name in _DROPPED if name in bound.value]
+        pure = all(is_pure(bound.value[name]) for name in gone)
+        if channels is None or channels < 1 or bound.double_stars or not pure:
+            # The factory takes batch norm's own arguments, whatever a ** holds; one whose
+            # evaluation does more than give a value must stay.
             name = _helper(context, call)
-            return self._rewritten(context, call, norm, lambda c: _by_factory(c, bound, name))
+            decision = self._rewritten(
+                context, call, norm, lambda c: _by_factory(c, bound, name, drop=pure)
+            )
+            if norm.dims == 1 and channels is None:
+                note = "on (N, C) inputs of 1 or 2 channels a GroupNorm returns no information"
+                return replace(decision, message=f"{decision.message}; {note}")
+            return decision
         groups = num_groups(channels, context.settings)
         if groups is None:
             return Open(
@@ -69,7 +79,7 @@ class GroupNorm:
             gone = [
                 bound.index[n] + 1
                 for n in _DROPPED
-                if n in bound.index and n not in bound.positional
+                if n in bound.index and n not in bound.positional and is_pure(bound.value[n])
             ]
             for index in sorted(gone, reverse=True):
                 node = call_edit.drop(node, index)
@@ -114,10 +124,9 @@ def _refusal(norm: NormClass, bound: Arguments) -> Open | None:
         return Open(f"{norm.name} does not take that many arguments", "correct the call")
     if "num_features" not in bound.value:
         return Open(f"{norm.name} is called without its number of channels", "complete the call")
-    given = bound.value.get(FLAG)
-    if isinstance(given, ast.Attribute) and given.attr == FLAG:
+    if copied_from(bound) is not None:
         return Open(
-            f"the call copies {ast.unparse(given.value)}: it was written for batch norm",
+            f"the call copies {copied_from(bound)}: it was written for batch norm",
             "decide what a copy of a GroupNorm has to be",
         )
     channels = integer(bound.value["num_features"])
@@ -190,8 +199,10 @@ def _by_number(call: cst.Call, bound: Arguments, written: str, groups: int) -> c
     return call.with_changes(func=spell_callee(written, call), args=args)
 
 
-def _by_factory(call: cst.Call, bound: Arguments, name: str) -> cst.Call:
-    return _without_batch_arguments(call, bound).with_changes(func=cst.Name(name))
+def _by_factory(call: cst.Call, bound: Arguments, name: str, drop: bool) -> cst.Call:
+    if drop:
+        call = _without_batch_arguments(call, bound)
+    return call.with_changes(func=cst.Name(name))
 
 
 def _without_batch_arguments(call: cst.Call, bound: Arguments) -> cst.Call:

@@ -50,12 +50,14 @@ def {name}(
     track_running_stats=True,
     device=None,
     dtype=None,
+    process_group=None,
     **kwargs,
 ):
     """Build the GroupNorm that stands in for a BatchNorm of ``num_features`` channels.
 
     {rule}
-    BatchNorm's arguments are taken; momentum and track_running_stats mean nothing here.
+    It takes BatchNorm's and SyncBatchNorm's arguments; momentum, track_running_stats and
+    process_group mean nothing here.
     """
 {body}
     return {group_norm}(

@@ -110,12 +110,20 @@ class Imports:
         if scope is None or scopes.scope_of(alias) is not scope:
             return False
         bindings = scopes.bindings(scope, name)
-        if any(b.kind is not BindingKind.IMPORT for b in bindings):
+        if any(b.kind is not BindingKind.IMPORT for b in bindings) or self._is_deleted(name):
             return False
         if len({b.qualified for b in bindings}) != 1 or self.tree.parent(statement) is not scope:
             return False
         in_order = scope is here or self._runs_at_import(at)
         return not in_order or _end(statement) <= _start(self._statement_in(scope, at))
+
+    def _is_deleted(self, name: str) -> bool:
+        if "del " not in self.tree.source.text:
+            return False
+        return any(
+            isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)
+            for node in self.tree.occurrences(name)
+        )
 
     def _runs_at_import(self, at: ast.AST) -> bool:
         """Whether a node is evaluated while the module is imported."""
@@ -222,9 +230,12 @@ class Imports:
         index = 0
         while index < len(body) and (_is_docstring(body, index) or _section(body[index]) == 0):
             index += 1
-        if index:
-            return self._after(body[index - 1], "\n" + lines.rstrip("\n") + "\n")
-        return self._before(body[0], lines)
+        if not index:
+            return self._before(body[0], lines)
+        if index < len(body) and _line(body[index]) == _last_line(body[index - 1]):
+            # They share a line, which is broken behind the semicolon.
+            return self.tree.span(body[index])[0], f"\n{lines}"
+        return self._after(body[index - 1], "\n" + lines.rstrip("\n") + "\n")
 
 
 def _section(statement: ast.stmt) -> int:

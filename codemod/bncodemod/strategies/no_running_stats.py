@@ -13,7 +13,7 @@ import libcst as cst
 from bncodemod.catalog.torch import FLAG, NormClass
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
-from bncodemod.strategies.arguments import Arguments, bind, flag_is_off
+from bncodemod.strategies.arguments import Arguments, bind, copied_from, flag_is_off, is_pure
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
@@ -56,14 +56,23 @@ def switch_off(context: Context, call: ast.Call, norm: NormClass, skip: int = 0)
         return Safe("keeps no running statistics")
     if not norm.tracks and FLAG not in bound.value and not bound.opaque:
         return Safe(f"{norm.name} keeps no running statistics by default")
-    if bound.star_reaches:
+    if bound.star_reaches or (bound.stars and "num_features" not in bound.value and not norm.lazy):
         return Open(
-            f"a star of arguments reaches {FLAG}: neither it nor a keyword can be set safely",
+            f"a star of arguments may hold {FLAG}: neither it nor a keyword can be set safely",
             f"write the arguments out, with {FLAG}=False",
         )
     given = bound.value.get(FLAG)
-    if isinstance(given, ast.Attribute) and given.attr == FLAG and not _is_self(given.value):
-        return Safe(f"the flag follows {ast.unparse(given.value)}, which is a site of its own")
+    if copied_from(bound) is not None:
+        return Safe(f"the flag follows {copied_from(bound)}, which is a site of its own")
+    if given is not None and not is_pure(given):
+        return Open(
+            f"{FLAG}={ast.unparse(given)} does more than give a value: it cannot simply go",
+            f"evaluate it in a statement of its own and pass {FLAG}=False",
+        )
+    if len(bound.double_stars) > 1 and given is None:
+        return Open(
+            f"several ** may hold {FLAG}", f"merge them into one mapping and add {FLAG}=False to it"
+        )
     start, end = context.tree.span(call)
     newline = context.newline(call)
 
@@ -90,7 +99,3 @@ def _message(norm: NormClass, bound: Arguments) -> str:
         stars = ", ".join(f"*{ast.unparse(star.value)}" for star in bound.stars)
         return f"{message}; {stars} is opaque: if it reaches {FLAG} as well, the call fails"
     return message
-
-
-def _is_self(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "self"

@@ -6,8 +6,9 @@ import re
 
 from bncodemod.scan.index import ProjectIndex
 
-# Plain substring tests beat one alternation twentyfold; a pattern is tried only behind its token.
-_TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
+# Plain substring tests beat one alternation twentyfold. What stands behind a token is tried only
+# where the token is found: a pattern, or other tokens of which one has to be there.
+_TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] = (
     (b"BatchNorm", None),
     (b"batch_norm", re.compile(rb"\bbatch_norm\b|replace_all_batch_norm_modules_")),
     (b"norm_layer", re.compile(rb"\bnorm_layer\s*=\s*[\w.]*GroupNorm\b")),
@@ -17,24 +18,25 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
     (b"num_batches_tracked", re.compile(rb"[.'\"]num_batches_tracked\b")),
     (b"update_bn", None),
     # What a GroupNorm lacks stays reported once no batch norm is left in the file.
-    (b".num_features", re.compile(rb"GroupNorm|\btype\(|__class__")),
+    (b".num_features", (b"GroupNorm", b"__class__(")),
+    (b".num_features", re.compile(rb"type\(\s*\w+\s*\)\s*\(")),
     (b"fuse_", re.compile(rb"\bfuse_(?:conv_bn|modules)")),
     (b"BN", re.compile(rb"""['"](?:MMSync|Sync|Lazy)?BN\w*['"]""")),
-    (
-        b"getattr(",
-        re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,|\bnn\s+as\s+(?!nn\b)\w"),
-    ),
+    (b"getattr(", re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,")),
+    (b"nn as ", re.compile(rb"[. ]nn as (?!nn\b)")),
     (b"nn.__dict__", None),
     (b"vars(", re.compile(rb"\bvars\(\s*[\w.]*nn\s*\)")),
     (
         b"torchvision",
         re.compile(
-            rb"torchvision\s*\.\s*(?:models|ops)\b|import\s+torchvision\s+as\b"
+            rb"torchvision\s*\.\s*models\b|import\s+torchvision\s+as\b"
             rb"|from\s+torchvision\s+import\s*(?:\(|\\|\*|.*\b(?:models|ops)\b)"
         ),
     ),
+    (b"NormActivation", None),
     (b"timm", re.compile(rb"(?m)^\s*(?:import\s+timm|from\s+timm(?:\.models[\w.]*)?\s+import)\b")),
-    (b"hub", re.compile(rb"hub\s*\.\s*load\b|torch\.hub\s+import")),
+    (b"hub.load", None),
+    (b"torch.hub", None),
     (b"segmentation_models_pytorch", None),
     (b"pytorchcv", None),
     (b"efficientnet_pytorch", None),
@@ -45,7 +47,13 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = (
 
 def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
     """Whether a site, a hazard or a suppression comment may stand in these bytes."""
-    for token, pattern in _TOKENS:
-        if token in data and (pattern is None or pattern.search(data)):
-            return True
+    for token, further in _TOKENS:
+        if token in data:
+            if further is None:
+                return True
+            if isinstance(further, tuple):
+                if any(other in data for other in further):
+                    return True
+            elif further.search(data):
+                return True
     return any(name.rpartition(".")[2].encode() in data for name in index.names)

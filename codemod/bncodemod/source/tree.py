@@ -32,6 +32,7 @@ class LazyTree:
         self._occurrences: dict[tuple[str, ast.AST | None, bool], list[ast.AST]] = {}
         self._searched: set[str] = set()
         self._walked_lines: set[int] = set()
+        self._whole: set[ast.AST] = set()
         self._expanded: set[ast.AST] = set()
         self._by_type: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
         self._starts: dict[int, list[int]] = {}
@@ -53,9 +54,11 @@ class LazyTree:
             yield from self.walk_below(statement)
 
     def expand(self, node: ast.AST) -> None:
-        """Walk everything below a node."""
-        for _ in self.walk_below(node):
-            pass
+        """Walk everything below a node, once."""
+        if node not in self._whole:
+            self._whole.add(node)
+            for _ in self.walk_below(node):
+                pass
 
     def words_with(self, part: str) -> list[str]:
         """The distinct identifiers of the text that hold ``part``."""

@@ -114,7 +114,9 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
         message = "the configured norm keeps no running statistics any more"
     else:
         groups, kind = context.settings.groups, entries["type"]
-        to = '"GN"' if isinstance(kind, ast.Constant) else _group_norm_class(context, kind)
+        quote = context.tree.text(kind)[0]
+        named = isinstance(kind, ast.Constant)
+        to = f"{quote}GN{quote}" if named else _group_norm_class(context, kind)
         changes = (
             partial(_call_to_group_norm, kind=to, groups=str(groups)),
             partial(_dict_to_group_norm, kind=to, groups=str(groups)),

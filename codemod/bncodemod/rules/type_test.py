@@ -83,9 +83,9 @@ def _alias_tests(context: Context, mention: Mention) -> Iterator[Match]:
 def _decide_holder(
     context: Context, mention: Mention, holder: ast.expr, tests: list[ast.AST]
 ) -> Decision:
-    """Extend a class or tuple of classes that nothing but the ``tests`` use; none: report it."""
+    """Extend a tuple of classes that nothing but the ``tests`` use; report other holders."""
     uses: list[ast.Attribute] = []
-    extensible = bool(tests) and isinstance(holder, (ast.Tuple, ast.Name, ast.Attribute))
+    extensible = bool(tests) and isinstance(holder, ast.Tuple)
     for test in tests:
         found = isinstance_uses(context.names, test)
         extensible &= found is not None

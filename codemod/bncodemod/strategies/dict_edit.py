@@ -82,13 +82,20 @@ def _name(index: int) -> str:
 
 
 def _as_call(node: cst.Dict) -> cst.Call:
-    """A call with an argument for each entry, with the commas and spaces of the dict."""
+    """A call with an argument for each entry, with the commas and spaces of the dict.
+
+    What stands before the closing brace belongs to the brace in a dict, and in a call to the last
+    argument or its comma.
+    """
     args = [
         cst.Arg(cst.Name(_name(index)), comma=element.comma)
         for index, element in enumerate(node.elements)
     ]
-    if args and not isinstance(args[-1].comma, cst.Comma):
-        args[-1] = args[-1].with_changes(whitespace_after_arg=node.rbrace.whitespace_before)
+    closing = node.rbrace.whitespace_before
+    if args and isinstance(args[-1].comma, cst.Comma):
+        args[-1] = args[-1].with_changes(comma=cst.Comma(whitespace_after=closing))
+    elif args:
+        args[-1] = args[-1].with_changes(whitespace_after_arg=closing)
     return cst.Call(cst.Name("_"), args, whitespace_before_args=node.lbrace.whitespace_after)
 
 
@@ -100,7 +107,10 @@ def _from_call(node: cst.Dict, call: cst.Call, entries: list[Entry]) -> cst.Dict
         entry = entries[int(arg.value.value[1:])]
         elements.append(entry.with_changes(comma=arg.comma))
     closing = node.rbrace
-    if call.args and not isinstance(call.args[-1].comma, cst.Comma):
+    if call.args and isinstance(call.args[-1].comma, cst.Comma):
+        closing = closing.with_changes(whitespace_before=call.args[-1].comma.whitespace_after)
+        elements[-1] = elements[-1].with_changes(comma=cst.Comma())
+    elif call.args:
         closing = closing.with_changes(whitespace_before=call.args[-1].whitespace_after_arg)
     return node.with_changes(
         elements=elements,

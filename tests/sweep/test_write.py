@@ -169,7 +169,7 @@ def test_killed_at_any_moment(tmp_path: Path, number: signal.Signals) -> None:
         process.stdout.readline()
         time.sleep(0.003 * attempt)
         process.send_signal(number)
-        process.communicate()
+        process.communicate(timeout=60)
         assert path.read_bytes() in (b"o" * 100_000, b"n" * 100_000)
         if number is signal.SIGINT:
             assert os.listdir(tmp_path) == ["x.py"]

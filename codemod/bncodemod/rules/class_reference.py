@@ -40,7 +40,8 @@ from bncodemod.strategies.no_running_stats import switch_off
 rule = Rule("BN102", "class reference")
 
 _SWITCHED_ON = re.compile(rf"{FLAG}['\"]?\s*\]?\s*[:=]\s*True")
-_FUSED = re.compile(r"\b\w*(?:[Nn]orm_?[Aa]ct|[Bb]n_?[Aa]ct)\w*\b")
+# torchvision's ConvNormActivation is no such thing: it calls norm_layer with the channels alone.
+_FUSED = re.compile(r"\b\w*(?:[Nn]orm_?[Aa]ct|[Bb]n_?[Aa]ct)(?!ivation)\w*\b")
 # Classes whose body's attributes become fields, not methods, when they hold a function.
 _FIELD_BASES = frozenset(
     {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}

@@ -44,7 +44,7 @@ def test_the_diff_is_a_patch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes, tool: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    apply(tmp_path / "a.py", "a.py", before, after, tool)
+    assert_applies(tmp_path / "a.py", "a.py", before, after, tool)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_diff_is_a_patch(
 )
 def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    apply(tmp_path / "sub" / name, f"sub/{name}", b"a\n", b"b\n", ["git", "apply"])
+    assert_applies(tmp_path / "sub" / name, f"sub/{name}", b"a\n", b"b\n", ["git", "apply"])
 
 
 def test_a_file_elsewhere_is_named_from_the_root(
@@ -78,7 +78,7 @@ def test_any_change_is_a_patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         after[start : start + random.choice([0, 1, 2, 300])] = new
     joined_before, joined_after = b"".join(before), b"".join(after)
     cut = random.choice([0, 1])
-    apply(
+    assert_applies(
         tmp_path / "a.py",
         "a.py",
         joined_before[: len(joined_before) - cut],
@@ -107,7 +107,7 @@ def test_nothing_changes() -> None:
     assert list(unified(FileResult("a.py", b"a\n", b"a\n"))) == []
 
 
-def apply(file: Path, name: str, before: bytes, after: bytes, tool: list[str]) -> None:
+def assert_applies(file: Path, name: str, before: bytes, after: bytes, tool: list[str]) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(before)
     patch = b"".join(unified(FileResult(name, before, after)))

@@ -37,17 +37,16 @@ def shape_probes(context: Context) -> Iterator[Match]:
     """Norms built beside a known probe, and forward passes of one sample in eval mode."""
     if not context.keeps_batch_norm or not context.mentions:
         return
-    known = {
-        _function(context, node): node
+    probing = {
+        _function(context, node)
         for node in context.tree.occurrences(_KNOWN)
         if isinstance(context.tree.parents.get(node), ast.Call)
     }
     for mention in context.mentions:
-        probe = known.get(_function(context, mention.node))
-        above = context.tree.parent(mention.node)
-        if probe is not None and mention.role in (Role.CALL, Role.PARTIAL, Role.VALUE):
-            site = mention.node if mention.role is Role.VALUE else above
-            yield Match(site, _open_norm)
+        is_built = mention.role in (Role.CALL, Role.PARTIAL, Role.VALUE)
+        if is_built and _function(context, mention.node) in probing:
+            called = mention.role is not Role.VALUE
+            yield Match(context.tree.parent(mention.node) if called else mention.node, _open_norm)
     yield from _own_probes(context)
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bncodemod.scan.mentions import Mention, Role, test_of
+from bncodemod.scan.mentions import Mention, Role, surrounding_test
 from bncodemod.scan.names import Names
 
 
@@ -30,7 +30,7 @@ def class_tests(names: Names, mentions: list[Mention]) -> Iterator[ClassTest]:
     by_test: dict[ast.AST, list[Mention]] = {}
     for mention in mentions:
         if mention.role is Role.TEST and mention.norm.family == "batch":
-            test = test_of(names, mention.node)
+            test = surrounding_test(names, mention.node)
             if test is not None:
                 by_test.setdefault(test, []).append(mention)
     for test, found in by_test.items():

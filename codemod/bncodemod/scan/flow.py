@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from bncodemod.scan.names import Names
+from bncodemod.scan.parameters import fields, parameters
 from bncodemod.scan.scopes import Function
 
 
@@ -334,10 +335,10 @@ class _Tracer:
         followed = False
         for definition in self._definitions(call.func):
             self.tree.expand(definition)
-            for parameter in _parameters(definition, call, position, keyword):
+            for parameter in parameters(definition, call, position, keyword):
                 self._variable(parameter.arg, parameter)
                 followed = True
-            for name in _fields(definition, position, keyword):
+            for name in fields(definition, position, keyword):
                 self._attribute_loads(name)
                 followed = True
         return followed
@@ -402,48 +403,6 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
     ast.FunctionDef: _Tracer.on_function,
     ast.AsyncFunctionDef: _Tracer.on_function,
 }
-
-
-def _fields(definition: ast.AST, position: int | None, keyword: str) -> list[str]:
-    """The field of a dataclass or NamedTuple that an argument sets."""
-    if not isinstance(definition, ast.ClassDef):
-        return []
-    if any(isinstance(s, Function) and s.name == "__init__" for s in definition.body):
-        return []
-    names = [
-        s.target.id
-        for s in definition.body
-        if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
-    ]
-    if keyword:
-        return [name for name in names if name == keyword]
-    return names[position : position + 1] if position is not None else []
-
-
-def _parameters(
-    definition: ast.AST | None, call: ast.Call, position: int | None, keyword: str
-) -> list[ast.arg]:
-    """The parameter of a function, method or class's ``__init__`` that an argument binds."""
-    bound_self = 0
-    if isinstance(definition, Function) and isinstance(call.func, ast.Attribute):
-        first = definition.args.args[0].arg if definition.args.args else ""
-        bound_self = int(first in ("self", "cls"))
-    if isinstance(definition, ast.ClassDef):
-        bound_self = 1
-        definition = next(
-            (s for s in definition.body if isinstance(s, Function) and s.name == "__init__"), None
-        )
-    if not isinstance(definition, (ast.Lambda, *Function)):
-        return []
-    arguments = definition.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    if keyword:
-        named = [a for a in (*positional, *arguments.kwonlyargs) if a.arg == keyword]
-        return named or [a for a in [arguments.kwarg] if a is not None]
-    if position is None or any(isinstance(a, ast.Starred) for a in call.args[:position]):
-        return []
-    place = position + bound_self
-    return positional[place : place + 1] or [a for a in [arguments.vararg] if a is not None]
 
 
 def _last_names(node: ast.AST) -> str:

@@ -75,7 +75,7 @@ def role(names: Names, node: ast.expr) -> Role:
     return _surrounding_role(names, node)
 
 
-def test_of(names: Names, node: ast.AST) -> ast.AST | None:
+def surrounding_test(names: Names, node: ast.AST) -> ast.AST | None:
     """The ``isinstance`` call, comparison or dict that tests against a class, if one does."""
     child: ast.AST = node
     for above in names.tree.ancestors(node):
@@ -93,7 +93,7 @@ def test_of(names: Names, node: ast.AST) -> ast.AST | None:
 
 
 def _surrounding_role(names: Names, node: ast.expr) -> Role:
-    if test_of(names, node) is not None:
+    if surrounding_test(names, node) is not None:
         return Role.TEST
     child: ast.AST = node
     for above in names.tree.ancestors(node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -252,7 +253,9 @@ def test_text(project: Path, snapshot: Snapshot, options: list[str]) -> None:
         b=MODEL.replace("(8)", "(8)  # bncodemod: ignore"),
         c=CLEAN,
     )
-    snapshot.assert_match(run(*options, ".").output, "output.txt")
+    # What a stage takes is another number each time.
+    said = re.sub(r"\d+\.\d\d$", "N.NN", run(*options, ".").output, flags=re.MULTILINE)
+    snapshot.assert_match(said, "output.txt")
 
 
 def test_a_pattern_of_colour_on_a_terminal(project: Path) -> None:

@@ -39,8 +39,9 @@ CASES = sorted(
 RUNNABLE = [case for case in CASES if sys.version_info >= (3, 12) or not case.endswith("_py312")]
 LINE_ENDING = re.compile(r"\r\n|\n|\r")
 
-# A rewrite may bring this function and imports into a file, and no other line outside its sites.
-HELPERS = re.compile(r"_*make_group_norm")
+# A rewrite may bring this function, such classes (with a line that names them) and imports into a
+# file, and no other line outside its sites.
+HELPERS = re.compile(r"_*(?:make_group_norm|GroupNormAs\w+|\w+WithoutStats)")
 
 every_case = pytest.mark.parametrize("case", RUNNABLE)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -185,12 +186,15 @@ def imports(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-def helpers(tree: ast.Module) -> list[ast.FunctionDef]:
-    return [
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and HELPERS.fullmatch(node.name)
-    ]
+def helpers(tree: ast.Module) -> list[ast.stmt]:
+    return [node for node in tree.body if HELPERS.fullmatch(defined(node))]
+
+
+def defined(node: ast.stmt) -> str:
+    """The name of a function or class, also where ``__name__`` is set for it."""
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+        return ast.unparse(node.targets[0]).removesuffix(".__name__")
+    return node.name if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else ""
 
 
 def names(node: ast.Import | ast.ImportFrom) -> set[tuple[str | None, str, str | None]]:

@@ -146,6 +146,12 @@ def _prefixes(
     default=None,
     help="Exclude files even when they are named as PATH, as pre-commit does.",
 )
+@click.option(
+    "--project/--no-project",
+    default=None,
+    help="Read what bears on a file in the rest of its project, or decide from each file alone."
+    "  [default: --project]",
+)
 @click.option("--stdin-filename", metavar="PATH", help="The file that standard input stands for.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 where 1 would be; errors stay 2.")
 @click.option(
@@ -156,7 +162,7 @@ def _prefixes(
     show_default=True,
     help="How to report.",
 )
-@click.option("--statistics", is_flag=True, help="Also count per rule and per kind of site.")
+@click.option("--statistics", is_flag=True, help="Also count per rule and kind, and time stages.")
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -237,7 +243,14 @@ def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configura
     """What pyproject.toml says, under what was typed."""
     typed = {
         name: options[name]
-        for name in ("strategy", "groups", "min_group_size", "group_fallback", "force_exclude")
+        for name in (
+            "strategy",
+            "groups",
+            "min_group_size",
+            "group_fallback",
+            "force_exclude",
+            "project",
+        )
         if options[name] is not None
     }
     for name in ("select", "ignore", "exclude", "extend_exclude"):
@@ -283,6 +296,7 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
             write=totals.applied,
             jobs=options["jobs"],
             on_progress=progress,
+            seconds=totals.seconds,
         )
     with_diff = options["diff"] and options["format_"] == "text"
     try:
@@ -339,13 +353,17 @@ def _standard_input(
 ) -> Iterator[FileResult]:
     """The result of standard input, whose source goes to standard output if ``applied``."""
     from bncodemod.model import FileResult
+    from bncodemod.sweep.run import rewrite_data
     from bncodemod.sweep.worker import rewrite
 
     data = sys.stdin.buffer.read()
     path = name or "<stdin>"
     result = None
     if not (name and configuration.force_exclude and _excluded(name, configuration)):
-        result = rewrite(data, path, configuration.for_path(path))
+        if name:
+            result = rewrite_data(data, path, configuration)
+        else:
+            result = rewrite(data, path, configuration.for_path(path))
     result = result or FileResult(path, data)
     if applied and not result.errors:
         output = sys.stdout.buffer

@@ -56,6 +56,11 @@ class Settings:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
+    @property
+    def keeps_batch_norm(self) -> bool:
+        """Whether a batch norm is still one after the rewrite."""
+        return self.strategy == "no-running-stats"
+
     def enabled(self, code: str) -> bool:
         """Whether the rule ``code`` runs: the longest prefix that matches decides, as in ruff."""
         selected = max((len(p) for p in self.select if code.startswith(p)), default=-1)
@@ -91,7 +96,8 @@ class Configuration:
     """What a run is told: the settings of each file and which files a walk leaves out.
 
     ``root`` is the absolute folder that the patterns of ``exclude``, ``extend_exclude`` and
-    ``overrides`` are relative to; they read as in .gitignore. ``settings`` holds for files that no
+    ``overrides`` are relative to; they read as in .gitignore. ``project`` says whether files are
+    read as parts of their project or each by itself. ``settings`` holds for files that no
     override and no nearer pyproject.toml speaks of.
     """
 
@@ -100,6 +106,7 @@ class Configuration:
     exclude: tuple[str, ...] = DEFAULT_EXCLUDE
     extend_exclude: tuple[str, ...] = ()
     force_exclude: bool = False
+    project: bool = True
     overrides: tuple[Override, ...] = ()
     files: ConfigurationFiles | None = field(default=None, compare=False, repr=False)
 
@@ -284,7 +291,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 # The keys of pyproject.toml are the fields' names with hyphens.
 PER_FILE = frozenset(Settings.__dataclass_fields__)
-_WALK = frozenset({"exclude", "extend_exclude", "force_exclude"})
+_WALK = frozenset({"exclude", "extend_exclude", "force_exclude", "project"})
 _ONE_RUN = frozenset(
     {"check", "diff", "exit-zero", "format", "jobs", "quiet", "statistics", "verbose"}
 )
@@ -345,7 +352,7 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise self._error(place, f"must be a whole number from 1, not {_shown(value)}")
             return value
-        if name == "force_exclude":
+        if name in ("force_exclude", "project"):
             if not isinstance(value, bool):
                 raise self._error(place, f"must be true or false, not {_shown(value)}")
             return value
@@ -379,7 +386,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean "x"?`` for what comes nearest to ``word``; empty if nothing is near."""
     from difflib import get_close_matches
 
-    matches = get_close_matches(word, sorted(known), n=1)
+    matches = get_close_matches(word, sorted(known), n=5)
+    # Of what is about as near, the mistake is seldom at the beginning.
+    matches.sort(key=lambda match: len(os.path.commonprefix([word, match])), reverse=True)
     return f'; did you mean "{matches[0]}"?' if matches else ""
 
 

@@ -32,6 +32,7 @@ ONLY_UNDER = {
     "BN307": "group-norm",
     "BN308": "no-running-stats",
     "BN309": "group-norm",
+    "BN313": "no-running-stats",
 }
 CODES = [rule.code for rule in all_rules()]
 

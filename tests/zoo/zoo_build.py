@@ -1,6 +1,7 @@
 """Worker: builds a package's registered models and says which line constructed each norm.
 
-``python zoo_build.py ROOT PACKAGE OUT [MODELS]``, where MODELS is a JSON list of names.
+``python zoo_build.py ROOT PACKAGE OUT [MODELS]``, where MODELS is a JSON list of names. Norms that
+code outside of the copies constructs (timm's, where only smp is rewritten) are told apart.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from zoo_import import LayersOnMeta, builder, family, import_package, model_names
+from zoo_import import LayersOnMeta, import_package
+from zoo_packages import Builder
+
+try:
+    from opacus.validators import ModuleValidator
+except ImportError:
+    ModuleValidator = None
 
 Frame = tuple[str, int, int]  # file relative to the root, first and last line of the call
-Chain = tuple[Frame, ...]  # innermost first
+# Frames in the copies, innermost first; before them the line of another package, if one of that
+# is closer to the norm.
+Chain = tuple[str, tuple[Frame, ...]]
+TORCH = f"{pathlib.Path(torch.__file__).parent}/"
+SITE_PACKAGES = f"{pathlib.Path(torch.__file__).parents[1]}/"
 
 
 class Recorder:
@@ -39,12 +50,17 @@ class Recorder:
 
     def record(self, frame: FrameType | None) -> int:
         """The number of the chain of package frames above this one."""
-        found = []
+        outside = ""
+        found: list[Frame] = []
         while frame is not None:
-            if frame.f_code.co_filename.startswith(self.prefix):
-                found.append((frame.f_code.co_filename[len(self.prefix) :], *call_lines(frame)))
+            path = frame.f_code.co_filename
+            if path.startswith(self.prefix):
+                found.append((path[len(self.prefix) :], *call_lines(frame)))
+            elif not found and not outside and not path.startswith(TORCH):
+                if path.startswith(SITE_PACKAGES):
+                    outside = f"{path[len(SITE_PACKAGES) :]}:{frame.f_lineno}"
             frame = frame.f_back
-        return self.chains.setdefault(tuple(found), len(self.chains))
+        return self.chains.setdefault((outside, tuple(found)), len(self.chains))
 
 
 def call_lines(frame: FrameType) -> tuple[int, int]:
@@ -56,14 +72,21 @@ def call_lines(frame: FrameType) -> tuple[int, int]:
     return frame.f_lineno, frame.f_lineno
 
 
-def build(package: str, name: str) -> nn.Module:
-    make = builder(package, name)
+def build(make: Builder) -> nn.Module:
     try:
         with torch.device("meta"):
             return make()
     except Exception:
         with LayersOnMeta():
             return make()
+
+
+def complaints(model: nn.Module) -> int | None:
+    """How many batch norms Opacus' validator finds; None without Opacus."""
+    if ModuleValidator is None:
+        return None
+    errors = ModuleValidator.validate(model.train(), strict=False)
+    return sum("BatchNorm" in str(error) for error in errors)
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -81,25 +104,27 @@ def describe(model: nn.Module) -> dict[str, Any]:
         "left": Counter(getattr(m, "constructed_by", -1) for m in left),
         "classes": Counter(type(m).__name__ for m in left),
         "other_running_stats": Counter(other),
+        "opacus": complaints(model),
     }
 
 
 def main(root: str, package: str, out: str, models: str | None = None) -> None:
     recorder = Recorder(pathlib.Path(root))
-    import_package(pathlib.Path(root), package)
-    registered = model_names(package)
+    zoo = import_package(pathlib.Path(root), package)
+    registered = zoo.names()
+    gc.freeze()  # what was imported stays, and need not be looked at after every model
     chosen = json.loads(pathlib.Path(models).read_text()) if models else registered
     results: dict[str, Any] = {}
     for name in chosen:
         try:
-            results[name] = describe(build(package, name))
+            results[name] = describe(build(zoo.builder(name)))
         except Exception as error:
             results[name] = {"error": f"{type(error).__name__}: {error}"[:300]}
         gc.collect()
     data = {
-        "registered": {name: family(package, name) for name in registered},
+        "registered": {name: zoo.family(name) for name in registered},
         "models": results,
-        "chains": [list(chain) for chain in recorder.chains],
+        "chains": list(recorder.chains),
     }
     pathlib.Path(out).write_text(json.dumps(data))
 

@@ -1,12 +1,14 @@
 """Worker: runs small models of a package's copy in train mode.
 
-``python zoo_run.py ROOT PACKAGE outputs|vmap OUT MODELS``, where MODELS is a JSON list of
-``[name, arguments, input shape]``. ``outputs`` hashes seeded train-mode outputs and gradients;
-``vmap`` runs the model over a batch of batches and looks at every GroupNorm's output.
+``python zoo_run.py ROOT PACKAGE outputs|vmap|patched-vmap OUT MODELS``, where MODELS is a JSON list
+of ``[name, arguments, input shape]``. ``outputs`` hashes seeded train-mode outputs and gradients;
+``vmap`` runs the model over a batch of batches and looks at every GroupNorm's output;
+``patched-vmap`` does the same after torch.func has taken the running stats away.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import json
@@ -17,11 +19,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, replace_all_batch_norm_modules_, vmap
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.utils import _pytree as pytree
-from zoo_import import builder, import_package, one_thread
+from zoo_import import import_package, one_thread
 
 
 def outputs(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def run_vmap(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> dict[str,
     _switch_off_stochastic_depth(model)
     x = torch.randn(2, *shape)
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    left = [n for n, m in model.named_modules() if isinstance(m, _NormBase)]
+    left = [n for n, m in model.named_modules() if _is_left(m)]
 
     def call(batch: torch.Tensor) -> list[torch.Tensor]:
         return _tensors(functional_call(model, state, (batch,)))
@@ -63,6 +65,10 @@ def run_vmap(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> dict[str,
         except Exception as error:
             failed = f"{type(error).__name__}: {error}"[:300]
             return {"error": failed, "constant": constant, "group_norms": seen, "left": left}
+        if _differs(call(x[0]), call(x[0])):
+            # Some draw random numbers in their own way; a GroupNorm does the same in eval mode.
+            model.eval()
+            mapped = vmap(call, randomness="different")(x)
         loop = [torch.stack(pair) for pair in zip(*map(call, x), strict=True)]
     difference = max(
         float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
@@ -101,6 +107,17 @@ def _constant_group_norms(model: nn.Module, x: torch.Tensor) -> tuple[list[str],
     return constant, len(seen)
 
 
+def _is_left(module: nn.Module) -> bool:
+    """A batch norm, or an instance norm with running stats; other instance norms do no harm."""
+    if isinstance(module, _BatchNorm):
+        return True
+    return isinstance(module, _NormBase) and module.running_mean is not None
+
+
+def _differs(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+    return not all(a.equal(b) for a, b in zip(some, others, strict=True))
+
+
 def _spread(values: torch.Tensor) -> float:
     """The largest standard deviation of a channel over everything else."""
     return float(values.transpose(0, 1).flatten(1).std(dim=1, correction=0).max())
@@ -127,14 +144,21 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
+def _patched(make: Callable[[], nn.Module]) -> nn.Module:
+    return replace_all_batch_norm_modules_(make())
+
+
 def main(root: str, package: str, mode: str, out: str, models: str) -> None:
-    import_package(pathlib.Path(root), package)
-    run = {"outputs": outputs, "vmap": run_vmap}[mode]
+    zoo = import_package(pathlib.Path(root), package)
+    run = {"outputs": outputs, "vmap": run_vmap, "patched-vmap": run_vmap}[mode]
     results: dict[str, Any] = {}
+    gc.freeze()  # what was imported stays, and need not be looked at after every model
     for name, arguments, shape in json.loads(pathlib.Path(models).read_text()):
-        make = builder(package, name)
+        make = functools.partial(zoo.builder(name), **arguments)
+        if mode == "patched-vmap":
+            make = functools.partial(_patched, make)
         try:
-            results[name] = run(lambda m=make, a=arguments: m(**a), tuple(shape))
+            results[name] = run(make, tuple(shape))
         except Exception as error:
             results[name] = {"failed": f"{type(error).__name__}: {error}"[:300]}
         gc.collect()

@@ -37,6 +37,7 @@ class JsonReport:
             report["statistics"] = {
                 "codes": grouped(totals.by_code),
                 "kinds": grouped(totals.by_kind),
+                "seconds": {stage: round(taken, 3) for stage, taken in totals.seconds.items()},
             }
         report["findings"] = self._findings
         report["errors"] = self._errors

@@ -19,10 +19,14 @@ def grouped(counts: Counter[tuple[str, Status]]) -> dict[str, dict[str, int]]:
 
 
 def tables(totals: Totals) -> list[str]:
-    """The lines of two tables, per rule and per kind; none where nothing was found."""
-    if not totals.findings:
-        return []
-    return ["", *_table("rule", totals.by_code), "", *_table("kind", totals.by_kind), ""]
+    """The lines of the tables per rule, kind and stage; none where there is nothing to count."""
+    lines = []
+    if totals.findings:
+        lines += ["", *_table("rule", totals.by_code), "", *_table("kind", totals.by_kind)]
+    if totals.seconds:
+        lines += ["", "stage    seconds"]
+        lines += [f"{stage:8} {taken:7.2f}" for stage, taken in totals.seconds.items()]
+    return [*lines, ""] if lines else []
 
 
 def _table(heading: str, counts: Counter[tuple[str, Status]]) -> list[str]:

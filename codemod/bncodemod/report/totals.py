@@ -14,7 +14,8 @@ class Totals:
 
     ``applied`` says whether rewrites were carried out, on the disk or to standard output, or only
     looked for (``--check``, ``--diff``). ``files`` counts every file of the run, the failed ones
-    included, so that ``files == changed + unchanged + failed``.
+    included, so that ``files == changed + unchanged + failed``. ``seconds`` is what each stage of a
+    sweep took.
     """
 
     applied: bool
@@ -24,6 +25,7 @@ class Totals:
     errors: int = 0
     by_code: Counter[tuple[str, Status]] = field(default_factory=Counter)
     by_kind: Counter[tuple[str, Status]] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, result: FileResult) -> None:
         """Count one file's result."""

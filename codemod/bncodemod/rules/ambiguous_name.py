@@ -25,6 +25,7 @@ from bncodemod.catalog.torch import FLAG, NORM_CLASSES, OTHER_FRAMEWORKS, norm_c
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.names import Meaning
+from bncodemod.scan.scopes import imported
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
 
@@ -51,7 +52,19 @@ def ambiguous_names(context: Context) -> Iterator[Match]:
     for alias in tree.of_type(ast.alias):
         if alias.asname and _BATCH_NORM.match(alias.name):
             yield from _imported(context, alias)
+    yield from _of_several_files(context)
     yield from _mixed(context)
+
+
+def _of_several_files(context: Context) -> Iterator[Match]:
+    """Imports that bring in a norm or something else, by how the program is started."""
+    ambiguous = context.names.index.ambiguous
+    if ambiguous:
+        context.tree.expand_imports()
+        for alias in context.tree.of_type(ast.alias):
+            found = ambiguous.get(imported(alias, context.tree.parent(alias)))
+            if found is not None:
+                yield Match(alias, partial(Open, f"{alias.name} may be {found}", _REMEDY))
 
 
 def _imported(context: Context, alias: ast.alias) -> Iterator[Match]:
@@ -91,7 +104,7 @@ def _attribute(context: Context, node: ast.Attribute) -> Iterator[Match]:
         yield from _of_unknown_object(context, node)
         return
     module = qualified.rpartition(".")[0]
-    if _is_foreign(module) or norm_class(qualified):
+    if _is_foreign(module) or norm_class(qualified) or qualified in context.names.index.names:
         return
     if module.startswith("builtins."):
         return

@@ -11,9 +11,22 @@ After (group-norm):
     def __init__(self, norm_layer=make_group_norm): ...
 
 ``make_group_norm`` is a factory that is added to the file once; it pickles and takes batch norm's
-own arguments. A value that is also used as a class in its file (isinstance, a base class, ``is``, a
-registry) stays a class: the calls are rewritten instead where it is sure what they call, else the
-site is open.
+own arguments. A value that is also used as a class (isinstance, a base class, a registry, a look-up
+by ``__name__``, code that makes norm-and-activation layers of norm classes) has to stay one:
+
+- Under no-running-stats the calls are rewritten instead where it is sure what they call. Where it
+  only has to be a class, as a base class or as the result of a function that is annotated with
+  ``type[…]``, ``BatchNorm2dWithoutStats`` takes its place, a subclass of torch's class that is
+  added to the file once and keeps ``track_running_stats`` False. An isinstance test with it holds
+  for what it builds, not for every BatchNorm2d, and torch.fx looks into it, as into every subclass,
+  and fails. Otherwise the site is open.
+- Under group-norm ``GroupNormAsBatchNorm2d`` takes its place, a class that is added to the file
+  once: a GroupNorm with batch norm's arguments, ``__name__`` and attributes. An isinstance test
+  with it holds for what it builds, not for every GroupNorm.
+
+Open under group-norm stays what only torch's own class can do: a comparison by ``is``, ``==`` or
+``in``, unless all it can meet are other classes; a search for modules of the class; an attribute of
+the class that GroupNorm lacks.
 
 By hand: pass ``functools.partial(nn.BatchNorm2d, track_running_stats=False)``, and compare against
 ``nn.BatchNorm2d`` itself where a class is needed.
@@ -29,10 +42,12 @@ from functools import partial
 
 from bncodemod.catalog.torch import FLAG, NormClass, norm_class
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_target
+from bncodemod.scan.flow import TESTS, Demand, Flow, Need, trace, trace_target
 from bncodemod.scan.mentions import Role
+from bncodemod.scan.summary import excerpt
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.arguments import bind
+from bncodemod.strategies.batch_norm_class import LACKS, BatchNormClass
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.no_running_stats import switch_off
@@ -47,10 +62,15 @@ _FIELD_BASES = frozenset(
     {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}
 )
 _FIELD_DECORATORS = frozenset({"dataclass", "attrs", "attr", "define", "frozen", "mutable", "s"})
-
-
-# A value with no other uses than these is never built: it is only compared with.
-TESTS = frozenset({Need.INSTANCE_TEST, Need.IDENTITY, Need.ATTRIBUTE, Need.TYPE})
+_MEANT_FOR_THE_FLAG = frozenset({Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION})
+# What says where a class comes from says another thing of any class but torch's.
+_ORIGIN = frozenset({"__module__", "__qualname__", "__bases__", "__base__", "__mro__", "mro"})
+# Callees that look for modules of a class, which a GroupNorm built otherwise does not match.
+_SEARCH = re.compile(
+    r"isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count|patch|policy|hasattr"
+    r"|getsource|getmodule|isclass|named_modules|modules_of|types?$|assert|^__",
+    re.IGNORECASE,
+)
 
 
 @rule.finds
@@ -79,7 +99,7 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
         yield from _flags_by_keyword(context, flow, norm)
         return
     chain = split_chain(context, node)
-    if chain is not None:
+    if chain is not None and (context.keeps_batch_norm or not flow.called_elsewhere):
         yield Match(node, lambda: _split(context, node, norm, *chain))
     elif _calls_can_carry(context, flow):
         yield Match(
@@ -88,10 +108,16 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
         )
         for call in flow.calls:
             yield Match(call, partial(_constructor, context, call))
-    elif flow.calls or flow.escapes or any(d.need not in TESTS for d in demands):
+    elif flow.is_built or any(d.need not in TESTS for d in demands):
+        refused = [d for d in demands if not _class_meets(context, node, norm, flow, d)]
+        if not refused:
+            # What only tests are made of would be reported as if the class were still torch's.
+            claims = () if flow.is_built else _own_nodes(context, demands)
+            yield Match(node, lambda: _as_class(context, node, norm, demands), claims)
+            return
         yield Match(node, lambda: _open(context, norm, demands))
         for demand in demands:
-            if demand.need is Need.IDENTITY:
+            if demand.need is Need.IDENTITY and demand.elsewhere is None:
                 yield Match(demand.node, lambda: _open_test(node))
 
 
@@ -132,41 +158,121 @@ def _of_attributes(context: Context, node: ast.expr, flow: Flow) -> list[Demand]
     return [Demand(t, Need.METHOD) for t in flow.class_attributes if t not in direct]
 
 
+def _class_meets(
+    context: Context, node: ast.expr, norm: NormClass, flow: Flow, demand: Demand
+) -> bool:
+    """Whether the strategy's class does where the file, or another, needs torch's class."""
+    if demand.need not in context.strategy.class_meets or not _has_class(context, node, norm):
+        return False
+    code = _code(demand)
+    if demand.need is Need.INSTANCE_TEST:
+        # A tuple of classes that is never called is a list of what to look for.
+        held = isinstance(context.tree.parent(node), (ast.Tuple, ast.List, ast.Set))
+        return bool(flow.calls) or not held
+    if demand.need is Need.ATTRIBUTE:
+        return code.rpartition(".")[2] not in LACKS | _ORIGIN
+    if demand.need is Need.REGISTRY:
+        return not _SEARCH.search(_callee(code))
+    if demand.need is Need.SUBCLASS:
+        seen = demand.elsewhere is None
+        return _can_be_base(context, demand.node, norm) if seen else code.startswith("class ")
+    return True
+
+
+def _has_class(context: Context, node: ast.expr, norm: NormClass) -> bool:
+    """Whether the strategy has a class to put in the place of what the node names."""
+    if not context.keeps_batch_norm:
+        return not norm.lazy
+    return norm_class(context.names.qualified(node)) is not None  # not a class of the project
+
+
+def _can_be_base(context: Context, owner: ast.AST, norm: NormClass) -> bool:
+    """Whether a class that derives from the value works with the strategy's class as its base."""
+    if not isinstance(owner, ast.ClassDef) or len(owner.bases) != 1:
+        return False
+    derived = BatchNormClass(context, owner, owner.bases[0], norm)
+    if context.keeps_batch_norm:
+        return not any(derived.needs_of_statistics())
+    return not any([*derived.obstacles(), *derived.functional_calls, *derived.calls_by_name])
+
+
+def _own_nodes(context: Context, demands: list[Demand]) -> tuple[ast.AST, ...]:
+    """The uses in this file, but for those that name torch's class themselves."""
+    named = {
+        above
+        for mention in context.mentions
+        if mention.role is Role.TEST
+        for above in context.tree.ancestors(mention.node)
+    }
+    return tuple(d.node for d in demands if d.elsewhere is None and d.node not in named)
+
+
+def _as_class(context: Context, node: ast.expr, norm: NormClass, demands: list[Demand]) -> Decision:
+    why = f", a class: {_why(context, demands)}"
+    every = norm.name if context.keeps_batch_norm else "GroupNorm"
+    if context.keeps_batch_norm or any(d.need is Need.INSTANCE_TEST for d in demands):
+        why += f"; isinstance holds for what this class builds, not for every {every}"
+    return _with_message(context.strategy.reference_as_class(context, node, norm), why)
+
+
+def _with_message(decision: Decision, added: str) -> Decision:
+    if isinstance(decision, Rewrite):
+        return replace(decision, message=decision.message + added)
+    return decision
+
+
 def _partial(context: Context, call: ast.Call, norm: NormClass) -> Decision:
-    return _fused(context, norm, trace(context.names, call)) or context.strategy.partial(
-        context, call, norm
-    )
+    flow = trace(context.names, call)
+    as_class = flow.unwrapped or _demands(context, flow) or _class_is_safer(context, flow)
+    strategy = context.strategy
+    return (strategy.partial_as_class if as_class else strategy.partial)(context, call, norm)
 
 
-def _fused(context: Context, norm: NormClass, flow: Flow) -> Open | None:
-    """Code that makes norm-and-activation layers of norm classes takes a function for one.
+def _class_is_safer(context: Context, flow: Flow) -> str:
+    """Why code that is not seen may take a function for something else, if it may.
 
-    timm's ``get_norm_act_layer`` does: the factory would be called with ``apply_act=``, or the
-    activation would be lost without an error.
+    Code that makes norm-and-activation layers of norm classes does: timm's ``get_norm_act_layer``
+    goes by the class's name, and would call a function with ``apply_act=``, or lose the activation
+    without an error. Who takes a value out of a ``**`` cannot be told at all.
     """
     if context.keeps_batch_norm or not flow.escapes:
-        return None
+        return ""
     word = _FUSED.search(context.tree.source.text)
-    if word is None:
-        return None
-    return Open(
-        f"{norm.name} may reach {word[0]}, which makes norm-and-activation layers of classes and"
-        " would take a factory of GroupNorm for one",
-        "use strategy no-running-stats here, or pass a norm-and-activation class of GroupNorm",
+    if word is not None:
+        return f"{word[0]} makes layers of classes"
+    spread = flow.lost and any(
+        isinstance(call, ast.Call) and any(keyword.arg is None for keyword in call.keywords)
+        for call in flow.escapes
     )
+    return "it is handed on by **" if spread else ""
 
 
 def _demands(context: Context, flow: Flow) -> list[Demand]:
-    """The uses that would break; code that unwraps ``.func`` is ready for a partial."""
-    if flow.unwrapped and context.keeps_batch_norm:
-        survive = (Need.IDENTITY, Need.ATTRIBUTE)
-        return [d for d in flow.demands if d.need not in survive]
-    return flow.demands
+    """The uses that would break.
+
+    Code that unwraps ``.func`` is ready for a partial. A GroupNorm's factory ignores the flag.
+    """
+    if not context.keeps_batch_norm:
+        return [d for d in flow.demands if d.need not in _MEANT_FOR_THE_FLAG]
+    survive = {Need.FUNCTION_TEST}
+    if flow.unwrapped:
+        survive |= {Need.IDENTITY, Need.ATTRIBUTE}
+    return [d for d in flow.demands if d.need not in survive]
 
 
 def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Decision:
-    fused = _fused(context, norm, flow)
-    decision = fused or context.strategy.reference(context, node, norm)
+    owner = _class_body(context, node)
+    called_inside = owner is not None and any(
+        context.names.scopes.scope_of(call) is owner for call in flow.calls
+    )
+    why = _class_is_safer(context, flow)
+    if called_inside and not context.keeps_batch_norm:
+        why = "it is called in a class body"
+    if why:
+        return _with_message(
+            context.strategy.reference_as_class(context, node, norm), f", a class: {why}"
+        )
+    decision = context.strategy.reference(context, node, norm)
     if not isinstance(decision, Rewrite):
         return decision
     annotation = _annotation(context, node)
@@ -175,10 +281,9 @@ def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Deci
         decision = replace(
             decision, message=f"{decision.message}; the annotation {said} is left as it is"
         )
-    owner = _class_body(context, node)
     if owner is None or _is_field(context, node, owner):
         return decision
-    if any(context.names.scopes.scope_of(call) is owner for call in flow.calls):
+    if called_inside:
         return Open(
             f"{norm.name} is called in the body of class {owner.name} and may be called through"
             " its instances, which would bind a function as a method",
@@ -233,9 +338,10 @@ def _calls_can_carry(context: Context, flow: Flow) -> bool:
     """Whether every use is seen, every call is sure to build a norm, and the tests stay right."""
     return (
         context.keeps_batch_norm
-        and bool(flow.calls)
+        and bool(flow.calls or flow.called_elsewhere)
+        and flow.sure_elsewhere
         and not flow.escapes
-        and all(d.need in (*TESTS, Need.FLAG_BY_POSITION) for d in flow.demands)
+        and all(d.need in (*TESTS, Need.FLAG_BY_POSITION) for d in _demands(context, flow))
         and all(
             norm_class(meaning.qualified)
             for call in flow.calls
@@ -263,7 +369,7 @@ def split_chain(
     for target in statement.targets:
         flow = trace_target(context.names, target, node)
         demands = _demands(context, flow)
-        if demands and (flow.calls or flow.escapes or any(d.need not in TESTS for d in demands)):
+        if demands and (flow.is_built or any(d.need not in TESTS for d in demands)):
             return None
         (kept if demands else wrapped).append(target)
     return (statement, kept, wrapped) if kept and wrapped else None
@@ -305,18 +411,22 @@ def _why(context: Context, demands: list[Demand]) -> str:
     first: dict[Need, Demand] = {}
     for demand in sorted(demands, key=lambda d: context.line(d.node)):
         first.setdefault(demand.need, demand)
-    return "; ".join(f"{need.value} ({_excerpt(d.node)})" for need, d in first.items())
+    return "; ".join(f"{need.value} ({_place(d)})" for need, d in first.items())
 
 
-def _excerpt(node: ast.AST) -> str:
-    """What begins a piece of code: its rest may be rewritten, and a second run says the same."""
-    if isinstance(node, ast.ClassDef):
-        return f"class {node.name}"
-    if isinstance(node, ast.Call):
-        return f"{ast.unparse(node.func)}(…)"
-    if isinstance(node, ast.Compare):
-        return f"{ast.unparse(node.left)} …"
-    return ast.unparse(node).partition("\n")[0]
+def _place(demand: Demand) -> str:
+    place = demand.elsewhere.place if demand.elsewhere else ""
+    return f"{_code(demand)} in {place}" if place else _code(demand)
+
+
+def _code(demand: Demand) -> str:
+    """The code that makes the demand, in whatever file."""
+    return demand.elsewhere.code if demand.elsewhere else excerpt(demand.node)
+
+
+def _callee(code: str) -> str:
+    """The last names of what an excerpt calls: ``patch object``."""
+    return " ".join(code.partition("(")[0].split(".")[-2:])
 
 
 def _open(context: Context, norm: NormClass, demands: list[Demand]) -> Open:

@@ -3,6 +3,8 @@
 Before:
     norm = getattr(nn, f"{kind}Norm2d")
     norm = eval(config.norm)
+    norm = operator.attrgetter("BatchNorm2d")(nn)
+    norm = globals()["BatchNorm2d"]
 
 What the name is, is known only at run time. A name whose known part rules batch norm out
 (``getattr(nn, f"Conv{d}d")``) is left alone.
@@ -35,7 +37,7 @@ _TRACKING = tuple(name for name, norm in NORM_CLASSES.items() if norm.tracks)
 
 @rule.finds
 def computed_names(context: Context) -> Iterator[Match]:
-    """``getattr(nn, …)``, ``nn.__dict__[…]``, ``vars(nn)[…]`` and ``eval`` beside batch norm."""
+    """``getattr(nn, …)``, ``nn.__dict__[…]``, ``globals()[…]``, ``attrgetter``, ``eval``."""
     names, tree = context.names, context.tree
     for node in tree.occurrences("getattr"):
         call = tree.parents.get(node)
@@ -50,9 +52,12 @@ def computed_names(context: Context) -> Iterator[Match]:
             place = _table(context, node, above)
             if place is not None and _may_be_norm(place.slice):
                 yield Match(place, _open_computed)
+    if "orm" in tree.source.text:
+        yield from _in_namespace(context)
     if "BatchNorm" not in tree.source.text:
         return
     tree.search_text("BatchNorm")
+    yield from _attribute_getters(context)
     for constant in tree.of_type(ast.Constant):
         path = constant.value
         if isinstance(path, str) and norm_class(path) is not None:
@@ -67,6 +72,46 @@ def computed_names(context: Context) -> Iterator[Match]:
             and _may_be_norm(call.args[0], anywhere=True)
         ):
             yield Match(call, _open_eval)
+
+
+def _in_namespace(context: Context) -> Iterator[Match]:
+    """``globals()["BatchNorm2d"]``, where some of the name is said: much else is looked up so."""
+    for name in ("globals", "locals", "vars"):
+        for node in context.tree.occurrences(name):
+            call = context.tree.parents.get(node)
+            if not isinstance(call, ast.Call) or node is not call.func or call.args:
+                continue
+            place, key = _looked_up(context, call)
+            if place is not None and key is not None and "orm" in ast.unparse(key):
+                if _may_be_norm(key) and context.names.qualified(call.func).startswith("builtins."):
+                    yield Match(place, partial(_open_namespace, ast.unparse(place)))
+
+
+def _looked_up(context: Context, mapping: ast.expr) -> tuple[ast.expr | None, ast.expr | None]:
+    """The expression that looks a key up in a mapping, and the key: ``m[key]``, ``m.get(key)``."""
+    above = context.tree.parents.get(mapping)
+    if isinstance(above, ast.Subscript) and above.value is mapping:
+        return above, above.slice
+    call = context.tree.parents.get(above) if isinstance(above, ast.Attribute) else None
+    if isinstance(call, ast.Call) and above is call.func and call.args:
+        if isinstance(above, ast.Attribute) and above.attr in ("get", "__getitem__"):
+            return call, call.args[0]
+    return None, None
+
+
+def _attribute_getters(context: Context) -> Iterator[Match]:
+    """``operator.attrgetter("BatchNorm2d")``, with a path before the name or not."""
+    for node in context.tree.occurrences("attrgetter"):
+        call = context.tree.parents.get(node)
+        if isinstance(call, ast.Call) and node is call.func:
+            if context.names.qualified(call.func) == "operator.attrgetter":
+                if any(_ends_in_norm(name) for name in call.args):
+                    yield Match(call, partial(_open_getter, ast.unparse(call)))
+
+
+def _ends_in_norm(name: ast.expr) -> bool:
+    value = name.value if isinstance(name, ast.Constant) else None
+    return isinstance(value, str) and value.rpartition(".")[2] in _TRACKING
 
 
 def _table(context: Context, node: ast.AST, above: ast.AST | None) -> ast.Subscript | None:
@@ -127,6 +172,16 @@ def _open_computed() -> Open:
     return Open(
         "a name computed at run time is looked up in torch.nn: it may be a batch norm", _LOOK_UP
     )
+
+
+def _open_namespace(place: str) -> Open:
+    return Open(
+        f"{place} may be a batch norm that was imported under that name", "write the name itself"
+    )
+
+
+def _open_getter(call: str) -> Open:
+    return Open(f"{call} takes a batch norm from whatever module it is given", _LOOK_UP)
 
 
 def _open_path(path: str) -> Open:

@@ -1,10 +1,11 @@
 """A builder of another library, or one whose name is only known at run time, builds the model.
 
-timm, segmentation_models_pytorch, torch.hub and others bring their own batch norms, and no argument
-at this line can change that.
+timm, segmentation_models_pytorch, pytorchcv, torch.hub and others bring their own batch norms, and
+no argument at this line is known to change that. Models that are known to hold none are left alone:
+what each name of timm and pytorchcv builds was measured and is kept in the catalog.
 
 Before:
-    model = timm.create_model("resnet50")
+    model = timm.create_model(args.model)
 
 By hand: once the model is built (and its weights loaded), call
 ``torch.func.replace_all_batch_norm_modules_(model)``.
@@ -16,8 +17,10 @@ import ast
 from collections.abc import Iterator
 from functools import cache, partial
 
-from bncodemod.catalog import model_zoos, torchvision
+from bncodemod.catalog import model_zoos, named_models, torchvision
+from bncodemod.catalog.model_zoos import ZooBuilder
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.timm_model import built_model
 from bncodemod.rules.torchvision_builder import PATCH
 from bncodemod.scan.libraries import references, uses_of
 from bncodemod.scan.mentions import Role, role
@@ -33,32 +36,94 @@ _BY_NAME = ("torchvision.models.get_model", "torchvision.models.get_model_builde
 def zoo_builders(context: Context) -> Iterator[Match]:
     """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
     text = context.tree.source.text
-    wanted = [name for root, names in _by_root().items() if root in text for name in names]
+    wanted = [
+        name
+        for root, names in _by_root().items()
+        if root in text
+        for name in names
+        if not context.names.index.is_own(name)
+    ]
     for node, qualified in uses_of(context.names, wanted):
         zoo = model_zoos.lookup(qualified)
         use = role(context.names, node)
         if zoo is not None and use in (Role.CALL, Role.PARTIAL, Role.VALUE):
             call = context.tree.parent(node) if use is Role.CALL else node
-            verb = "builds" if zoo.certain else "may build"
-            yield Match(
-                call, partial(Open, f"{qualified} {verb} models with batch norm", zoo.remedy)
-            )
+            if not _is_known(call, qualified):
+                yield Match(call, partial(_open_zoo, zoo, qualified))
     if "timm" in text:
         for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
+            if role(context.names, node) is Role.BASE and isinstance(call, ast.ClassDef):
+                yield Match(node, partial(_open_base, call.name, qualified))
             if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
-                message = f"{qualified} may build a model with batch norm"
-                yield Match(call, partial(Open, message, PATCH))
-    if "torchvision" not in text:
-        return
+                if not _is_known(call, qualified):
+                    message = f"{qualified} may build a model with batch norm"
+                    yield Match(call, partial(Open, message, PATCH))
+    if "pytorchcv" in text:
+        yield from _pytorchcv_builders(context)
+    if "torchvision" in text:
+        yield from _looked_up_in_torchvision(context)
+
+
+def _is_known(call: ast.AST, qualified: str) -> bool:
+    """Whether a call builds a model that the catalog knows: another rule's, or without norms."""
+    if not isinstance(call, ast.Call):
+        return False
+    if qualified == "pytorchcv.model_provider.get_model":
+        name = _literal(call.args[0]) if call.args else None
+        model = named_models.lookup("pytorchcv", name) if name else None
+        return model is not None and model.effect == "no norms"
+    return built_model(call, qualified) is not None
+
+
+def _open_base(name: str, qualified: str) -> Open:
+    return Open(f"class {name} derives from {qualified}, which may build batch norm", PATCH)
+
+
+def _open_zoo(zoo: ZooBuilder, qualified: str) -> Open:
+    verb = "builds" if zoo.certain else "may build"
+    return Open(f"{qualified} {verb} models with batch norm", zoo.remedy)
+
+
+def _pytorchcv_builders(context: Context) -> Iterator[Match]:
+    """Calls of pytorchcv's own functions, one a model."""
+    for node, qualified in references(context.names, ("pytorchcv.models",), ()):
+        name = qualified.rpartition(".")[2]
+        model = named_models.lookup("pytorchcv", name)
+        if model is not None and model.effect != "no norms":
+            if role(context.names, node) is Role.CALL:
+                message = f"{name} builds batch norm and takes no norm_layer"
+                yield Match(context.tree.parent(node), partial(Open, message, PATCH))
+
+
+def _looked_up_in_torchvision(context: Context) -> Iterator[Match]:
+    """Look-ups of torchvision's builders by their names."""
     for node, qualified in references(
         context.names, ("torchvision.models",), ("torchvision.models.get_model",)
     ):
         if qualified.startswith("torchvision.models"):
             place = _looked_up(context, node, qualified)
             if place is not None:
-                message = "this builds a torchvision model that is only known at run time"
-                yield Match(place, partial(Open, message, PATCH))
+                yield Match(place, partial(_open_look_up, place, qualified))
+
+
+def _open_look_up(place: ast.expr, qualified: str) -> Open:
+    """A name that is written out can be called by itself; another is known only at run time."""
+    module = qualified.removesuffix(".__dict__")
+    name = _name_looked_up(place)
+    if name is not None and torchvision.lookup(f"{module}.{name}"):
+        return Open(
+            f"torchvision's {name} is looked up by its name",
+            f"write {module.rpartition('.')[2]}.{name}, which can be rewritten",
+        )
+    return Open("this builds a torchvision model that is only known at run time", PATCH)
+
+
+def _name_looked_up(place: ast.expr) -> str | None:
+    """The literal in ``models.__dict__["resnet18"]`` or ``getattr(models, "resnet18")``."""
+    if isinstance(place, ast.Subscript):
+        return _literal(place.slice)
+    return _literal(place.args[1]) if isinstance(place, ast.Call) and place.args[1:] else None
 
 
 @cache
@@ -96,7 +161,10 @@ def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | N
         if getter == "builtins.vars":
             return above
     if qualified.endswith(".__dict__") and isinstance(above, ast.Subscript):
-        return above
+        name = _literal(above.slice)
+        module = qualified.removesuffix(".__dict__")
+        known = name is not None and torchvision.lookup(f"{module}.{name}") is None
+        return None if known else above
     return None
 
 

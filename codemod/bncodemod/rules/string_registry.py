@@ -1,7 +1,8 @@
 """A configuration names batch norm by a string or holds its class: ``dict(type="BN")``.
 
 OpenMMLab's Python configurations (mmcv, mmdetection, mmsegmentation …) hand the other entries of
-the dict to the norm's constructor.
+the dict to the norm's constructor, however deep it lies in others. ``cfg["type"] = "BN"``, and the
+bare names that detectron2 takes (``cfg.MODEL.RESNETS.NORM = "BN"``), are reported.
 
 Before:
     norm_cfg = dict(type="BN", requires_grad=True)
@@ -36,8 +37,24 @@ _REGISTERED = frozenset({"BN", "BN1d", "BN2d", "BN3d", "SyncBN", "MMSyncBN", "La
 _NORM_WORD = re.compile(r"norm|bn", re.IGNORECASE)
 # What such a dict holds: the norm's own arguments and the builder's.
 _ENTRIES = frozenset(
-    {"type", "requires_grad", "eps", "momentum", "affine", FLAG, "num_features", "process_group"}
+    {
+        "type",
+        "requires_grad",
+        "eps",
+        "momentum",
+        "affine",
+        FLAG,
+        "num_features",
+        "process_group",
+        # How mmengine merges the dict with that of a base configuration.
+        "_delete_",
+        "_scope_",
+    }
 )
+# Classes that are dicts with attributes.
+_DICTS = frozenset({"ConfigDict", "EasyDict", "edict", "AttrDict", "addict.Dict"})
+# detectron2 takes the bare name, and has one more.
+_BARE = frozenset({*_REGISTERED, "naiveSyncBN"})
 _DROPPED = ("momentum", FLAG)
 _Changes = tuple[Callable[[cst.Call], cst.Call], Callable[[cst.Dict], cst.Dict]]
 
@@ -56,7 +73,7 @@ def configurations(context: Context) -> Iterator[Match]:
         above = tree.parent(kind)
         if isinstance(above, ast.keyword) and above.arg == "type":
             call = tree.parent(above)
-            if isinstance(call, ast.Call) and context.names.qualified(call.func) == "builtins.dict":
+            if isinstance(call, ast.Call) and _makes_dict(context, call):
                 entries = {k.arg: k.value for k in call.keywords if k.arg}
                 yield from _match(context, call, entries)
         elif isinstance(above, ast.Dict) and kind in above.values:
@@ -66,6 +83,66 @@ def configurations(context: Context) -> Iterator[Match]:
                 if isinstance(key, ast.Constant) and isinstance(key.value, str)
             }
             yield from _match(context, above, literal)
+        elif isinstance(above, ast.Assign) and isinstance(kind, ast.Constant):
+            yield from _assigned(context, above)
+    if "detectron2" in text:
+        yield from _bare_names(context)
+
+
+def _makes_dict(context: Context, call: ast.Call) -> bool:
+    """Whether a call gives a dict of its keywords, or puts them into one."""
+    if isinstance(call.func, ast.Attribute) and call.func.attr == "update":
+        return True
+    qualified = context.names.qualified(call.func)
+    return qualified == "builtins.dict" or qualified.rpartition(".")[2] in _DICTS
+
+
+def _assigned(context: Context, assign: ast.Assign) -> Iterator[Match]:
+    """``cfg["type"] = "BN"`` and ``cfg.type = "BN"``."""
+    target = assign.targets[0]
+    if isinstance(target, ast.Subscript):
+        if isinstance(target.slice, ast.Constant) and target.slice.value == "type":
+            written = f'{context.tree.text(target.value)}["{FLAG}"]'
+            yield Match(assign, partial(_decide_assigned, context, assign, written))
+    elif isinstance(target, ast.Attribute) and target.attr == "type":
+        written = f"{context.tree.text(target.value)}.{FLAG}"
+        yield Match(assign, partial(_decide_assigned, context, assign, written))
+
+
+def _decide_assigned(context: Context, assign: ast.Assign, written: str) -> Decision:
+    kind = ast.unparse(assign.value)
+    if f"{written} = False".replace('"', "'") in context.tree.source.text.replace('"', "'"):
+        return Safe(f"{FLAG} is set to False beside the name")
+    if context.keeps_batch_norm:
+        remedy = f"set {written} = False beside it"
+    else:
+        remedy = "set it to 'GN', and num_groups beside it to a divisor of every layer's channels"
+    return Open(f"{ast.unparse(assign.targets[0])} = {kind} names a batch norm", remedy)
+
+
+def _bare_names(context: Context) -> Iterator[Match]:
+    """The names that detectron2 makes norms of, where the code around them speaks of a norm."""
+    for constant in context.tree.of_type(ast.Constant):
+        above = context.tree.parents.get(constant)
+        if constant.value not in _BARE:
+            continue
+        if isinstance(above, ast.keyword):
+            said = above.arg or ""
+        elif isinstance(above, ast.Assign):
+            said = ast.unparse(above.targets[0]).rpartition(".")[2]
+        elif isinstance(above, ast.Call):
+            said = ast.unparse(above.func)
+        else:
+            continue
+        if "norm" in said.lower():
+            yield Match(constant, partial(_open_bare, context, constant))
+
+
+def _open_bare(context: Context, constant: ast.Constant) -> Open:
+    instead = (
+        f"a callable that builds the norm with {FLAG}=False" if context.keeps_batch_norm else '"GN"'
+    )
+    return Open(f"{constant.value!r} names a batch norm of detectron2", f"pass {instead}")
 
 
 def _match(
@@ -83,11 +160,15 @@ def _match(
 
 def _is_norm_setting(context: Context, node: ast.AST) -> bool:
     """Whether a dict is bound to a name that speaks of norms."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return bool(_NORM_WORD.search(ast.unparse(node.func.value)))
     above = context.tree.parent(node)
     if isinstance(above, ast.keyword):
         return bool(_NORM_WORD.search(above.arg or ""))
     if isinstance(above, ast.Assign):
         return any(_NORM_WORD.search(ast.unparse(target)) for target in above.targets)
+    if isinstance(above, ast.Call):
+        return bool(_NORM_WORD.search(ast.unparse(above.func)))
     if isinstance(above, ast.arguments):
         return True
     if isinstance(above, ast.Dict) and node in above.values:
@@ -112,6 +193,11 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
             return Safe("keeps no running statistics")
         changes: _Changes = (_switch_call_off, _switch_dict_off)
         message = "the configured norm keeps no running statistics any more"
+    elif _is_merged(node):
+        return Open(
+            "the dict is merged with another, whose momentum a GroupNorm would not take",
+            "write out the dict of the GroupNorm",
+        )
     else:
         groups, kind = context.settings.groups, entries["type"]
         quote = context.tree.text(kind)[0]
@@ -127,6 +213,14 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
     else:
         edit = Edit(start, end, lambda text: dict_edit.edit_dict(text, newline, changes[1]))
     return Rewrite((edit,), message)
+
+
+def _is_merged(node: ast.Call | ast.Dict) -> bool:
+    """Whether a dict takes entries of another one, or goes into one."""
+    if isinstance(node, ast.Dict):
+        return None in node.keys
+    is_update = isinstance(node.func, ast.Attribute) and node.func.attr == "update"
+    return is_update or bool(node.args) or any(k.arg is None for k in node.keywords)
 
 
 def _group_norm_class(context: Context, kind: ast.expr) -> str:

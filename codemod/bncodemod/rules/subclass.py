@@ -12,8 +12,20 @@ After (no-running-stats):
         def __init__(self, features):
             super().__init__(features, eps=1e-3, track_running_stats=False)
 
-Open under group-norm, since the class was written for batch norm, and where it registers running
-buffers of its own or calls F.batch_norm with them: the flag is not enough there.
+After (group-norm):
+    class Flat(GroupNormAsBatchNorm1d):
+        def __init__(self, features):
+            super().__init__(features, eps=1e-3)
+
+Under group-norm the base becomes a class that is added to the file once: a GroupNorm with batch
+norm's arguments, whose buffers are None and whose ``track_running_stats`` is False. A call of
+F.batch_norm with the class's own buffers becomes one of F.group_norm. What ``forward`` does around
+it stays as it was written for batch norm: the class still normalises along dimension 1, now over
+groups of channels of each sample instead of over the batch.
+
+Open where a class registers running buffers of its own, calls F.batch_norm with others, and, under
+group-norm, where it needs what such a GroupNorm does not have: buffers that are not None,
+``reset_running_stats``, a lazy number of channels.
 
 By hand: pass the flag on to batch norm, and have ``forward`` cope with buffers that are None; or
 derive from ``nn.GroupNorm``.
@@ -28,13 +40,16 @@ from functools import partial
 
 from bncodemod.catalog.torch import FLAG, NormClass
 from bncodemod.rules.class_reference import references
-from bncodemod.rules.functional_call import functional_norms, hands_on_by_flag
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.scopes import Function
 from bncodemod.strategies.arguments import bind
+from bncodemod.strategies.batch_norm_class import BatchNormClass, super_calls
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.functional import functional_norms, group_norm_edit, hands_on_by_flag
+from bncodemod.strategies.group_norm import class_helper
 from bncodemod.strategies.no_running_stats import switch_off
 
 rule = Rule("BN103", "subclass")
@@ -49,9 +64,12 @@ def subclasses(context: Context) -> Iterator[Match]:
         owner = context.tree.parent(mention.node)
         if mention.role is Role.BASE and isinstance(owner, ast.ClassDef):
             if mention.norm.family == "batch":
-                yield from _matches(context, mention.node, mention.norm, owner)
+                matches = _matches if context.keeps_batch_norm else _onto_group_norm
+                yield from matches(context, mention.node, mention.norm, owner)
             else:
                 yield from _instance_norm(context, mention.node, mention.norm, owner)
+    if context.keeps_batch_norm:
+        yield from _flags_in_other_files(context)
 
 
 def _matches(
@@ -63,15 +81,82 @@ def _matches(
         claims = tuple(call for call, _ in functional_norms(context, owner))
         yield Match(base, lambda: obstacle, claims)
         return
-    init = next((s for s in owner.body if isinstance(s, Function) and s.name == "__init__"), None)
+    init = _method(owner, "__init__")
     if init is not None:
         yield from _through_init(context, base, norm, owner, init)
         return
+    new = _method(owner, "__new__")
+    if new is not None and new.args.kwarg is None:
+        yield Match(base, partial(_built_by_new, owner))
+        return
     own = replace(norm, name=owner.name)
-    uses = list(_uses(context, owner, own))
+    uses = [*_uses(context, owner, own), *_own_uses(context, base, owner, own)]
     yield from uses
-    if not uses:
+    if owner.name in context.names.index.built_elsewhere:
+        yield Match(base, partial(_carried_elsewhere, owner))
+    elif not uses:
         yield Match(base, partial(_unseen, owner))
+
+
+def _onto_group_norm(
+    context: Context, base: ast.expr, norm: NormClass, owner: ast.ClassDef
+) -> Iterator[Match]:
+    """The base, the calls by its name and those of F.batch_norm: all of them change, or none."""
+    derived = BatchNormClass(context, owner, base, norm)
+    obstacle = next(derived.obstacles(), None)
+    if obstacle is not None:
+        refusal = Open(
+            f"class {owner.name} {obstacle}",
+            "derive it from nn.GroupNorm by hand, or use strategy no-running-stats for it",
+        )
+        yield Match(base, lambda: refusal, tuple(derived.functional_calls))
+        return
+    decided: list[Decision] = []
+
+    def decide() -> Decision:
+        decided.append(_rebased(context, base, norm, derived))
+        return decided[0]
+
+    yield Match(base, decide, tuple(derived.buffer_reads))
+    if not decided:
+        return  # a comment, or the selection of rules, keeps the class as it is
+    for mention in derived.calls_by_name:
+        yield Match(mention.node, partial(_renamed, context, mention.node, norm))
+    for call in derived.functional_calls:
+        yield Match(call, partial(_regrouped, context, call, derived.self_name(call)))
+
+
+def _rebased(
+    context: Context, base: ast.expr, norm: NormClass, derived: BatchNormClass
+) -> Decision:
+    name = class_helper(context, base, norm)
+    owner = derived.owner
+    message = f"class {owner.name} normalises over groups of channels of each sample"
+    if any(isinstance(s, Function) and s.name == "forward" for s in owner.body):
+        message += "; its forward was written for batch norm, which normalised over the batch"
+    return Rewrite((context.replace(base, name),), message)
+
+
+def _renamed(context: Context, node: ast.expr, norm: NormClass) -> Decision:
+    name = class_helper(context, node, norm)
+    return Rewrite((context.replace(node, name),), f"{name} is the base now")
+
+
+def _regrouped(context: Context, call: ast.Call, self_name: str) -> Decision:
+    return Rewrite(
+        (group_norm_edit(context, call, self_name),),
+        f"{ast.unparse(call.func)} on the class's own buffers becomes group_norm",
+    )
+
+
+def _flags_in_other_files(context: Context) -> Iterator[Match]:
+    """Calls that ask a class or alias of another file for running statistics."""
+    for qualified, norm in context.names.index.handled.items():
+        for node, _ in uses_of(context.names, [qualified]):
+            call = context.tree.parents.get(node)
+            if isinstance(call, ast.Call) and node is call.func:
+                if FLAG in bind(call, norm.parameters).value:
+                    yield Match(call, partial(switch_off, context, call, norm))
 
 
 def _instance_norm(
@@ -79,29 +164,14 @@ def _instance_norm(
 ) -> Iterator[Match]:
     """The calls of ``super().__init__`` that say something about running statistics."""
     context.tree.expand(owner)
-    for call, skip in _super_calls(owner, base):
+    for call, skip in super_calls(owner, base):
         bound = bind(call, norm.parameters, skip)
         if FLAG in bound.value or bound.opaque or norm.tracks:
             yield Match(call, partial(switch_off, context, call, norm, skip))
 
 
-def _super_calls(within: ast.AST, base: ast.expr) -> list[tuple[ast.Call, int]]:
-    return [
-        (node, skip)
-        for node in ast.walk(within)
-        if isinstance(node, ast.Call)
-        for skip in [_super_arguments(node, base)]
-        if skip is not None
-    ]
-
-
 def _obstacle(context: Context, owner: ast.ClassDef) -> Open | None:
     """Why the flag would not be enough, if it would not."""
-    if not context.keeps_batch_norm:
-        return Open(
-            f"class {owner.name} was written for batch norm",
-            "derive it from nn.GroupNorm, or use strategy no-running-stats for it",
-        )
     for node in ast.walk(owner):
         if (
             isinstance(node, ast.Call)
@@ -155,6 +225,50 @@ def _uses_of_name(
                 yield from references(context, node, norm)
 
 
+def _own_uses(
+    context: Context, base: ast.expr, owner: ast.ClassDef, norm: NormClass
+) -> Iterator[Match]:
+    """The calls by which methods of a class without an ``__init__`` build others of its kind."""
+    derived = BatchNormClass(context, owner, base, norm)
+    calls = list(_own_calls(context, owner))
+    with_init = [d.name for d in derived.family if calls and _method(d, "__init__") is not None]
+    for call in calls:
+        if with_init:
+            yield Match(call, partial(_builds_derived, with_init[0]))
+        else:
+            yield Match(call, partial(context.strategy.constructor, context, call, norm))
+
+
+def _own_calls(context: Context, owner: ast.ClassDef) -> Iterator[ast.Call]:
+    """``cls(…)``, ``type(self)(…)`` and ``self.__class__(…)`` in the methods of a class."""
+    for method in owner.body:
+        if isinstance(method, Function) and method.args.args:
+            first = method.args.args[0].arg
+            is_class = any(ast.unparse(d) == "classmethod" for d in method.decorator_list)
+            spelled = [first] if is_class else [f"type({first})", f"{first}.__class__"]
+            for node in ast.walk(method):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in spelled:
+                    yield node
+
+
+def _builds_derived(name: str) -> Open:
+    return Open(
+        f"this builds {name} as well, whose __init__ takes other arguments",
+        f"pass {FLAG}=False here if every class takes it",
+    )
+
+
+def _built_by_new(owner: ast.ClassDef) -> Open:
+    return Open(
+        f"class {owner.name} has a __new__ that does not take {FLAG}, which the calls would pass",
+        f"give the class an __init__ that passes {FLAG}=False on to batch norm",
+    )
+
+
+def _method(owner: ast.ClassDef, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    return next((s for s in owner.body if isinstance(s, Function) and s.name == name), None)
+
+
 def _aliases(statement: ast.AST) -> list[str]:
     """The variables of an assignment that gives a class other names."""
     if not isinstance(statement, ast.Assign):
@@ -170,7 +284,7 @@ def _through_init(
     owner: ast.ClassDef,
     init: ast.FunctionDef | ast.AsyncFunctionDef,
 ) -> Iterator[Match]:
-    calls = _super_calls(init, base)
+    calls = super_calls(init, base)
     if not calls:
         yield Match(
             base,
@@ -186,16 +300,6 @@ def _through_init(
         else:
             yield Match(call, partial(_flip_default, context, parameter, owner))
     yield from _explicit_flags(context, owner, init)
-
-
-def _super_arguments(call: ast.Call, base: ast.expr) -> int | None:
-    """How many arguments of ``super().__init__(…)`` or ``Base.__init__(self, …)`` to leave out."""
-    func = call.func
-    if not isinstance(func, ast.Attribute) or func.attr != "__init__":
-        return None
-    if isinstance(func.value, ast.Call) and isinstance(func.value.func, ast.Name):
-        return 0 if func.value.func.id == "super" else None
-    return 1 if ast.dump(func.value) == ast.dump(base) else None
 
 
 def _feeding_parameter(
@@ -231,12 +335,19 @@ def _explicit_flags(
     """Calls of the class that switch its running statistics on."""
     names = tuple(a.arg for a in (*init.args.posonlyargs, *init.args.args))[1:]
     signature = NormClass(owner.name, "batch", names, False, False, 0)
+    calls = list(_own_calls(context, owner))
     for node in context.tree.occurrences(owner.name):
-        call = context.tree.parents.get(node)
-        if isinstance(call, ast.Call) and node is call.func:
-            meanings = context.names.meanings(node)
-            if [m.definition for m in meanings] == [owner] and FLAG in bind(call, names).value:
-                yield Match(call, partial(switch_off, context, call, signature))
+        above = context.tree.parents.get(node)
+        if isinstance(above, ast.Call) and node is above.func:
+            if [m.definition for m in context.names.meanings(node)] == [owner]:
+                calls.append(above)
+    for call in calls:
+        if FLAG in bind(call, names).value:
+            yield Match(call, partial(switch_off, context, call, signature))
+
+
+def _carried_elsewhere(owner: ast.ClassDef) -> Safe:
+    return Safe(f"class {owner.name} is built in other files, where the calls carry the flag")
 
 
 def _unseen(owner: ast.ClassDef) -> Open:

@@ -1,7 +1,7 @@
-"""Where a class that is used as a value goes in its file: called, tested as a class, handed away.
+"""Where a class that is used as a value goes: called, tested as a class, handed away.
 
 Functions, tuples and dicts are followed as if they were what they hold: a class in a table that is
-indexed and called is a class that is called.
+indexed and called is a class that is called. What leaves the file is looked up in the index.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from bncodemod.scan.comparisons import may_meet_batch_norm
+from bncodemod.scan.index import Elsewhere, Exit, ExitKind
 from bncodemod.scan.names import Names
 from bncodemod.scan.parameters import fields, parameters
 from bncodemod.scan.scopes import Function
@@ -29,28 +31,58 @@ class Need(Enum):
     TYPE = "it stands in a type expression"
     METHOD = "it becomes an attribute of a class, where a function would be bound as a method"
     FLAG_BY_POSITION = "a call passes track_running_stats by position"
+    FUNCTION_TEST = "it is asked whether it is a function"
+    RETURNED = "the function says that it returns a class"
+    FLAG_BY_KEYWORD = "a call passes track_running_stats itself"
     UNKNOWN = "it goes where it cannot be followed"
     ELSEWHERE = "it is stored where other files may use it as a class"
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A use that works with a class only."""
+    """A use that works with a class only.
+
+    ``elsewhere`` is the use if it is in another file, which the value reaches by way of ``node``;
+    ``guessed`` says that the file alone does not show it.
+    """
 
     node: ast.AST
     need: Need
+    elsewhere: Elsewhere | None = None
+    guessed: bool = False
 
 
 @dataclass(slots=True)
 class Flow:
-    """The uses of one value in its file."""
+    """The uses of one value.
+
+    ``unwrapped`` says whether some use reads ``.func``: it expects that the value may be a partial.
+    ``exits`` are the ways on which it leaves the file, each with what is guessed of it there;
+    ``lost`` says whether it goes where not even that can be said, ``returned`` whether the function
+    that it entered from another file gives it back there.
+    ``called_elsewhere``: it is called in other files, by the name that this file gives it;
+    ``sure_elsewhere``: nothing else can be what those calls call.
+    """
 
     calls: list[ast.Call] = field(default_factory=list)
     demands: list[Demand] = field(default_factory=list)
     escapes: list[ast.AST] = field(default_factory=list)
+    exits: dict[Exit, list[Demand]] = field(default_factory=dict)
     class_attributes: list[ast.Name] = field(default_factory=list)
     unwrapped: bool = False
-    """Whether some use reads ``.func``: it expects that the value may be a partial."""
+    lost: bool = False
+    returned: bool = False
+    called_elsewhere: bool = False
+    sure_elsewhere: bool = True
+
+    @property
+    def is_built(self) -> bool:
+        """Whether something may build a layer of the value."""
+        return bool(self.calls or self.escapes or self.called_elsewhere)
+
+
+# A value with no other uses than these is never built: it is only compared with.
+TESTS = frozenset({Need.INSTANCE_TEST, Need.IDENTITY, Need.ATTRIBUTE, Need.TYPE})
 
 
 _CLASS_CALLEE = re.compile(
@@ -89,22 +121,43 @@ _TYPE_CALLS = frozenset(
 )
 
 
-def trace(names: Names, node: ast.expr) -> Flow:
-    """Follow the value of an expression to its uses."""
+def trace(names: Names, *nodes: ast.expr) -> Flow:
+    """Follow the value of one expression, or of several that have the same, to its uses."""
     tracer = _Tracer(names)
-    tracer.add(node)
-    while tracer.pending:
-        tracer.step(tracer.pending.pop())
-    return tracer.flow
+    for node in nodes:
+        tracer.start(node)
+    return tracer.followed()
 
 
 def trace_target(names: Names, target: ast.expr, value: ast.expr) -> Flow:
     """Follow a value to its uses through one of the targets it is assigned to."""
     tracer = _Tracer(names)
     tracer.bind(target, value)
-    while tracer.pending:
-        tracer.step(tracer.pending.pop())
-    return tracer.flow
+    return tracer.followed()
+
+
+def trace_variable(
+    names: Names, *nodes: ast.AST, key: str = "", entered: ast.AST | None = None
+) -> Flow:
+    """Follow the value that parameters or variables are bound to at ``nodes``.
+
+    ``key`` is the entry that it is where they are mappings, as ``**kwargs`` is; ``entered`` the
+    function of which they are the parameters, if another file calls it.
+    """
+    tracer = _Tracer(names)
+    tracer.entered = entered
+    if key:
+        tracer.keys.add(key)
+    for node in nodes:
+        tracer.variable(node.arg if isinstance(node, ast.arg) else node.id, node)  # type: ignore[attr-defined]
+    return tracer.followed()
+
+
+def trace_attribute(names: Names, attribute: str) -> Flow:
+    """Follow what is read from an attribute of that name, of whatever object."""
+    tracer = _Tracer(names)
+    tracer.attribute_loads(attribute)
+    return tracer.followed()
 
 
 class _Tracer:
@@ -114,11 +167,29 @@ class _Tracer:
         self.flow = Flow()
         self.pending: list[ast.AST] = []
         self._seen: set[ast.AST] = set()
+        # The function that the value enters from another file.
+        self.entered: ast.AST | None = None
+        # The calls by which it enters functions of this file, and all that it stands in at first.
+        self._entries: dict[ast.AST, list[ast.Call]] = {}
+        self._origins: set[ast.AST] = set()
+        # The entries under which mappings hold the value: what ``**`` hands on.
+        self.keys: set[str] = set()
+        self._entered: set[tuple[ast.AST, int | None, str]] = set()
+
+    def start(self, node: ast.AST) -> None:
+        """Follow a value from where it stands."""
+        self._origins.update(self.tree.ancestors(node))
+        self.add(node)
 
     def add(self, node: ast.AST) -> None:
         if node not in self._seen:
             self._seen.add(node)
             self.pending.append(node)
+
+    def followed(self) -> Flow:
+        while self.pending:
+            self.step(self.pending.pop())
+        return self.flow
 
     def step(self, node: ast.AST) -> None:
         above = self.tree.parents.get(node)
@@ -136,12 +207,19 @@ class _Tracer:
     def on_call(self, call: ast.Call, node: ast.AST) -> None:
         if node is call.func:
             self.flow.calls.append(call)
+        elif self._is_spread(node):
+            # A whole ``**kwargs`` is handed on: it is no longer known which entry is looked at.
+            self.flow.lost = True
+            self.flow.escapes.append(call)
         else:
             self.argument(call, node, call.args.index(node) if node in call.args else None, "")
 
     def on_keyword(self, keyword: ast.keyword, node: ast.AST) -> None:
         call = self.tree.parent(keyword)
-        if isinstance(call, ast.Call):
+        if isinstance(call, ast.Call) and keyword.arg is None and self.keys:
+            for key in sorted(self.keys):
+                self.argument(call, call, None, key)
+        elif isinstance(call, ast.Call):
             self.argument(call, call, None, keyword.arg or "")
         else:
             self.demand(keyword, Need.REGISTRY)  # class C(Base, norm=nn.BatchNorm2d)
@@ -149,8 +227,12 @@ class _Tracer:
     def argument(self, call: ast.Call, node: ast.AST, position: int | None, keyword: str) -> None:
         callee = self.names.qualified(call.func)
         if callee in ("builtins.isinstance", "builtins.issubclass"):
-            if position == 1 or callee.endswith("issubclass") or self._asks_for_type(call):
+            asked = self._asked_types(call)
+            asks_for_class = "builtins.type" in asked and "functools.partial" not in asked
+            if position == 1 or callee.endswith("issubclass") or asks_for_class:
                 self.demand(call, Need.INSTANCE_TEST)
+            elif asked & {"types.FunctionType", "types.LambdaType"}:
+                self.demand(call, Need.FUNCTION_TEST)
         elif callee == "builtins.callable":
             return
         elif callee == "functools.partial":
@@ -162,14 +244,16 @@ class _Tracer:
         elif callee in _TYPE_CALLS:
             self.demand(call, Need.TYPE)
         elif callee == "types.SimpleNamespace" and keyword:
-            self._attribute_loads(keyword)
+            self.attribute_loads(keyword)
         elif callee == "builtins.getattr" and position == 2:
             self.add(call)
         elif callee == "builtins.setattr" and len(call.args) == 3:
-            self._attribute_loads(_constant(call.args[1]))
+            self.attribute_loads(_constant(call.args[1]))
             if not (isinstance(call.args[0], ast.Name) and call.args[0].id == "self"):
                 self.demand(call, Need.ELSEWHERE)
         elif callee.startswith("builtins.") and callee[9:] in _CONTAINER_CALLS:
+            if keyword:
+                self.keys.add(keyword)
             self.add(call)
         elif self._is_key(call, position):
             self.demand(call, Need.IDENTITY)
@@ -179,20 +263,58 @@ class _Tracer:
         elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_ADDS:
             self._container(call.func.value)
         elif not self._into_parameter(call, position, keyword):
-            self.flow.escapes.append(call)
-            if _CLASS_CALLEE.search(_last_names(call.func)) or _CLASS_KEYWORD.search(keyword):
-                self.demand(call, Need.REGISTRY)
+            may_need_class = _CLASS_CALLEE.search(_last_names(call.func)) or _CLASS_KEYWORD.search(
+                keyword
+            )
+            self._hand_over(call, callee, position, keyword, bool(may_need_class))
 
     def partial_argument(self, call: ast.Call, position: int | None, keyword: str) -> None:
         """An argument that a partial holds for the function that it wraps."""
         if position == 0:
             return
-        wrapped = ast.Call(call.args[0], [], [])
+        wrapped = ast.Call(call.args[0], [], [])  # for looking up where the argument goes
         place = None if position is None else position - 1
         if not self._into_parameter(wrapped, place, keyword):
-            self.flow.escapes.append(call)
-            if _CLASS_KEYWORD.search(keyword):
-                self.demand(call, Need.REGISTRY)
+            callee = self.names.qualified(call.args[0])
+            may_need_class = bool(_CLASS_KEYWORD.search(keyword))
+            self._hand_over(call, callee, place, keyword, may_need_class)
+
+    def _hand_over(
+        self,
+        call: ast.Call,
+        callee: str,
+        position: int | None,
+        keyword: str,
+        may_need_class: bool,
+    ) -> None:
+        """An argument of a callable that is not in this file."""
+        guess = [Demand(call, Need.REGISTRY, guessed=True)] if may_need_class else []
+        starred = any(isinstance(a, ast.Starred) for a in call.args[: (position or 0) + 1])
+        if callee.startswith("builtins.") or starred or not (keyword or position is not None):
+            callee = ""
+        self.leave(call, Exit(ExitKind.ARGUMENT, callee, position, keyword), guess)
+
+    def leave(self, node: ast.AST, way: Exit, guess: list[Demand]) -> None:
+        """The value leaves the file; what the index does not know is guessed."""
+        if way.name:
+            self.flow.exits.setdefault(way, guess)
+        else:
+            self.flow.lost = True
+        beyond = self.names.index.beyond.get(way)
+        if beyond is None:
+            self.flow.demands += guess
+            if way.kind is not ExitKind.VARIABLE:
+                self.flow.escapes.append(node)
+            return
+        self.flow.demands += [Demand(node, d.need, d) for d in beyond.demands]
+        self.flow.unwrapped |= beyond.unwrapped
+        if beyond.returned:
+            self.add(node)
+        if beyond.escapes or (beyond.calls and way.kind is not ExitKind.VARIABLE):
+            self.flow.escapes.append(node)
+        elif beyond.calls:
+            self.flow.called_elsewhere = True
+            self.flow.sure_elsewhere &= beyond.sure
 
     def _is_key(self, call: ast.Call, position: int | None) -> bool:
         """Whether an argument is what a method looks up: ``table.get(nn.BatchNorm2d)``."""
@@ -209,13 +331,18 @@ class _Tracer:
 
     def on_dict(self, above: ast.Dict, node: ast.AST) -> None:
         if node in above.values:
+            key = above.keys[above.values.index(node)]
+            if key is not None and _constant(key):
+                self.keys.add(_constant(key))
             self.add(above)
 
     def on_subscript(self, above: ast.Subscript, node: ast.AST) -> None:
         if node is not above.value:
             self.demand(above, Need.TYPE)
         elif isinstance(above.ctx, ast.Load):
-            self.add(above)
+            key = _constant(above.slice)
+            if not self._is_spread(node) or not key or key in self.keys:
+                self.add(above)
 
     def on_assign(self, above: ast.AST, node: ast.AST) -> None:
         targets = above.targets if isinstance(above, ast.Assign) else [above.target]  # type: ignore[attr-defined]
@@ -236,19 +363,32 @@ class _Tracer:
     def on_arguments(self, above: ast.arguments, node: ast.AST) -> None:
         for argument in (*above.posonlyargs, *above.args, *above.kwonlyargs):
             if self.names.scopes.default(argument) is node:
-                self._variable(argument.arg, argument)
+                self.variable(argument.arg, argument)
 
     def on_return(self, above: ast.AST, node: ast.AST) -> None:
         scope = self.names.scopes.scope_of(above)
         if isinstance(scope, Function):
+            if _returns_class(scope):
+                self.demand(above, Need.RETURNED)
+            if scope is self.entered:
+                self.flow.returned = True
+                return
             if scope.decorator_list:  # a property is read, not called
-                self._attribute_loads(scope.name)
+                self.attribute_loads(scope.name)
             for use in self.tree.occurrences(scope.name):
                 if isinstance(use, (ast.Name, ast.Attribute)) and isinstance(use.ctx, ast.Load):
                     call = self.tree.parents.get(use)
                     if isinstance(call, ast.Call) and use is call.func:
-                        self.add(call)
-            self.flow.escapes.append(above)
+                        if self._returns_to(scope, call):
+                            self.add(call)
+            of_module = self.tree.parents.get(scope) is self.tree.module
+            name = scope.name if of_module and not scope.decorator_list else ""
+            self.leave(above, Exit(ExitKind.RESULT, name), [])
+
+    def _returns_to(self, function: ast.AST, call: ast.Call) -> bool:
+        """Whether a call gives the value back: where it went in, or if it came from within."""
+        entries = self._entries.get(function)
+        return entries is None or function in self._origins or call in entries
 
     def on_compare(self, above: ast.Compare, node: ast.AST) -> None:
         if isinstance(above.ops[-1], (ast.In, ast.NotIn)) and node is above.comparators[-1]:
@@ -256,7 +396,8 @@ class _Tracer:
                 return  # its keys are asked for
         sides = [above.left, *above.comparators]
         if not all(isinstance(s, (ast.Constant, ast.JoinedStr)) for s in sides if s is not node):
-            self.demand(above, Need.IDENTITY)
+            if may_meet_batch_norm(self.names, above):
+                self.demand(above, Need.IDENTITY)
 
     def on_attribute(self, above: ast.Attribute, node: ast.AST) -> None:
         call = self.tree.parents.get(above)
@@ -279,6 +420,8 @@ class _Tracer:
     def on_operator(self, above: ast.BinOp, node: ast.AST) -> None:
         if isinstance(above.op, (ast.Add, ast.Mult)):
             self.add(above)  # [nn.BatchNorm2d] * 2, or a list and another
+        elif isinstance(above.op, ast.Mod) and node is above.right:
+            return  # it is written into a string
         else:
             self.demand(above, Need.TYPE if isinstance(above.op, ast.BitOr) else Need.IDENTITY)
 
@@ -288,16 +431,19 @@ class _Tracer:
     def bind(self, target: ast.AST, value: ast.AST) -> None:
         """Follow what is read from an assignment's target."""
         if isinstance(target, ast.Name):
-            self._variable(target.id, target)
+            self.variable(target.id, target)
+            if self.names.scopes.binding_target_scope(target) is self.tree.module:
+                self.leave(target, Exit(ExitKind.VARIABLE, target.id), [])
             if isinstance(self.names.scopes.binding_target_scope(target), ast.ClassDef):
                 self.flow.class_attributes.append(target)
         elif isinstance(target, ast.Attribute):
-            self._attribute_loads(target.attr)
+            self.attribute_loads(target.attr)
             if isinstance(target.value, ast.Name) and target.value.id == "cls":
                 self.demand(target, Need.METHOD)
             elif not (isinstance(target.value, ast.Name) and target.value.id == "self"):
-                self.flow.escapes.append(target)
-                self.demand(target, Need.ELSEWHERE)
+                guess = [Demand(target, Need.ELSEWHERE, guessed=True)]
+                name = self.names.qualified(target)
+                self.leave(target, Exit(ExitKind.ASSIGNED, name), guess)
         elif isinstance(target, ast.Subscript):
             self._container(target.value)
         elif isinstance(target, (ast.Tuple, ast.List)):
@@ -306,7 +452,7 @@ class _Tracer:
         elif isinstance(target, ast.Starred):
             self.bind(target.value, value)
 
-    def _variable(self, name: str, node: ast.AST) -> None:
+    def variable(self, name: str, node: ast.AST) -> None:
         """Every read of the variable that ``node`` binds."""
         scope = self.names.scopes.binding_target_scope(node)
         is_function = isinstance(scope, (ast.Lambda, *Function))
@@ -316,39 +462,72 @@ class _Tracer:
                 if any(binding.node is node for binding in reaching):
                     self.add(use)
         if isinstance(scope, ast.ClassDef):
-            self._attribute_loads(name)
+            self.attribute_loads(name)
 
-    def _attribute_loads(self, attribute: str) -> None:
+    def attribute_loads(self, attribute: str) -> None:
         for use in self.tree.occurrences(attribute) if attribute else ():
             if isinstance(use, ast.Attribute) and isinstance(use.ctx, ast.Load):
                 self.add(use)
 
     def _container(self, container: ast.AST) -> None:
         if isinstance(container, ast.Attribute):
-            self._attribute_loads(container.attr)
+            self.attribute_loads(container.attr)
         elif isinstance(container, ast.Name):
             for binding in self.names.scopes.reaching(container) or []:
-                self._variable(container.id, binding.node)
+                self.variable(container.id, binding.node)
 
     def _into_parameter(self, call: ast.Call, position: int | None, keyword: str) -> bool:
         """Follow an argument into the function or class of this file that takes it."""
         followed = False
+        for base in self._bases_that_take(call.func):
+            followed = True
+            if (base, position, keyword) not in self._entered:
+                self._entered.add((base, position, keyword))
+                self.argument(_call_of(base, call), call, position, keyword)
         for definition in self._definitions(call.func):
             self.tree.expand(definition)
             for parameter in parameters(definition, call, position, keyword):
-                self._variable(parameter.arg, parameter)
+                self._entries.setdefault(definition, []).append(call)
+                self.variable(parameter.arg, parameter)
                 followed = True
             for name in fields(definition, position, keyword):
-                self._attribute_loads(name)
+                self.attribute_loads(name)
                 followed = True
         return followed
 
+    def _bases_that_take(self, func: ast.expr) -> list[ast.expr]:
+        """The bases whose ``__init__`` is called by ``super().__init__`` or by building a class."""
+        if _is_super_init(func):
+            owners = [a for a in self.tree.ancestors(func) if isinstance(a, ast.ClassDef)][:1]
+        else:
+            found = (meaning.definition for meaning in self.names.meanings(func))
+            owners = [d for d in found if isinstance(d, ast.ClassDef) and not _takes_arguments(d)]
+        for owner in owners:
+            self.tree.expand(owner)
+        return [base for owner in owners for base in owner.bases if not self._is_module_class(base)]
+
+    def _is_module_class(self, base: ast.expr) -> bool:
+        return self.names.qualified(base).startswith(("torch.", "builtins.", "typing."))
+
     def _definitions(self, func: ast.expr) -> list[ast.AST]:
         """The functions and classes of this file that a call may reach, methods by their name."""
+        if _is_super_init(func):
+            return []
         found = [m.definition for m in self.names.meanings(func) if m.definition is not None]
         if not found and isinstance(func, ast.Attribute) and not self.names.qualified(func):
             found = [n for n in self.tree.occurrences(func.attr) if isinstance(n, Function)]
         return found
+
+    def _is_spread(self, node: ast.AST) -> bool:
+        """Whether a variable is a function's ``**kwargs``."""
+        if not isinstance(node, ast.Name):
+            return False
+        bindings = self.names.scopes.reaching(node) or []
+        arguments = [self.tree.parents.get(b.node) for b in bindings]
+        return bool(bindings) and all(
+            isinstance(a, ast.arguments) and a.kwarg is b.node
+            for a, b in zip(arguments, bindings, strict=True)
+        )
 
     def _is_table(self, node: ast.AST) -> bool:
         """Whether a variable is bound to nothing but dict literals."""
@@ -357,13 +536,12 @@ class _Tracer:
         bindings = self.names.scopes.reaching(node) or []
         return bool(bindings) and all(isinstance(b.value, ast.Dict) for b in bindings)
 
-    def _asks_for_type(self, call: ast.Call) -> bool:
-        """Whether ``isinstance(value, type)`` asks if the value is a class."""
+    def _asked_types(self, call: ast.Call) -> set[str]:
+        """The classes of ``isinstance(value, …)``."""
         if len(call.args) < 2:
-            return False
+            return set()
         asked = call.args[1].elts if isinstance(call.args[1], ast.Tuple) else [call.args[1]]
-        asked_names = {self.names.qualified(a) for a in asked}
-        return "builtins.type" in asked_names and "functools.partial" not in asked_names
+        return {self.names.qualified(a) for a in asked}
 
 
 _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
@@ -403,6 +581,39 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
     ast.FunctionDef: _Tracer.on_function,
     ast.AsyncFunctionDef: _Tracer.on_function,
 }
+
+
+def _is_super_init(func: ast.expr) -> bool:
+    """``super().__init__``, without or with arguments."""
+    return (
+        isinstance(func, ast.Attribute)
+        and func.attr == "__init__"
+        and isinstance(func.value, ast.Call)
+        and isinstance(func.value.func, ast.Name)
+        and func.value.func.id == "super"
+    )
+
+
+def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether an annotation such as ``-> type[nn.BatchNorm2d]`` promises a class."""
+    said = function.returns
+    if not isinstance(said, ast.Subscript):
+        return False
+    return ast.unparse(said.value).rpartition(".")[2] in ("type", "Type")
+
+
+def _takes_arguments(definition: ast.ClassDef) -> bool:
+    """Whether a class says itself what it is built from: by ``__init__`` or by fields."""
+    return any(
+        (isinstance(s, Function) and s.name in ("__init__", "__new__"))
+        or isinstance(s, ast.AnnAssign)
+        for s in definition.body
+    )
+
+
+def _call_of(func: ast.expr, like: ast.Call) -> ast.Call:
+    """A call of another callable with the same arguments, for looking up where they go."""
+    return ast.copy_location(ast.Call(func, like.args, like.keywords), like)
 
 
 def _last_names(node: ast.AST) -> str:

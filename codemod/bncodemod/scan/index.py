@@ -1,20 +1,105 @@
-"""What the rest of the project says about names that a file imports."""
+"""What the rest of the project says of the names that one file imports and of those it exports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from bncodemod.catalog.torch import NormClass, norm_class
+
+if TYPE_CHECKING:
+    from bncodemod.scan.flow import Need
+
+
+class ExitKind(Enum):
+    """How a value leaves its file."""
+
+    ARGUMENT = "is an argument of a callable of another file"
+    VARIABLE = "is bound to a name of the module"
+    RESULT = "is returned by a function of the module"
+    ASSIGNED = "is assigned into another module"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One way on which a value leaves its file.
+
+    ``name`` is the callee or the target as the file names it (a leading dot marks a relative
+    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is.
+    """
+
+    kind: ExitKind
+    name: str
+    position: int | None = None
+    keyword: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A use in another file that works with a class only: where, and the code that stands there."""
+
+    need: Need
+    place: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What becomes of a value behind an exit, in all files that it reaches.
+
+    ``calls`` says whether it is called, ``sure`` whether nothing else can be what those calls call;
+    ``unwrapped`` whether some use reads ``.func``; ``escapes`` whether it goes on to where it
+    cannot be followed, ``returned`` whether the call that it is handed to gives it back.
+    """
+
+    demands: tuple[Elsewhere, ...] = ()
+    calls: bool = False
+    sure: bool = True
+    unwrapped: bool = False
+    escapes: bool = False
+    returned: bool = False
 
 
 @dataclass(frozen=True)
 class ProjectIndex:
-    """Names defined in other files of the sweep.
+    """What one file needs to know of the others; every name is spelled as the file imports it.
 
-    ``names`` maps the qualified name of a project's symbol to the qualified name of what it
-    stands for: ``{"pkg.norms.BN": "torch.nn.BatchNorm2d"}``.
+    - ``names``: what a name stands for: ``{".norms.BN": "torch.nn.BatchNorm2d"}``. A name that
+      stands for itself is a thing of the project that is dealt with where it is defined.
+    - ``subclasses``: classes of the project that derive from a norm and leave the flag to the calls
+      that build them.
+    - ``handled``: those that see to the flag themselves, and aliases, with their parameters: only a
+      call that names the flag undoes it.
+    - ``ambiguous``: names that are a norm or something else, said in words.
+    - ``beyond``: what becomes of the values that leave the file.
+    - ``own``: the packages that it imports and that are part of the project: in a sweep of timm,
+      timm is no library whose models come from elsewhere.
+    - ``built_elsewhere``: the file's own classes that other files build, the flag in their calls.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
+    subclasses: Mapping[str, NormClass] = field(default_factory=dict)
+    handled: Mapping[str, NormClass] = field(default_factory=dict)
+    ambiguous: Mapping[str, str] = field(default_factory=dict)
+    beyond: Mapping[Exit, Beyond] = field(default_factory=dict)
+    built_elsewhere: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+
+    @property
+    def words(self) -> set[str]:
+        """What a file must spell to use a norm of another file."""
+        known = {spelled for spelled, target in self.names.items() if self.norm(target)}
+        return {name.rpartition(".")[2] for name in {*known, *self.handled, *self.ambiguous}}
+
+    def is_own(self, qualified: str) -> bool:
+        """Whether a name is one of the project's."""
+        return qualified.partition(".")[0] in self.own
+
+    def norm(self, qualified: str) -> NormClass | None:
+        """The norm that a qualified name denotes: torch's, or a subclass built like it."""
+        return self.subclasses.get(qualified) or norm_class(qualified)
 
 
 EMPTY_INDEX = ProjectIndex()

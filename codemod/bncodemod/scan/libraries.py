@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from bncodemod.scan.names import Names
+from bncodemod.scan.names import OPTIONAL_IMPORTS, Names
 from bncodemod.scan.scopes import imported
 
 Reference = tuple[ast.expr, str]
@@ -24,6 +24,7 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
         bound = imported(alias, tree.parent(alias))
         if any(_leads_to(bound, package) for package in packages):
             local.add(alias.asname or alias.name.partition(".")[0])
+    local.update(_imported_by_call(names))
     for star in names.star_modules:
         prefix = f"{star.module}."
         if not star.level and any(_leads_to(prefix[:-1], package) for package in packages):
@@ -38,7 +39,20 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
         for chain in [_whole(names, node)]
         for qualified in [names.qualified(chain)]
         if any(f"{qualified}.".startswith(f"{package}.") for package in packages)
+        and not names.index.is_own(qualified)
     )
+
+
+def _imported_by_call(names: Names) -> Iterator[str]:
+    """The variables that ``optional_import("torchvision.models")`` and its like are assigned to."""
+    for helper in OPTIONAL_IMPORTS:
+        for node in names.tree.occurrences(helper):
+            if isinstance(names.tree.parents.get(node), ast.Call):
+                statement = names.tree.statement(node)
+                targets = statement.targets if isinstance(statement, ast.Assign) else []
+                for below in (n for target in targets for n in ast.walk(target)):
+                    if isinstance(below, ast.Name):
+                        yield below.id
 
 
 def uses_of(names: Names, wanted: Iterable[str]) -> list[Reference]:

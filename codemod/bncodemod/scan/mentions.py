@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
+from bncodemod.catalog.torch import NORM_CLASSES, NormClass
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
 
@@ -45,7 +45,7 @@ def mentions(names: Names) -> list[Mention]:
     tree = names.tree
     for part in ("BatchNorm", "InstanceNorm", *_last_names(names)):
         tree.search_text(part)
-    wanted = set(NORM_CLASSES)
+    wanted = {*NORM_CLASSES, *_last_names(names)}
     for alias in tree.of_type(ast.alias):
         wanted.update(_local_names(alias, tree.parents.get(alias), names))
     found = []
@@ -114,7 +114,7 @@ def _surrounding_role(names: Names, node: ast.expr) -> Role:
 def _last_names(names: Names) -> set[str]:
     """How the project's own names for norm classes are spelled where they are imported."""
     known = names.index.names.items()
-    return {name.rpartition(".")[2] for name, target in known if norm_class(target)}
+    return {name.rpartition(".")[2] for name, target in known if names.index.norm(target)}
 
 
 def _local_names(alias: ast.alias, statement: ast.AST | None, names: Names) -> Iterator[str]:
@@ -123,5 +123,5 @@ def _local_names(alias: ast.alias, statement: ast.AST | None, names: Names) -> I
         return
     module = "." * statement.level + (statement.module or "")
     qualified = f"{module}{'' if module.endswith('.') else '.'}{alias.name}"
-    if norm_class(names.index.names.get(qualified, qualified)):
+    if names.index.norm(names.index.names.get(qualified, qualified)):
         yield alias.asname or alias.name

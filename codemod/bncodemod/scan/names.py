@@ -38,6 +38,12 @@ _STAR_MODULES = (
 )
 
 
+# Helpers of many projects that import a module which may be missing.
+OPTIONAL_IMPORTS = frozenset(
+    {"lazy_import", "optional_import", "safe_import", "try_import", "import_optional"}
+)
+
+
 class Names:
     """Resolves the names of one file as Python would."""
 
@@ -68,7 +74,7 @@ class Names:
     def norm(self, node: ast.AST) -> NormClass | None:
         """The layer that an expression surely is when read straight from an import."""
         meanings = self.meanings(node)
-        found = [norm_class(m.qualified) for m in meanings if not m.through]
+        found = [self.index.norm(m.qualified) for m in meanings if not m.through]
         if len(found) < len(meanings) or len({norm.family for norm in found if norm}) != 1:
             return None
         # Both branches of an ``if`` may import one: SyncBatchNorm here, BatchNorm2d there.
@@ -76,7 +82,7 @@ class Names:
 
     def norms(self, node: ast.AST) -> list[NormClass]:
         """The layers that an expression may be, by whatever way."""
-        found = (norm_class(meaning.qualified) for meaning in self.meanings(node))
+        found = (self.index.norm(meaning.qualified) for meaning in self.meanings(node))
         return [norm for norm in found if norm is not None]
 
     def function(self, name: str, before: ast.stmt) -> ast.FunctionDef | None:
@@ -90,7 +96,8 @@ class Names:
         """Where ``name`` comes from if a star import of torch brings it in, else nothing."""
         for statement in reversed(self._stars):
             module = statement.module or ""
-            known = self.index.names.get(f"{module}.{name}")
+            package = "." * statement.level + module
+            known = self.index.names.get(f"{package}.{name}" if module else f"{package}{name}")
             if known:
                 return known
             if statement.level == 0 and norm_class(f"{module}.{name}"):
@@ -134,6 +141,17 @@ class Names:
         if function == "builtins.getattr" and len(call.args) == 2:
             base = self.qualified(call.args[0])
             return self._known(f"{base}.{name.value}") if base else UNKNOWN
+        return self._imported_by_call(call)
+
+    def _imported_by_call(self, call: ast.Call) -> Meaning:
+        """The module that ``optional_import("torch.nn")`` gives, alone or as a first element."""
+        function = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
+        name = function.id if isinstance(function, ast.Name) else function
+        if name not in OPTIONAL_IMPORTS or len(call.args) != 1 or call.keywords:
+            return UNKNOWN
+        module = call.args[0]
+        if isinstance(module, ast.Constant) and isinstance(module.value, str):
+            return self._known(module.value)
         return UNKNOWN
 
     def _name(self, node: ast.Name) -> Iterable[Meaning]:
@@ -153,6 +171,8 @@ class Names:
             return (self._known(binding.qualified),)
         if binding.kind is BindingKind.DEFINITION:
             return (Meaning(definition=binding.value),)
+        if binding.kind is BindingKind.ELEMENT and isinstance(binding.value, ast.Call):
+            return (self._imported_by_call(binding.value),)
         if binding.kind is BindingKind.VALUE and binding.value is not None:
             if isinstance(binding.value, ast.Constant) and binding.value.value is None:
                 return ()  # ``nn = None`` where an import failed: no use of it can succeed

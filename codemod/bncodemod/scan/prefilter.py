@@ -20,6 +20,10 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
     # What a GroupNorm lacks stays reported once no batch norm is left in the file.
     (b".num_features", (b"GroupNorm", b"__class__(")),
     (b".num_features", re.compile(rb"type\(\s*\w+\s*\)\s*\(")),
+    (b".load_state_dict(", (b"make_group_norm", b"GroupNorm(")),
+    (b"convert_sync", re.compile(rb"convert_sync(?:_batchnorm|bn_model)\b")),
+    (b"qat", re.compile(rb"\b(?:Conv|Linear)Bn(?:ReLU)?[123]d\b")),
+    (b"BNReLU", re.compile(rb"\bBNReLU[23]d\b")),
     (b"fuse_", re.compile(rb"\bfuse_(?:conv_bn|modules)")),
     (b"BN", re.compile(rb"""['"](?:MMSync|Sync|Lazy)?BN\w*['"]""")),
     (b"getattr(", re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,")),
@@ -35,6 +39,8 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
     ),
     (b"NormActivation", None),
     (b"timm", re.compile(rb"(?m)^\s*(?:import\s+timm|from\s+timm(?:\.models[\w.]*)?\s+import)\b")),
+    (b"timm", re.compile(rb"(?:create|get)_norm_(?:act_)?layer\(\s*(?:\w+\s*=\s*)?['\"]")),
+    (b"monai", re.compile(rb"(?m)^\s*(?:import|from)\s+monai\b")),
     (b"hub.load", None),
     (b"torch.hub", None),
     (b"segmentation_models_pytorch", None),
@@ -56,4 +62,4 @@ def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
                     return True
             elif further.search(data):
                 return True
-    return any(name.rpartition(".")[2].encode() in data for name in index.names)
+    return any(word.encode() in data for word in index.words)

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Protocol
 
 from bncodemod.catalog.torch import NormClass
+from bncodemod.scan.flow import Need
 from bncodemod.strategies.decision import Decision
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ class Strategy(Protocol):
     name: str
     keeps_batch_norm: bool
     """Whether a batch norm is still one after the rewrite."""
+    class_meets: frozenset[Need]
+    """What the class of ``reference_as_class`` can be used for, if the code at hand allows it."""
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Decide on a call that builds ``norm``."""
@@ -27,6 +30,12 @@ class Strategy(Protocol):
 
     def reference(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
         """Decide on a mention of ``norm`` as a value that will be called with its signature."""
+
+    def reference_as_class(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
+        """Decide on a mention of ``norm`` as a value that has to stay a class."""
+
+    def partial_as_class(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Decide on ``functools.partial(norm, …)`` whose class something unwraps."""
 
     def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
         """Code for a callable that builds the safe norm, with arguments such as ``eps`` given."""

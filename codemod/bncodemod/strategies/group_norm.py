@@ -2,7 +2,8 @@
 
 What PyTorch's page "Patching Batch Norm" advises first.
 A channel count known at rewrite time gives a number of groups; otherwise the emitted code calls a
-factory that computes it by the same rule and takes batch norm's own arguments.
+factory that computes it by the same rule and takes batch norm's own arguments. Where a class is
+needed, a class derived from GroupNorm does the same.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from dataclasses import replace
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.scan.flow import Need
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, copied_from, integer, is_pure
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite
-from bncodemod.strategies.groups import HELPER, helper_code, is_helper, num_groups
+from bncodemod.strategies.groups import (
+    HELPER,
+    class_helper_code,
+    class_helper_name,
+    helper_code,
+    is_class_helper,
+    is_helper,
+    num_groups,
+)
 from bncodemod.strategies.no_running_stats import switch_off
+from bncodemod.strategies.stand_in import stand_in
 
 _DROPPED = ("momentum", FLAG, "process_group")
 _KEEP_BY_HAND = "use strategy no-running-stats here, or write the GroupNorm by hand"
@@ -31,6 +42,19 @@ class GroupNorm:
 
     name = "group-norm"
     keeps_batch_norm = False
+    class_meets = frozenset(
+        {
+            Need.TYPE,
+            Need.METHOD,
+            Need.ELSEWHERE,
+            Need.FUNCTION_TEST,
+            Need.RETURNED,
+            Need.INSTANCE_TEST,
+            Need.ATTRIBUTE,
+            Need.REGISTRY,
+            Need.SUBCLASS,
+        }
+    )
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """``nn.GroupNorm(16, 64)`` for known channels, else ``make_group_norm(channels)``."""
@@ -47,7 +71,7 @@ class GroupNorm:
             # The factory takes batch norm's own arguments, whatever a ** holds; one whose
             # evaluation does more than give a value must stay.
             name = _helper(context, call)
-            decision = self._rewritten(
+            decision = _rewritten(
                 context, call, norm, lambda c: _by_factory(c, bound, name, drop=pure)
             )
             if norm.dims == 1 and channels is None:
@@ -61,7 +85,7 @@ class GroupNorm:
                 "choose another --groups, --min-group-size or --group-fallback",
             )
         written = group_norm_callee(context, call.func)
-        return self._rewritten(context, call, norm, lambda c: _by_number(c, bound, written, groups))
+        return _rewritten(context, call, norm, lambda c: _by_number(c, bound, written, groups))
 
     def partial(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Put the factory into the partial that is there."""
@@ -73,19 +97,7 @@ class GroupNorm:
         if bound.stars:
             return _hidden(bound)
         name = _helper(context, call)
-
-        def change(node: cst.Call) -> cst.Call:
-            node = call_edit.set_value(node, 0, name)
-            gone = [
-                bound.index[n] + 1
-                for n in _DROPPED
-                if n in bound.index and n not in bound.positional and is_pure(bound.value[n])
-            ]
-            for index in sorted(gone, reverse=True):
-                node = call_edit.drop(node, index)
-            return node
-
-        return self._rewritten(context, call, norm, change)
+        return _rewritten(context, call, norm, lambda c: _by_partial(c, bound, name))
 
     def reference(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
         """Name the factory instead of the class."""
@@ -96,6 +108,23 @@ class GroupNorm:
             (context.replace(node, name),), f"{norm.name} is replaced by a factory of GroupNorm"
         )
 
+    def reference_as_class(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
+        """Name a class of GroupNorm instead."""
+        if norm.lazy:
+            return _no_lazy(norm)
+        name = class_helper(context, node, norm)
+        return Rewrite((context.replace(node, name),), f"{norm.name} is replaced by {name}")
+
+    def partial_as_class(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Put a class of GroupNorm into the partial that is there."""
+        if norm.lazy:
+            return _no_lazy(norm)
+        bound = bind(call, norm.parameters, skip=1)
+        if bound.stars:
+            return _hidden(bound)
+        name = class_helper(context, call, norm)
+        return _rewritten(context, call, norm, lambda c: _by_partial(c, bound, name))
+
     def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
         """The factory, in a partial where it has to carry arguments."""
         name = _helper(context, at)
@@ -105,13 +134,26 @@ class GroupNorm:
         partial = context.imports.name_for("functools.partial", at)
         return f"{partial}({name}{factory_arguments(given)})"
 
-    def _rewritten(
-        self, context: Context, call: ast.Call, norm: NormClass, change: call_edit.Change
-    ) -> Rewrite:
-        start, end = context.tree.span(call)
-        newline = context.newline(call)
-        edit = Edit(start, end, lambda text: call_edit.edit_call(text, newline, change))
-        return Rewrite((edit,), f"{norm.name} is replaced by GroupNorm")
+
+def class_helper(context: Context, at: ast.AST, norm: NormClass) -> str:
+    """The name of the class of GroupNorm in this file; it stands above the node's statement."""
+    return stand_in(
+        context,
+        at,
+        class_helper_name(norm),
+        "torch.nn.GroupNorm",
+        is_class_helper,
+        lambda name, base: class_helper_code(name, norm, base, context.settings),
+    )
+
+
+def _rewritten(
+    context: Context, call: ast.Call, norm: NormClass, change: call_edit.Change
+) -> Rewrite:
+    start, end = context.tree.span(call)
+    newline = context.newline(call)
+    edit = Edit(start, end, lambda text: call_edit.edit_call(text, newline, change))
+    return Rewrite((edit,), f"{norm.name} is replaced by GroupNorm")
 
 
 def _refusal(norm: NormClass, bound: Arguments) -> Open | None:
@@ -203,6 +245,18 @@ def _by_factory(call: cst.Call, bound: Arguments, name: str, drop: bool) -> cst.
     if drop:
         call = _without_batch_arguments(call, bound)
     return call.with_changes(func=cst.Name(name))
+
+
+def _by_partial(call: cst.Call, bound: Arguments, name: str) -> cst.Call:
+    call = call_edit.set_value(call, 0, name)
+    gone = [
+        bound.index[n] + 1
+        for n in _DROPPED
+        if n in bound.index and n not in bound.positional and is_pure(bound.value[n])
+    ]
+    for index in sorted(gone, reverse=True):
+        call = call_edit.drop(call, index)
+    return call
 
 
 def _without_batch_arguments(call: cst.Call, bound: Arguments) -> cst.Call:

@@ -1,11 +1,14 @@
-"""How many groups a GroupNorm gets, as a number here and as code in the emitted helper."""
+"""How many groups a GroupNorm gets, as a number here and as code in the emitted helpers."""
 
 from __future__ import annotations
 
 import ast
+import textwrap
 from math import gcd
 
+from bncodemod.catalog.torch import NormClass
 from bncodemod.settings import Settings
+from bncodemod.strategies.stand_in import name_line, signature, takes_arguments
 
 HELPER = "make_group_norm"
 PARAMETERS = ("num_features", "eps", "momentum", "affine", "track_running_stats")
@@ -38,6 +41,16 @@ def is_helper(function: ast.FunctionDef) -> bool:
     return names[: len(PARAMETERS)] == list(PARAMETERS)
 
 
+def class_helper_name(norm: NormClass) -> str:
+    """The name of the class that stands in for ``norm`` where a class is needed."""
+    return f"GroupNormAs{norm.name.lstrip('_')}"
+
+
+def is_class_helper(definition: ast.ClassDef) -> bool:
+    """Whether a class of the file is a GroupNorm that takes batch norm's arguments."""
+    return takes_arguments(definition, "GroupNorm", PARAMETERS)
+
+
 def helper_code(name: str, group_norm: str, settings: Settings) -> str:
     """The source of the factory that stands in for a batch norm class whose channels vary."""
     rule, body = _rule(settings)
@@ -64,6 +77,41 @@ def {name}(
         num_groups, num_features, eps=eps, affine=affine, device=device, dtype=dtype, **kwargs
     )
 '''
+
+
+def class_helper_code(name: str, norm: NormClass, group_norm: str, settings: Settings) -> str:
+    """The source of the class that stands in for a batch norm where a class is needed."""
+    rule, body = _rule(settings)
+    return f'''\
+class {name}({group_norm}):
+    """GroupNorm that stands in for {norm.name} where the class itself is needed.
+
+    {rule}
+    It takes {norm.name}'s arguments and keeps no running statistics, as one with
+    track_running_stats=False; code written for {norm.name} finds its attributes.
+    """
+
+    def __init__(
+        self,
+{signature(norm)}\
+    ):
+{textwrap.indent(body, "    ")}
+        self.num_features = num_features
+        self.momentum = momentum
+        self.track_running_stats = False
+        self.running_mean = self.running_var = self.num_batches_tracked = None
+        super().__init__(
+            num_groups, num_features, eps=eps, affine=affine, device=device, dtype=dtype, **kwargs
+        )
+
+    def _check_input_dim(self, input):
+        """Accept every input, as GroupNorm does."""
+
+    def _get_name(self):
+        return type(self).__qualname__.rpartition(".")[2]  # what print(model) shows
+
+
+{name_line(name, norm)}'''
 
 
 def _rule(settings: Settings) -> tuple[str, str]:

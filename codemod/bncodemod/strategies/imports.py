@@ -56,8 +56,23 @@ class Imports:
         """An expression for ``qualified`` that holds at a node; adds an import if none serves."""
         return self._existing(qualified, at) or self._add(qualified, at)
 
+    def name_above_helpers(self, qualified: str, at: ast.AST) -> str:
+        """Like ``name_for``, but it holds already where a helper for the node is put.
+
+        What the body of a class or a base needs is looked up there, what a function needs is not.
+        """
+        existing = self._existing(qualified, at)
+        root = existing.partition(".")[0]
+        bound = {
+            (alias.asname or alias.name).partition(".")[0]
+            for statement in self._leading([self.top_level(at)])
+            for alias in ast.walk(statement)
+            if isinstance(alias, ast.alias)
+        }
+        return existing if root in bound else self._add(qualified, at)
+
     def helper(self, wanted: str, at: ast.AST, code: Callable[[str], str]) -> str:
-        """The name of a function of module level, defined before the statement of a node.
+        """The name of a function or class of module level, defined before a node's statement.
 
         ``code`` gives its source once for the name that is free.
         """
@@ -74,7 +89,7 @@ class Imports:
             self._place_import(addition)
             for _, addition in sorted(self._imports.items(), key=lambda item: item[1].code)
         ]
-        return found + [self._place_helper(addition) for addition in self._helpers.values()]
+        return found + self._placed_helpers()
 
     def free_name(self, wanted: str) -> str:
         """``wanted``, with underscores before it until the file does not use it."""
@@ -205,11 +220,18 @@ class Imports:
             return self._after(before[-1], f"{code}\n")
         return self._before(own[0], f"{code}\n")
 
-    def _place_helper(self, addition: _Addition) -> tuple[int, str]:
-        leading = self._leading(addition.users)
-        if not leading:
-            return self._at_top(f"{addition.code}\n\n")
-        at, text = self._after(leading[-1], f"\n\n{addition.code}")
+    def _placed_helpers(self) -> list[tuple[int, str]]:
+        """The helpers behind the imports, those that share a place with two lines between them."""
+        behind: dict[ast.stmt | None, list[str]] = {}
+        for addition in self._helpers.values():
+            leading = self._leading(addition.users)
+            behind.setdefault(leading[-1] if leading else None, []).append(addition.code)
+        return [self._place_helpers(last, "\n\n".join(code)) for last, code in behind.items()]
+
+    def _place_helpers(self, last: ast.stmt | None, code: str) -> tuple[int, str]:
+        if last is None:
+            return self._at_top(f"{code}\n\n")
+        at, text = self._after(last, f"\n\n{code}")
         rest = self.tree.source.text[at:]
         blank = len(rest) - len(rest.lstrip("\r\n"))
         return at, text + ("" if blank >= 2 or not rest else "\n\n"[: 2 - blank])

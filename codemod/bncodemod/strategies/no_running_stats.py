@@ -11,12 +11,14 @@ import ast
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.scan.flow import Need
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, copied_from, flag_is_off, is_pure
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.stand_in import without_stats
 
 _OFF = "False"
 
@@ -26,6 +28,7 @@ class NoRunningStats:
 
     name = "no-running-stats"
     keeps_batch_norm = True
+    class_meets = frozenset({Need.RETURNED, Need.SUBCLASS})
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Append the flag, or replace the value that the call gives it."""
@@ -41,6 +44,15 @@ class NoRunningStats:
         start, end = context.tree.span(node)
         edit = Edit(start, end, lambda text: f"{name}({text}, {FLAG}={_OFF})")
         return Rewrite((edit,), f"{norm.name} is passed on without running statistics")
+
+    def reference_as_class(self, context: Context, node: ast.expr, norm: NormClass) -> Decision:
+        """Name a subclass that switches them off."""
+        name = without_stats(context, node, norm)
+        return Rewrite((context.replace(node, name),), f"{norm.name} is replaced by {name}")
+
+    def partial_as_class(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
+        """Leave it a partial of torch's class, which it was before."""
+        return self.partial(context, call, norm)
 
     def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
         """``partial(nn.BatchNorm2d, eps=…, track_running_stats=False)``."""

@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from typing import TypeVar
 
 from bncodemod.model import FileResult
 from bncodemod.source.errors import InternalError
@@ -27,9 +28,11 @@ from bncodemod.sweep.worker import (
     limit_time,
     read,
     rewrite,
-    rewrite_files,
     too_complex,
 )
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
 
 __all__ = ["BrokenProcessPool", "Pool", "forks", "rewrite_alone"]
 
@@ -77,10 +80,12 @@ class Pool:
             jobs, mp_context=_context(), initializer=become_worker, initargs=(os.getpid(),)
         )
 
-    def submit(self, tasks: list[Task]) -> Future[list[FileResult | None]]:
-        """Start on some files. Raises BrokenProcessPool, as the future does, if a worker died."""
+    def submit(
+        self, function: Callable[[list[Item]], list[Out]], batch: list[Item]
+    ) -> Future[list[Out]]:
+        """Start on a batch. Raises BrokenProcessPool, as the future does, if a worker died."""
         with _held_interrupt():
-            return self._executor.submit(rewrite_files, tasks)
+            return self._executor.submit(function, batch)
 
     def close(self) -> None:
         """End the workers when they are done."""
@@ -120,10 +125,10 @@ def rewrite_alone(task: Task) -> FileResult | None:
 
 def _alone(sender: Connection, task: Task, parent: int) -> None:
     become_worker(parent)
-    path, settings = task
+    path, settings, index = task
     data = read(path)
     limit_time()
-    sender.send(rewrite(data, path, settings) if isinstance(data, bytes) else data)
+    sender.send(rewrite(data, path, settings, index) if isinstance(data, bytes) else data)
 
 
 def _died(path: str, exitcode: int | None) -> FileResult:

@@ -1,10 +1,11 @@
-"""A sweep: find the files, rewrite them in as many processes as pay, write what changed.
+"""A sweep: find the files, look at them all, rewrite those that may hold a site, and write.
 
-The driver starts alone: it reads a file, holds it against the byte prefilter and keeps the
-candidates. If they stay few, it rewrites them on the spot, or in a process of their own if they
-look as if they could kill it. Once they are many, a pool takes over from the first of them, in
-batches of about equal size and a bounded number at once: memory does not grow with the number of
-files, and results come in the order of the paths.
+Two passes over the files. The first holds each against the byte prefilter and summarises those
+that others may have to know of; ``survey`` reduces that to what each needs to know of the others.
+The second rewrites. Both are done on the spot if the files are few, but for those that look as if
+they could kill the process, which get one of their own; else by worker processes, in batches of
+about equal size and a bounded number at once. No file's text is kept, and results come in the order
+of the paths.
 """
 
 from __future__ import annotations
@@ -12,25 +13,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections import deque
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 
 from bncodemod.model import FileError, FileResult, Status
-from bncodemod.scan.index import EMPTY_INDEX
-from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.settings import Configuration
 from bncodemod.source.errors import Unwritable
+from bncodemod.sweep.crew import Crew
 from bncodemod.sweep.guard import is_risky
+from bncodemod.sweep.survey import Seen, Survey, look, look_at
 from bncodemod.sweep.walk import walk
-from bncodemod.sweep.worker import Task, read, rewrite
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from bncodemod.sweep.pool import Pool
+from bncodemod.sweep.worker import Task, read, rewrite, rewrite_files
 
 # Weight from which a pool pays, where workers are forked and where not: bytes of candidates, and
 # of other files a part, because the prefilter takes its time as well.
@@ -39,31 +35,6 @@ POOL_PAYS_SPAWNED = 2048 * 1024
 PREFILTER_SHARE = 8
 BATCH_BYTES = 256 * 1024
 BATCH_FILES = 200
-BATCHES_PER_WORKER = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A file that may hold a site."""
-
-    task: Task
-    data: bytes
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Files in order: those that cannot be read, and the places of those for the pool."""
-
-    done: list[FileResult | None] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    size: int = 0
-    future: Future[list[FileResult | None]] | None = None
-
-    def filled(self, results: Iterable[FileResult | None]) -> list[FileResult | None]:
-        for place, result in zip(self.places, results, strict=True):
-            self.done[place] = result
-        return self.done
 
 
 def sweep(
@@ -73,6 +44,7 @@ def sweep(
     write: bool,
     jobs: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> Iterator[FileResult]:
     """Rewrite the Python files under ``paths``.
 
@@ -81,29 +53,61 @@ def sweep(
     comes with an error and without ``after``. No error of a file ends the sweep; a
     ConfigurationError does, before anything is written. ``on_progress`` is called in this thread
     with the number of files done and of all files. ``jobs`` is the number of worker processes at
-    most: by default one for each processor that this process may use.
+    most: by default one for each processor that this process may use. ``seconds`` is filled with
+    what each stage took: ``walk``, ``look``, ``index``, ``rewrite`` and ``write``.
     """
-    found = list(
-        walk(
-            paths,
-            exclude=configuration.exclude,
-            extend_exclude=configuration.extend_exclude,
-            force_exclude=configuration.force_exclude,
-            root=configuration.root,
+    seconds = {} if seconds is None else seconds
+    seconds.update(dict.fromkeys(("walk", "look", "index", "rewrite", "write"), 0.0))
+    with _timed(seconds, "walk"):
+        found = list(
+            walk(
+                paths,
+                exclude=configuration.exclude,
+                extend_exclude=configuration.extend_exclude,
+                force_exclude=configuration.force_exclude,
+                root=configuration.root,
+            )
         )
-    )
     # A wrong pyproject.toml anywhere is known before the first file is written.
     for folder in {os.path.dirname(item) for item in found if isinstance(item, str)}:
         configuration.at(folder)
     workers = available_cpus() if jobs is None else jobs
-    with closing(_outcomes(found, configuration, workers)) as outcomes:
-        for done, result in enumerate(outcomes, 1):
-            if result is not None:
-                if write and result.after is not None:
-                    result = _written(result)
-                yield result
-            if on_progress is not None:
-                on_progress(done, len(found))
+    crew = Crew(workers)
+    try:
+        plan = _plan(paths, found, configuration, crew, seconds)
+        with closing(_carried_out(plan, crew)) as outcomes:
+            for done in range(1, len(found) + 1):
+                with _timed(seconds, "rewrite"):
+                    result = next(outcomes)
+                if result is not None:
+                    if write and result.after is not None:
+                        with _timed(seconds, "write"):
+                            result = _written(result)
+                    yield result
+                if on_progress is not None:
+                    on_progress(done, len(found))
+    except BaseException:  # Ctrl-C, or nobody wants the rest
+        crew.kill()
+        raise
+    crew.close()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] += time.perf_counter() - start
+
+
+def rewrite_data(data: bytes, path: str, configuration: Configuration) -> FileResult | None:
+    """Rewrite bytes as if they were what stands in the file ``path``, which need not exist."""
+    index = EMPTY_INDEX
+    if configuration.project:
+        seen = look_at(data, path, summaries=True)
+        index = Survey([path], [seen], configuration, None).index(path)
+    return rewrite(data, path, configuration.for_path(path), index)
 
 
 def available_cpus() -> int:
@@ -115,41 +119,68 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _outcomes(
-    found: list[str | FileError], configuration: Configuration, jobs: int
-) -> Generator[FileResult | None, None, None]:
-    """What became of each file, in order, None where there is nothing to say."""
-    waiting: list[FileResult | _Candidate | None] = []
-    weight = 0
-    for number, item in enumerate(found, 1):
-        outcome, size = _looked_at(item, configuration)
-        weight += size // PREFILTER_SHARE
-        if isinstance(outcome, _Candidate):
-            weight += size
-        elif not waiting:
-            yield outcome
-            continue
-        waiting.append(outcome)
-        if _pool_pays(weight, jobs):
-            rest = found[number - len(waiting) :]
-            waiting.clear()
-            yield from _pooled(_batches(rest, configuration), jobs)
-            return
-    yield from map(_here, waiting)
+# What is left to do for each file, in order: nothing, or what is known of it already.
+_Plan = list["FileResult | Task | None"]
 
 
-def _looked_at(
-    item: str | FileError, configuration: Configuration
-) -> tuple[FileResult | _Candidate | None, int]:
-    """A file by what the driver can say of it, and its size: an error, a candidate, or nothing."""
-    if isinstance(item, FileError):
-        return _erroneous(item), 0
-    data = read(item)
-    if isinstance(data, FileResult):
-        return data, 0
-    if may_hold_site(data, EMPTY_INDEX):
-        return _Candidate((item, configuration.for_path(item)), data), len(data)
-    return None, len(data)
+def _plan(
+    named: Sequence[str | os.PathLike[str]],
+    found: list[str | FileError],
+    configuration: Configuration,
+    crew: Crew,
+    seconds: dict[str, float],
+) -> _Plan:
+    """Look at all files, and at what bears on them in the rest of their project."""
+    with _timed(seconds, "look"):
+        seen = list(_seen([item for item in found if isinstance(item, str)], configuration, crew))
+    with _timed(seconds, "index"):
+        index = _index(named, seen, configuration, crew)
+        looked = iter(seen)
+        return [
+            _erroneous(item)
+            if isinstance(item, FileError)
+            else _left_to_do(next(looked), configuration, index)
+            for item in found
+        ]
+
+
+def _seen(paths: list[str], configuration: Configuration, crew: Crew) -> Iterator[Seen]:
+    """A first look at each file, in order."""
+    first_look = partial(look, summaries=configuration.project)
+    batches = list(_batches(paths))
+    if not _pool_pays(sum(size for _, size in batches) // PREFILTER_SHARE, crew.jobs):
+        yield from first_look(paths)
+        return
+    for batch, results in crew.map(first_look, (batch for batch, _ in batches)):
+        yield from (
+            results if results is not None else (Seen(path, candidate=True) for path in batch)
+        )
+
+
+def _index(
+    named: Sequence[str | os.PathLike[str]],
+    seen: list[Seen],
+    configuration: Configuration,
+    crew: Crew,
+) -> Callable[[str], ProjectIndex]:
+    """What each file needs to know of the others."""
+    if not configuration.project:
+        return lambda _: EMPTY_INDEX
+    weight = sum(item.size for item in seen if item.candidate)
+    helpers = crew if _pool_pays(weight, crew.jobs) else None
+    return Survey(named, seen, configuration, helpers).index
+
+
+def _left_to_do(
+    seen: Seen, configuration: Configuration, index: Callable[[str], ProjectIndex]
+) -> FileResult | Task | None:
+    """What is left to do for a file: its error, a task, or nothing."""
+    if seen.failed is not None:
+        return seen.failed
+    known = index(seen.path)
+    if seen.candidate or known.words:
+        return seen.path, configuration.for_path(seen.path), known
+    return None
 
 
 def _erroneous(error: FileError) -> FileResult:
@@ -166,102 +197,51 @@ def _pool_pays(weight: int, jobs: int) -> bool:
     return forks()
 
 
-def _here(item: FileResult | _Candidate | None) -> FileResult | None:
-    if not isinstance(item, _Candidate):
+def _here(item: FileResult | Task | None) -> FileResult | None:
+    if item is None or isinstance(item, FileResult):
         return item
-    if is_risky(item.data):
+    data = read(item[0])
+    if isinstance(data, FileResult):
+        return data
+    if is_risky(data):
         from bncodemod.sweep.pool import rewrite_alone
 
-        return rewrite_alone(item.task)
-    return rewrite(item.data, *item.task)
+        return rewrite_alone(item)
+    return rewrite(data, *item)
 
 
-def _batches(found: Iterable[str | FileError], configuration: Configuration) -> Iterator[_Batch]:
-    batch = _Batch()
-    for item in found:
-        if isinstance(item, FileError):
-            batch.done.append(_erroneous(item))
-            continue
-        batch.places.append(len(batch.done))
-        batch.done.append(None)
-        batch.tasks.append((item, configuration.for_path(item)))
-        with suppress(OSError):  # the worker says why it cannot be read
-            batch.size += os.stat(item).st_size
-        if batch.size >= BATCH_BYTES or len(batch.tasks) >= BATCH_FILES:
-            yield batch
-            batch = _Batch()
-    yield batch
+def _batches(paths: Iterable[str]) -> Iterator[tuple[list[str], int]]:
+    """The paths in batches of about equal size, with their bytes."""
+    batch: list[str] = []
+    size = 0
+    for path in paths:
+        batch.append(path)
+        with suppress(OSError):  # who reads it says why it cannot be read
+            size += os.stat(path).st_size
+        if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
 
 
-def _pooled(batches: Iterator[_Batch], jobs: int) -> Iterator[FileResult | None]:
-    window = _Window(jobs)
-    try:
-        for batch in batches:
-            window.push(batch)
-            while window.full():
-                yield from window.pop()
-        while window.batches:
-            yield from window.pop()
-    except BaseException:  # Ctrl-C, or nobody wants the rest
-        window.kill()
-        raise
-    window.close()
+def _carried_out(plan: _Plan, crew: Crew) -> Generator[FileResult | None, None, None]:
+    """The results of a plan, in order: by worker processes if the files are many."""
+    tasks = {item[0]: item for item in plan if isinstance(item, tuple)}
+    batches = list(_batches(tasks))
+    if not _pool_pays(sum(size for _, size in batches), crew.jobs):
+        crew.close()  # its threads must be gone before a file gets a process of its own
+        yield from map(_here, plan)
+        return
+    done = _rewritten([[tasks[path] for path in batch] for batch, _ in batches], crew)
+    for item in plan:
+        yield next(done) if isinstance(item, tuple) else item
 
 
-class _Window:
-    """The batches under way, in order, and the pool that works on them.
-
-    If a worker dies, the pool is gone. All that it had not finished is then done in one process a
-    file, so that the death costs the file that caused it; what comes after gets a new pool.
-    """
-
-    def __init__(self, jobs: int) -> None:
-        self.batches: deque[_Batch] = deque()
-        self._jobs = jobs
-        self._pool: Pool | None = None
-        self._broken = False
-
-    def push(self, batch: _Batch) -> None:
-        from bncodemod.sweep.pool import BrokenProcessPool, Pool
-
-        self.batches.append(batch)
-        if not batch.tasks:
-            return
-        self._pool = self._pool or Pool(self._jobs)
-        try:
-            batch.future = self._pool.submit(batch.tasks)
-        except BrokenProcessPool:
-            self._broken = True
-
-    def full(self) -> bool:
-        """Whether the first batch must go before the next may come."""
-        return self._broken or len(self.batches) > BATCHES_PER_WORKER * self._jobs
-
-    def pop(self) -> Iterator[FileResult | None]:
-        """The results of the first batch."""
-        from bncodemod.sweep.pool import BrokenProcessPool
-
-        batch = self.batches.popleft()
-        results: Iterable[FileResult | None] | None = None
-        try:
-            if batch.future is not None:
-                results = batch.future.result()
-        except BrokenProcessPool:
-            self._broken = True
-        if self._broken:
-            # The pool's threads must be gone before other processes are forked.
-            self.kill()
-            self._broken = bool(self.batches)
-        yield from batch.filled(map(_alone, batch.tasks) if results is None else results)
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-
-    def kill(self) -> None:
-        if self._pool is not None:
-            self._pool.kill()
-            self._pool = None
+def _rewritten(batches: list[list[Task]], crew: Crew) -> Iterator[FileResult | None]:
+    for batch, results in crew.map(rewrite_files, batches):
+        # A worker's death costs the file that caused it: each gets a process of its own.
+        yield from map(_alone, batch) if results is None else results
 
 
 def _alone(task: Task) -> FileResult | None:
@@ -271,7 +251,7 @@ def _alone(task: Task) -> FileResult | None:
     data = read(task[0])
     if isinstance(data, FileResult):
         return data
-    return rewrite_alone(task) if may_hold_site(data, EMPTY_INDEX) else None
+    return rewrite_alone(task)
 
 
 def _written(result: FileResult) -> FileResult:

@@ -11,15 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from bncodemod.model import FileResult
-from bncodemod.scan.index import EMPTY_INDEX
-from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.settings import Settings
 from bncodemod.source.errors import InternalError, SourceError, TooComplex
 from bncodemod.sweep.guard import culprit_line
 from bncodemod.sweep.walk import unreadable
 
-# A path and the settings that hold for it.
-Task = tuple[str, Settings]
+# A path, the settings that hold for it and what it needs to know of other files.
+Task = tuple[str, Settings, ProjectIndex]
 
 MAX_SECONDS = 30
 
@@ -40,7 +39,9 @@ def failed(path: str, error: SourceError) -> FileResult:
     return FileResult(path, b"", errors=(error.at(path),))
 
 
-def rewrite(data: bytes, path: str, settings: Settings) -> FileResult | None:
+def rewrite(
+    data: bytes, path: str, settings: Settings, index: ProjectIndex = EMPTY_INDEX
+) -> FileResult | None:
     """``core.rewrite``, or None where there is nothing to say.
 
     What escapes it, which is a bug, becomes an error of this file.
@@ -49,7 +50,7 @@ def rewrite(data: bytes, path: str, settings: Settings) -> FileResult | None:
 
     try:
         with paused_gc():
-            result = core.rewrite(data, path, settings)
+            result = core.rewrite(data, path, settings, index)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except RecursionError:
@@ -83,17 +84,14 @@ def _place(error: BaseException) -> str:
 
 
 def rewrite_files(tasks: Sequence[Task]) -> list[FileResult | None]:
-    """Read files and rewrite those that may hold a site, in a worker."""
+    """Read and rewrite files, in a worker."""
     results: list[FileResult | None] = []
-    for path, settings in tasks:
+    for path, settings, index in tasks:
         data = read(path)
         limit_time()
-        if isinstance(data, FileResult):
-            results.append(data)
-        elif may_hold_site(data, EMPTY_INDEX):
-            results.append(rewrite(data, path, settings))
-        else:
-            results.append(None)
+        results.append(
+            data if isinstance(data, FileResult) else rewrite(data, path, settings, index)
+        )
     # Collection is off in workers; what was there before the fork is frozen, so this is cheap.
     gc.collect()
     return results

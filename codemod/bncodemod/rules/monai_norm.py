@@ -1,0 +1,475 @@
+"""MONAI is told the norm by a name, or builds batch norm by default.
+
+``norm="batch"``, ``norm=Norm.BATCH`` and ``norm=("batch", {…})`` become a class of torch inside
+MONAI, and the dict reaches its constructor. Which callables take such an argument, under which
+name, and which build batch norm by default or keep some whatever they are told, was measured on
+MONAI itself and is kept in the catalog.
+
+Before:
+    from monai.networks.nets import UNet
+    net = UNet(2, 1, 2, (16, 32, 64), (2, 2), norm="batch")
+After (no-running-stats):
+    from monai.networks.nets import UNet
+    net = UNet(2, 1, 2, (16, 32, 64), (2, 2), norm=("batch", {"track_running_stats": False}))
+
+A name in a variable or a default is rewritten where nothing but such arguments reads it. Under
+group-norm, ``("group", {"num_groups": G})`` is written for a block whose channels are known;
+elsewhere the site is open, because one G has to divide the channels of every layer.
+
+By hand: pass ``norm=("batch", {"track_running_stats": False})`` or ``norm=("group",
+{"num_groups": G})``; where no argument reaches the norms, build the model and call
+``torch.func.replace_all_batch_norm_modules_(model)``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import libcst as cst
+
+from bncodemod.catalog import norm_arguments
+from bncodemod.catalog.norm_arguments import NormArgument
+from bncodemod.catalog.torch import FLAG
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.torchvision_builder import PATCH, argument
+from bncodemod.scan.flow import trace
+from bncodemod.scan.libraries import references
+from bncodemod.scan.mentions import Role, role
+from bncodemod.scan.parameters import parameters
+from bncodemod.scan.scopes import Function
+from bncodemod.source.splice import Edit
+from bncodemod.strategies import call_edit, dict_edit
+from bncodemod.strategies.arguments import integer
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.groups import num_groups
+
+rule = Rule("BN109", "MONAI norm", priority=8)
+
+_FACTORIES = ("monai.networks.layers.Norm", "monai.networks.layers.factories.Norm")
+_BATCH = frozenset({"BATCH", "SYNCBATCH"})
+_QUOTED = re.compile(r"""['"](?:sync)?batch['"]""", re.IGNORECASE)
+_KEYWORD = re.compile(r"norm", re.IGNORECASE)
+_OFF = f'"{FLAG}": False'
+_DROPPED = ("momentum", FLAG)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spec:
+    """A norm that is said by its name: ``node`` is all of it, ``options`` the dict beside it."""
+
+    node: ast.expr
+    name: ast.expr
+    options: ast.expr | None
+
+
+@dataclass(slots=True)
+class _Uses:
+    """Where the value of an expression goes: to MONAI as its norm, and elsewhere.
+
+    ``named``: on its way there it is called a norm, by a keyword, a parameter or a variable.
+    """
+
+    calls: list[tuple[ast.Call, NormArgument]] = field(default_factory=list)
+    named: bool = False
+    others: int = 0
+
+
+@rule.finds
+def monai_norms(context: Context) -> Iterator[Match]:
+    """Norms that are named, and calls that build batch norm without being told."""
+    if "monai" not in context.tree.source.text:
+        return
+    yield from _built(context)
+    yield from _looked_up(context)
+    for spec in _specs(context):
+        uses = _Tracer(context).uses(spec.node)
+        if uses.calls and not all(entry.effect == "works" for _, entry in uses.calls):
+            continue  # open where it is called
+        if uses.calls:
+            yield Match(spec.node, partial(_decide, context, spec, uses), claims=(spec.name,))
+        elif uses.named:
+            yield Match(spec.node, partial(_open_named, spec), claims=(spec.name,))
+
+
+# Norms that are named.
+
+
+def _specs(context: Context) -> Iterator[_Spec]:
+    tree = context.tree
+    for written in set(_QUOTED.findall(tree.source.text)):
+        tree.search_text(written)
+    names: list[ast.expr] = [c for c in tree.of_type(ast.Constant) if _is_batch(context, c)]
+    for word in sorted(_BATCH):
+        for node in tree.occurrences(word):
+            if isinstance(node, ast.Attribute) and _is_batch(context, node):
+                names.append(node)
+    for name in names:
+        above = tree.parents.get(name)
+        if isinstance(above, ast.Tuple) and len(above.elts) == 2 and above.elts[0] is name:
+            if not isinstance(tree.parents.get(above), ast.Subscript):
+                yield _Spec(above, name, above.elts[1])
+        else:
+            yield _Spec(name, name, None)
+
+
+def _is_batch(context: Context, node: ast.expr) -> bool:
+    """Whether an expression is the name of batch norm for MONAI."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and node.value.upper() in _BATCH
+    return context.names.qualified(node) in {f"{f}.{name}" for f in _FACTORIES for name in _BATCH}
+
+
+def _decide(context: Context, spec: _Spec, uses: _Uses) -> Decision:
+    if _keeps_none(spec.options):
+        return Safe("keeps no running statistics")
+    if any(_asks_for_weights(call, entry) for call, entry in uses.calls):
+        return _open_weights(uses.calls[0][1])
+    if uses.others:
+        return Open(
+            "this names a norm for MONAI and goes elsewhere as well, where a tuple may not do",
+            _remedy(context),
+        )
+    if context.keeps_batch_norm:
+        return _without_statistics(context, spec)
+    return _group_norm(context, spec, uses)
+
+
+def _without_statistics(context: Context, spec: _Spec) -> Decision:
+    message = "the named norm keeps no running statistics any more"
+    options, newline = spec.options, context.newline(spec.node)
+    if options is None:
+        start, end = context.tree.span(spec.node)
+        return Rewrite((Edit(start, end, lambda text: f"({text}, {{{_OFF}}})"),), message)
+    start, end = context.tree.span(options)
+    if isinstance(options, ast.Dict):
+
+        def put(text: str) -> str:
+            return dict_edit.edit_dict(
+                text, newline, lambda node: dict_edit.put(node, FLAG, "False")
+            )
+
+        return Rewrite((Edit(start, end, put),), message)
+    return Rewrite((Edit(start, end, lambda text: f"{{**{text}, {_OFF}}}"),), message)
+
+
+def _group_norm(context: Context, spec: _Spec, uses: _Uses) -> Decision:
+    """``("group", {"num_groups": 16})`` where the channels of all the layers are known."""
+    channels = {_channels(call, entry) for call, entry in uses.calls}
+    known = channels.pop() if len(channels) == 1 else None
+    groups = num_groups(known, context.settings) if known else None
+    options = spec.options
+    if groups is None or not (options is None or _is_plain(options)):
+        return Open(
+            "which number of groups divides the channels of every layer is not known here",
+            _remedy(context),
+        )
+    text = context.tree.text(spec.name)
+    quote = text[0] if text[0] in "'\"" else '"'
+    group = f"{quote}group{quote}"
+    message = f"the named norm is a GroupNorm of {groups} groups"
+    if options is None:
+        return Rewrite(
+            (context.replace(spec.node, f'({group}, {{"num_groups": {groups}}})'),), message
+        )
+    newline = context.newline(options)
+    start, end = context.tree.span(options)
+
+    def regroup(written: str) -> str:
+        return dict_edit.edit_dict(
+            written,
+            newline,
+            lambda node: dict_edit.put(_dropped(node), "num_groups", str(groups)),
+        )
+
+    edits = (context.replace(spec.name, group), Edit(start, end, regroup))
+    return Rewrite(edits, message)
+
+
+def _dropped(node: cst.Dict) -> cst.Dict:
+    for name in _DROPPED:
+        node = dict_edit.drop(node, name)
+    return node
+
+
+def _channels(call: ast.Call, entry: NormArgument) -> int | None:
+    if not entry.channels:
+        return None
+    return integer(argument(call, entry.channels, entry.channels_position, 0))
+
+
+def _is_plain(options: ast.expr) -> bool:
+    """Whether a dict says all its keys."""
+    return isinstance(options, ast.Dict) and all(isinstance(k, ast.Constant) for k in options.keys)
+
+
+def _keeps_none(options: ast.expr | None) -> bool:
+    """Whether the dict beside the name ends with the flag switched off."""
+    if not isinstance(options, ast.Dict):
+        return False
+    given = [
+        value
+        for key, value in zip(options.keys, options.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == FLAG
+    ]
+    last_is_star = bool(options.keys) and options.keys[-1] is None
+    off = bool(given) and isinstance(given[-1], ast.Constant) and given[-1].value is False
+    return off and not last_is_star
+
+
+def _open_named(spec: _Spec) -> Open:
+    return Open(
+        f"{ast.unparse(spec.node)} may name a batch norm of MONAI",
+        f'if it does, pass ("batch", {{"{FLAG}": False}})',
+    )
+
+
+# Calls that build batch norm without being told.
+
+
+def _built(context: Context) -> Iterator[Match]:
+    known = norm_arguments.names("monai")
+    for node, qualified in references(context.names, ("monai.networks",), known):
+        entry = norm_arguments.lookup(qualified)
+        use = role(context.names, node)
+        if entry is None:
+            continue
+        above = context.tree.parent(node)
+        if use in (Role.CALL, Role.PARTIAL) and isinstance(above, ast.Call):
+            yield from _call(context, above, entry, 0 if use is Role.CALL else 1)
+        elif use is Role.BASE and entry.effect != "works":
+            yield Match(node, partial(_open_obstacle, entry))
+        elif use is Role.VALUE and (entry.default or entry.effect == "none"):
+            yield Match(node, partial(_open_value, entry))
+
+
+def _call(context: Context, call: ast.Call, entry: NormArgument, skip: int) -> Iterator[Match]:
+    if entry.effect != "works":
+        yield Match(call, partial(_open_obstacle, entry), claims=tuple(_claims(call, entry, skip)))
+        return
+    given = argument(call, entry.parameter, entry.position, skip)
+    if given is None:
+        if entry.default:
+            yield Match(call, partial(_decide_default, context, call, entry, skip))
+    elif isinstance(given, (ast.Attribute, ast.Call, ast.Subscript)):
+        of_self = isinstance(given, ast.Attribute) and ast.unparse(given).startswith("self.")
+        if not of_self and not context.names.qualified(given):
+            yield Match(given, partial(_open_run_time, given))
+
+
+def _claims(call: ast.Call, entry: NormArgument, skip: int) -> Iterator[ast.AST]:
+    given = argument(call, entry.parameter, entry.position, skip) if entry.parameter else None
+    if given is not None:
+        yield from ast.walk(given)
+
+
+def _decide_default(context: Context, call: ast.Call, entry: NormArgument, skip: int) -> Decision:
+    name = entry.name.rpartition(".")[2]
+    if _asks_for_weights(call, entry, skip):
+        return _open_weights(entry)
+    if any(keyword.arg is None for keyword in call.keywords) or any(
+        isinstance(a, ast.Starred) for a in call.args
+    ):
+        return Open(f"{name} builds batch norm by default, and * may hide {entry.parameter}", PATCH)
+    if not context.keeps_batch_norm:
+        return Open(f"{name} builds batch norm by default", _remedy(context))
+    written = _default_without_statistics(entry.default)
+    edit = _appended(context, call, entry.parameter, written)
+    return Rewrite((edit,), f"{name} keeps no running statistics any more")
+
+
+def _default_without_statistics(default: str) -> str:
+    """The default of a callable as code, with the flag in its options."""
+    value = ast.literal_eval(default)
+    name, options = value if isinstance(value, tuple) else (value, {})
+    entries = {**options, FLAG: False}
+    written = ", ".join(f'"{key}": {entry!r}' for key, entry in entries.items())
+    return f'("{name}", {{{written}}})'
+
+
+def _asks_for_weights(call: ast.Call, entry: NormArgument, skip: int = 0) -> bool:
+    if not entry.weights:
+        return False
+    given = argument(call, entry.weights, entry.weights_position, skip)
+    if given is None:
+        return entry.pretrained_by_default
+    return not (isinstance(given, ast.Constant) and given.value in (None, False))
+
+
+def _open_weights(entry: NormArgument) -> Open:
+    name = entry.name.rpartition(".")[2]
+    return Open(
+        f"{name} may load pretrained weights here, whose statistics a rewritten model has no place"
+        " for",
+        PATCH,
+    )
+
+
+def _open_obstacle(entry: NormArgument) -> Open:
+    name = entry.name.rpartition(".")[2]
+    if entry.effect == "partly":
+        return Open(f"{name} builds batch norms that its {entry.parameter} does not reach", PATCH)
+    return Open(f"{name} builds batch norm, and no argument says another norm", PATCH)
+
+
+def _open_value(entry: NormArgument) -> Open:
+    name = entry.name.rpartition(".")[2]
+    return Open(f"{name} builds batch norm by default and is used here as a value", PATCH)
+
+
+def _open_run_time(given: ast.expr) -> Open:
+    return Open(
+        f"which norm {ast.unparse(given)} names is known only at run time",
+        f'if it may be batch norm, pass ("batch", {{"{FLAG}": False}}) in its place',
+    )
+
+
+def _remedy(context: Context) -> str:
+    if context.keeps_batch_norm:
+        return f'pass ("batch", {{"{FLAG}": False}}) to MONAI itself'
+    return 'pass ("group", {"num_groups": G}) with a G that divides the channels of every layer'
+
+
+# Classes that are looked up in MONAI's factory.
+
+
+def _looked_up(context: Context) -> Iterator[Match]:
+    """``Norm["batch", 2]`` and ``Norm[Norm.BATCH, dim]``."""
+    for node, qualified in references(context.names, _FACTORIES, _FACTORIES):
+        place = context.tree.parent(node)
+        if qualified not in _FACTORIES or not isinstance(place, ast.Subscript):
+            continue
+        name = place.slice.elts[0] if isinstance(place.slice, ast.Tuple) else place.slice
+        if _is_batch(context, name):
+            call = context.tree.parent(place)
+            is_call = isinstance(call, ast.Call) and call.func is place
+            target = call if is_call else place
+            yield Match(target, partial(_decide_looked_up, context, target), claims=(name,))
+
+
+def _decide_looked_up(context: Context, node: ast.AST) -> Decision:
+    call = node if isinstance(node, ast.Call) else context.tree.parent(node)
+    given = argument(call, FLAG, None, 0) if isinstance(call, ast.Call) else None
+    if isinstance(given, ast.Constant) and given.value is False:
+        return Safe("keeps no running statistics")
+    if context.keeps_batch_norm and given is None:
+        message = "the norm that is looked up keeps no running statistics any more"
+        if not isinstance(node, ast.Call):
+            if isinstance(node, ast.expr) and _is_only_called(context, node):
+                start, end = context.tree.span(node)
+                name = context.imports.name_for("functools.partial", node)
+                wrap = Edit(start, end, lambda text: f"{name}({text}, {FLAG}=False)")
+                return Rewrite((wrap,), message)
+        elif not any(keyword.arg is None for keyword in node.keywords):
+            return Rewrite((_appended(context, node, FLAG, "False"),), message)
+    instead = f"pass {FLAG}=False where the class is called"
+    if not context.keeps_batch_norm:
+        instead = "look up Norm.GROUP, and call it with a number of groups and the channels"
+    return Open("MONAI's factory gives a batch norm class here", instead)
+
+
+def _is_only_called(context: Context, node: ast.expr) -> bool:
+    flow = trace(context.names, node)
+    return bool(flow.calls) and not flow.demands and not flow.escapes
+
+
+def _appended(context: Context, call: ast.Call, keyword: str, value: str) -> Edit:
+    """An edit that adds an argument to a call."""
+    start, end = context.tree.span(call)
+    newline = context.newline(call)
+    return Edit(
+        start,
+        end,
+        lambda text: call_edit.edit_call(
+            text, newline, lambda node: call_edit.append(node, keyword, value)
+        ),
+    )
+
+
+# Where a name goes.
+
+
+class _Tracer:
+    """Follows a value by variables, defaults and parameters of this file."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.found = _Uses()
+        self._seen: set[ast.AST] = set()
+
+    def uses(self, node: ast.AST) -> _Uses:
+        """Everything that the value of a node reaches."""
+        self._follow(node)
+        return self.found
+
+    def _follow(self, node: ast.AST) -> None:
+        above = self.context.tree.parents.get(node)
+        if isinstance(above, ast.IfExp) and node is not above.test:
+            self._follow(above)
+        elif isinstance(above, ast.keyword):
+            self._argument(self.context.tree.parent(above), None, above)
+        elif isinstance(above, ast.Call) and node in above.args:
+            self._argument(above, above.args.index(node), None)
+        elif isinstance(above, ast.arguments):
+            self._default(above, node)
+        elif isinstance(above, ast.Assign) and len(above.targets) == 1:
+            self._variable(above.targets[0])
+        elif isinstance(above, ast.AnnAssign) and node is above.value:
+            self._variable(above.target)
+        else:
+            self.found.others += 1
+
+    def _argument(self, call: ast.AST, position: int | None, keyword: ast.keyword | None) -> None:
+        if not isinstance(call, ast.Call):
+            self.found.others += 1
+            return
+        name = keyword.arg or "" if keyword else ""
+        skip = int(self.context.names.qualified(call.func) == "functools.partial")
+        callee = call.args[0] if skip and call.args else call.func
+        entry = norm_arguments.lookup(self.context.names.qualified(callee))
+        place = None if position is None else position - skip
+        if entry is not None and entry.parameter:
+            if name == entry.parameter or (place is not None and place == entry.position):
+                self.found.calls.append((call, entry))
+                return
+        taken = [p for d in self._definitions(callee) for p in parameters(d, call, place, name)]
+        for parameter in taken:
+            self._loads(parameter.arg, parameter)
+        if not taken:
+            self.found.named |= bool(_KEYWORD.search(name))
+            self.found.others += 1
+
+    def _definitions(self, callee: ast.expr) -> list[ast.AST]:
+        meanings = self.context.names.meanings(callee)
+        return [m.definition for m in meanings if m.definition is not None]
+
+    def _default(self, arguments: ast.arguments, node: ast.AST) -> None:
+        for parameter in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+            if self.context.names.scopes.default(parameter) is node:
+                self._loads(parameter.arg, parameter)
+
+    def _variable(self, target: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            self._loads(target.id, target)
+        else:
+            self.found.others += 1
+
+    def _loads(self, name: str, binding: ast.AST) -> None:
+        """Follow every read of the variable that a node binds."""
+        if binding in self._seen:
+            return
+        self._seen.add(binding)
+        self.found.named |= bool(_KEYWORD.search(name))
+        scopes, tree = self.context.names.scopes, self.context.tree
+        scope = scopes.binding_target_scope(binding)
+        is_function = isinstance(scope, (ast.Lambda, *Function))
+        for use in tree.occurrences(name, scope if is_function else None):
+            if isinstance(use, ast.Name) and isinstance(use.ctx, ast.Load):
+                if any(b.node is binding for b in scopes.reaching(use) or []):
+                    self._follow(use)
+        if isinstance(scope, ast.ClassDef):
+            self.found.others += 1

@@ -1,0 +1,172 @@
+"""``model.load_state_dict(…)`` is strict: a checkpoint from before the rewrite does not fit.
+
+Before:
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64))
+    model.load_state_dict(torch.load("best.pt"))
+
+Without running statistics, three keys a layer (``running_mean``, ``running_var`` and
+``num_batches_tracked``) are unexpected, and a strict load raises. Into a GroupNorm, weight and bias
+load as well, without an error and with another meaning.
+
+Said for every such call of a file that builds norms which are rewritten. Optimizers, schedulers and
+scalers have no norms, and a state dict that the same file takes from another module fits: they are
+left alone. Code that loads what another file builds is not seen.
+
+By hand: under no-running-stats, load with ``strict=False`` and see that nothing but running
+statistics is unexpected; under group-norm, train anew, or keep batch norm and patch the loaded
+model with ``torch.func.replace_all_batch_norm_modules_(model)``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from bncodemod.catalog import norm_arguments
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.timm_model import built_model
+from bncodemod.rules.torchvision_builder import argument, builder_uses
+from bncodemod.scan.libraries import references
+from bncodemod.scan.mentions import Role
+from bncodemod.scan.scopes import Function
+from bncodemod.strategies.arguments import integer
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Open
+from bncodemod.strategies.groups import HELPER, num_groups
+
+rule = Rule("BN310", "strict load", priority=17)
+
+_METHOD = "load_state_dict"
+_BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
+# What keeps a state without norms: optimizers, schedulers, scalers, samplers, losses, averages.
+_NO_MODULE = re.compile(
+    r"optim|\bopt(?:_|\b)|_opt\b|sched|scaler|amp\b|lr_|sampler|loader|criterion|loss|metric"
+    r"|callback|stopp|tracker|state\b|history|meter|tokenizer|logger|trainer|ema",
+    re.IGNORECASE,
+)
+
+
+@rule.finds
+def strict_loads(context: Context) -> Iterator[Match]:
+    """Every strict load in a file that builds norms which are rewritten."""
+    calls = [
+        call for call in _loads(context) if _is_strict(call) and _takes_checkpoint(context, call)
+    ]
+    if calls and _builds_norms(context):
+        for call in calls:
+            yield Match(call, lambda: _open(context))
+
+
+def _loads(context: Context) -> Iterator[ast.Call]:
+    for node in context.tree.occurrences(_METHOD):
+        call = context.tree.parents.get(node)
+        if isinstance(node, ast.Attribute) and isinstance(call, ast.Call) and node is call.func:
+            if call.args and not _NO_MODULE.search(ast.unparse(node.value)):
+                yield call
+
+
+def _is_strict(call: ast.Call) -> bool:
+    """Whether a load refuses unexpected keys; one that is told by a variable may."""
+    strict = argument(call, "strict", 1, 0)
+    return not (isinstance(strict, ast.Constant) and strict.value is False)
+
+
+def _takes_checkpoint(context: Context, call: ast.Call) -> bool:
+    """Whether what is loaded may come from before the rewrite.
+
+    The state of another module of the program has the same keys, and a method that is itself a
+    ``load_state_dict`` only hands on what its caller gave.
+    """
+    loaded = call.args[0]
+    if _is_own_state(loaded):
+        return False
+    if isinstance(loaded, ast.Name):
+        bindings = context.names.scopes.reaching(loaded) or []
+        if bindings and all(_is_own_state(b.value) for b in bindings):
+            return False
+    function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
+    return not (isinstance(function, Function) and _METHOD in function.name)
+
+
+def _is_own_state(value: ast.AST | None) -> bool:
+    """Whether an expression takes ``other.state_dict()``, copied or not."""
+    return value is not None and any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "state_dict"
+        for node in ast.walk(value)
+    )
+
+
+def _builds_norms(context: Context) -> bool:
+    """Whether the file builds norms that the rewrite changes, or has changed."""
+    if any(m.norm.family == "batch" and m.role in _BUILT for m in context.mentions):
+        return True
+    if not context.keeps_batch_norm and _has_rewritten_group_norm(context):
+        return True
+    return _builds_torchvision(context) or _builds_others(context)
+
+
+def _has_rewritten_group_norm(context: Context) -> bool:
+    """Whether a GroupNorm stands here whose number of groups is what a rewrite gives it."""
+    if context.tree.occurrences(HELPER):
+        return True
+    for node in context.tree.occurrences("GroupNorm"):
+        call = context.tree.parents.get(node)
+        if isinstance(call, ast.Call) and node is call.func and len(call.args) > 1:
+            channels = integer(call.args[1])
+            if channels and integer(call.args[0]) == num_groups(channels, context.settings):
+                return True
+    return False
+
+
+def _builds_torchvision(context: Context) -> bool:
+    """Whether a builder of torchvision that takes a norm_layer is called without weights."""
+    for call, builder, skip in builder_uses(context):
+        works = builder.norm_layer == "works" or (
+            builder.norm_layer == "group-norm-only" and not context.keeps_batch_norm
+        )
+        if works and isinstance(call, ast.Call) and not builder.pretrained_by_default:
+            given = [argument(call, name, None, skip) for name in builder.weights]
+            placed = [argument(call, None, p, skip) for p in builder.weights_positions]
+            if all(_is_off(value) for value in (*given, *placed)):
+                return True
+    return False
+
+
+def _builds_others(context: Context) -> bool:
+    """Whether a model of timm or MONAI is built whose norms an argument decides."""
+    for node, qualified in references(context.names, ("timm", "monai.networks"), ()):
+        call = context.tree.parent(node)
+        if not isinstance(call, ast.Call) or node is not call.func:
+            continue
+        model = built_model(call, qualified)
+        entry = norm_arguments.lookup(qualified)
+        if model is not None and model.effect == "works":
+            return all(_is_off(argument(call, "pretrained", n, 0)) for n in (0, 1))
+        if entry is not None and entry.effect == "works" and entry.default:
+            return True
+    return False
+
+
+def _is_off(value: ast.expr | None) -> bool:
+    return not isinstance(value, ast.expr) or (
+        isinstance(value, ast.Constant) and value.value in (None, False)
+    )
+
+
+def _open(context: Context) -> Open:
+    if context.keeps_batch_norm:
+        return Open(
+            "a checkpoint from before the rewrite has three more keys a layer (running_mean,"
+            " running_var, num_batches_tracked), which a strict load refuses",
+            "pass strict=False and see that nothing else is unexpected, or load into the model as"
+            " it was and call torch.func.replace_all_batch_norm_modules_(model)",
+        )
+    return Open(
+        "a checkpoint from before the rewrite has running statistics, which a strict load refuses;"
+        " weight and bias of its batch norms load into GroupNorm with another meaning",
+        "train anew, or load into the model as it was and call"
+        " torch.func.replace_all_batch_norm_modules_(model)",
+    )

@@ -1,0 +1,159 @@
+"""timm builds a model that is known by its name.
+
+Which models hold batch norm, and for which of them ``norm_layer=`` leaves none with running
+statistics and changes nothing else, was measured on timm itself and is kept in the catalog; so are
+the eps and momentum of their norms, which a bare ``norm_layer`` would lose.
+
+Before:
+    model = timm.create_model("resnet50", num_classes=10)
+After (no-running-stats):
+    model = timm.create_model("resnet50", num_classes=10, norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
+After (group-norm):
+    model = timm.create_model("resnet50", num_classes=10, norm_layer=make_group_norm)
+
+Open where ``norm_layer`` does not reach every norm, is refused, or pretrained weights are asked
+for. A model without batch norm (most transformers) is no finding. Names that are known only at run
+time are reported by BN107.
+
+By hand: build the model (and load its weights), then call
+``torch.func.replace_all_batch_norm_modules_(model)``.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import partial
+
+from bncodemod.catalog import named_models
+from bncodemod.catalog.named_models import NamedModel
+from bncodemod.catalog.torch import NORM_CLASSES
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.torchvision_builder import PATCH, argument
+from bncodemod.scan.libraries import references
+from bncodemod.scan.mentions import Role, role
+from bncodemod.source.splice import Edit
+from bncodemod.strategies import call_edit
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision, Open, Rewrite
+
+rule = Rule("BN110", "timm model", priority=9)
+
+_FACTORIES = frozenset(
+    {
+        "timm.create_model",
+        "timm.models.create_model",
+        "timm.models.factory.create_model",
+        "timm.models._factory.create_model",
+    }
+)
+_PARAMETER = "norm_layer"
+# Names that timm's _NORM_MAP knows batch norm by, underscores left out.
+_NAMES = frozenset({"batchnorm", "batchnorm2d"})
+_OBSTACLES = {
+    "partly": "norm_layer does not reach all of its batch norms",
+    "swallowed": "swallows norm_layer without any effect",
+    "twice": "passes a norm_layer of its own, so that another is a TypeError",
+    "refused": "takes no norm_layer",
+    "mixed": "gives its batch norms settings that differ, which one norm_layer would lose",
+}
+
+
+@rule.finds
+def timm_models(context: Context) -> Iterator[Match]:
+    """Every call that builds a model of timm whose name is written out."""
+    if "timm" not in context.tree.source.text:
+        return
+    for node, qualified in references(context.names, ("timm",), ()):
+        call = context.tree.parent(node)
+        if role(context.names, node) is not Role.CALL or not isinstance(call, ast.Call):
+            continue
+        name, skip = _model(call, qualified)
+        model = named_models.lookup("timm", name) if name else None
+        if model is None or model.effect == "no norms":
+            continue
+        given = argument(call, _PARAMETER, None, skip)
+        if given is None or _is_name(given) or model.effect != "works":
+            decide = partial(_decide, context, call, name, model, skip, given)
+            yield Match(call, decide)
+
+
+def built_model(call: ast.Call, qualified: str) -> NamedModel | None:
+    """The model of timm that a call builds, if the call says which."""
+    name, _ = _model(call, qualified)
+    return named_models.lookup("timm", name) if name else None
+
+
+def _model(call: ast.Call, qualified: str) -> tuple[str, int]:
+    """The name of the model that a call builds, and how many arguments stand before its own."""
+    if qualified in _FACTORIES:
+        name = argument(call, "model_name", 0, 0)
+        literal = isinstance(name, ast.Constant) and isinstance(name.value, str)
+        return (name.value, 1) if literal else ("", 1)  # type: ignore[union-attr]
+    return (qualified.rpartition(".")[2], 0) if qualified.startswith("timm.models.") else ("", 0)
+
+
+def _decide(
+    context: Context,
+    call: ast.Call,
+    name: str,
+    model: NamedModel,
+    skip: int,
+    given: ast.expr | None,
+) -> Decision:
+    refusal = _refusal(context, call, name, model, skip)
+    if refusal is not None:
+        return refusal
+    own = {"eps": model.eps, "momentum": model.momentum}
+    settings = {key: value for key, value in own.items() if value is not None}
+    factory = context.strategy.factory(context, call, NORM_CLASSES["BatchNorm2d"], **settings)
+    message = f"{name} gets its norms from {factory}"
+    if given is not None:
+        return Rewrite((context.replace(given, factory),), message)
+    start, end = context.tree.span(call)
+    newline = context.newline(call)
+
+    def transform(text: str) -> str:
+        return call_edit.edit_call(
+            text, newline, lambda node: call_edit.append(node, _PARAMETER, factory)
+        )
+
+    return Rewrite((Edit(start, end, transform),), message)
+
+
+def _refusal(
+    context: Context, call: ast.Call, name: str, model: NamedModel, skip: int
+) -> Open | None:
+    """Why no argument of this call can do it, if none can."""
+    if model.effect != "works":
+        return Open(f"{name} holds batch norm and {_OBSTACLES[model.effect]}", PATCH)
+    pretrained = argument(call, "pretrained", 0, skip)
+    checkpoint = argument(call, "checkpoint_path", None, skip)
+    if any(value is not None and not _is_off(value) for value in (pretrained, checkpoint)):
+        return Open(
+            f"{name} may load pretrained weights here, strictly: a rewritten model would not take"
+            " them",
+            PATCH,
+        )
+    if any(keyword.arg is None for keyword in call.keywords):
+        return Open(f"{name} holds batch norm, and ** may hide norm_layer or pretrained", PATCH)
+    if any((keyword.arg or "").startswith("bn_") for keyword in call.keywords):
+        return Open(f"{name} takes bn_ settings only as long as no norm_layer is given", PATCH)
+    if not context.keeps_batch_norm and not model.group_norm:
+        own = ' or pass norm_layer="groupnorm", timm\'s own of 32 groups in every layer'
+        return Open(
+            f"{name} makes norm-and-activation layers of norm_layer, which a factory of GroupNorm"
+            " does not give",
+            PATCH + (own if model.own_group_norm else ""),
+        )
+    return None
+
+
+def _is_name(node: ast.expr) -> bool:
+    """Whether an argument names batch norm by a string."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(value, str) and value.replace("_", "").lower() in _NAMES
+
+
+def _is_off(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value in (None, False, "")

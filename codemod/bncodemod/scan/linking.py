@@ -1,0 +1,545 @@
+"""What the names of a project's modules stand for, across files: imports, stars, aliases, bases."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
+from bncodemod.scan.index import Exit, ExitKind, ProjectIndex
+from bncodemod.scan.modules import AMBIGUOUS, INSTALLED, ModuleMap
+from bncodemod.scan.summary import FlowFacts, Import, Summary
+
+# A name that comes by more modules than this, one importing it from the next, is not known; nor is
+# any further one once so many look-ups were made: star imports in a dense circle have no end.
+MAX_CHAIN = 100
+MAX_STEPS = 5_000_000
+
+_TORCH_MODULES = frozenset({"torch", "torch.nn", "torch.nn.functional", "torch.nn.modules"})
+
+# A norm and the parameters of the first ``__init__`` on the way to it, None if there is none.
+Derived = tuple[NormClass, tuple[str, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Something outside the project, by its qualified name."""
+
+    qualified: str
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module of the project, or a namespace package."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A name of a module of the project."""
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A name of a file of the project that has not been read."""
+
+    path: str
+    name: str
+
+
+Target = External | Module | Symbol | Unread
+Targets = frozenset[Target]
+_NOTHING: Targets = frozenset()
+
+
+class File:
+    """A summary, with what is looked up in it over and over."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        self.from_outside: dict[str, Targets] | None = None
+
+    @classmethod
+    def of_stars(cls, modules: Iterable[str]) -> File:
+        """A file of which only its star imports are known, as ``..package.module``."""
+        return cls(Summary(imports=tuple(map(_star_import, modules))))
+
+    def defines(self, name: str) -> bool:
+        """Whether the module itself makes what the name stands for."""
+        summary = self.summary
+        return name in summary.classes or name in summary.others or name in self.aliases
+
+    def is_public(self, name: str) -> bool:
+        """Whether a star import of the module brings a name in."""
+        if self.summary.exported is not None:
+            return name in self.summary.exported
+        return not name.startswith("_")
+
+    @cached_property
+    def names(self) -> set[str]:
+        """The names that the module binds and that may stand for a norm, stars aside."""
+        summary = self.summary
+        named = (name for name in summary.others if "BatchNorm" in name)
+        return {
+            *self.aliases,
+            *self.results,
+            *summary.classes,
+            *summary.assigned,
+            *self.by_local,
+            *named,
+        }
+
+    @cached_property
+    def by_local(self) -> dict[str, list[Import]]:
+        """The imports that other modules can see, by the name that they bind."""
+        found: dict[str, list[Import]] = defaultdict(list)
+        for item in self.summary.imports:
+            if item.exported and item.name != "*":
+                found[item.local or item.spelled].append(item)
+        return dict(found)
+
+    @cached_property
+    def packages(self) -> frozenset[str]:
+        """The outermost packages that the file imports absolutely."""
+        imports = self.summary.imports
+        return frozenset(i.module.partition(".")[0] for i in imports if not i.level and i.module)
+
+    @cached_property
+    def stars(self) -> list[Import]:
+        """The star imports of the module."""
+        return [item for item in self.summary.imports if item.exported and item.name == "*"]
+
+    @cached_property
+    def spelled(self) -> dict[str, Import]:
+        """All imports of the file by the qualified name that it gives to them."""
+        return {item.spelled: item for item in self.summary.imports if item.name != "*"}
+
+    @cached_property
+    def aliases(self) -> dict[str, list[tuple[str, FlowFacts]]]:
+        """The module's names that a norm class is assigned to: the norm's name and its flow."""
+        found: dict[str, list[tuple[str, FlowFacts]]] = defaultdict(list)
+        for norm, facts in self.summary.flows:
+            for way, _ in facts.exits:
+                if way.kind is ExitKind.VARIABLE:
+                    found[way.name].append((norm, facts))
+        return dict(found)
+
+    @cached_property
+    def results(self) -> set[str]:
+        """The module's functions that give a norm class back."""
+        return {name for _, facts in self.summary.flows for name in results_of(facts)}
+
+
+def results_of(facts: FlowFacts) -> set[str]:
+    """The functions that give a value back."""
+    return {way.name for way, _ in facts.exits if way.kind is ExitKind.RESULT}
+
+
+def _looks_like_norm(name: str, target: Target) -> bool:
+    """Whether a thing of the project has a norm's name: who imports it must know what it is."""
+    return "BatchNorm" in name and isinstance(target, Symbol)
+
+
+def _is_torch_module(targets: Targets) -> bool:
+    """Whether a name stands for a module of torch: every second file exports its ``nn``."""
+    return all(isinstance(t, External) and t.qualified in _TORCH_MODULES for t in targets)
+
+
+def _names_of_torch(module: str) -> set[str]:
+    """What a star import from a module of torch brings in that counts."""
+    qualified = [f"{module}.{name}" for name in (*NORM_CLASSES, "nn", "functional")]
+    return {q.rpartition(".")[2] for q in qualified if norm_class(q) or q in _TORCH_MODULES}
+
+
+def _star_import(module: str) -> Import:
+    dotted = module.lstrip(".")
+    return Import("*", dotted, len(module) - len(dotted), "*", True)
+
+
+@dataclass(slots=True)
+class _Found:
+    """The parts of an index that come from a file's imports."""
+
+    names: dict[str, str]
+    subclasses: dict[str, NormClass]
+    handled: dict[str, NormClass]
+    aliases: dict[str, Symbol]
+    ambiguous: dict[str, str]
+
+
+class Linker:
+    """Resolves the names of a fixed set of files; what is not among them is ``Unread``.
+
+    ``given_back`` holds functions known to give back a norm that another file handed to them.
+    ``users`` fills up as ``names`` is asked for: who imports a symbol, and how it is spelled there.
+    """
+
+    def __init__(
+        self,
+        modules: ModuleMap,
+        files: dict[str, File],
+        given_back: Mapping[str, set[str]],
+    ) -> None:
+        self._modules = modules
+        self._files = files
+        self._given_back = given_back
+        self._links: dict[str, _Found] = {}
+        self._steps = 0
+        self._resolved: dict[Symbol, Targets] = {}
+        self._bases: dict[Symbol, Derived | None] = {}
+        self.users: dict[Symbol, set[tuple[str, str]]] = defaultdict(set)
+        self.unread: dict[str, list[tuple[Import, Unread]]] = defaultdict(list)
+
+    def add(self, path: str, file: File) -> bool:
+        """Take one more file in; False where that changes too much and all must be linked anew."""
+        self._files[path] = file
+        self._resolved.clear()
+        exported = self._own_exports(path)
+        if file.stars or not all(map(_is_torch_module, exported.values())):
+            return False
+        self._exported[path] = exported
+        for importer, unread in self.unread.items():
+            if any(target.path == path for _, target in unread):
+                self._links.pop(importer, None)
+                self.unread[importer] = []
+        return True
+
+    def names(self, path: str) -> ProjectIndex:
+        """What the imports of a file stand for, as an index without flows."""
+        found = self._linked(path)
+        return ProjectIndex(
+            found.names,
+            found.subclasses,
+            found.handled,
+            ambiguous=found.ambiguous,
+            own=frozenset(filter(partial(self._is_own, path), self._files[path].packages)),
+        )
+
+    def aliases_used(self, path: str) -> dict[str, Symbol]:
+        """The aliases of other files that a file imports, as it spells them."""
+        return self._linked(path).aliases
+
+    def _linked(self, path: str) -> _Found:
+        found = self._links.get(path)
+        if found is None:
+            found = self._links[path] = _Found({}, {}, {}, {}, {})
+            for item in self._files[path].summary.imports:
+                if item.name == "*":
+                    self._star(path, item, found)
+                elif item.name:
+                    self._link(path, item, item.spelled, self._norms_of(path, item), found)
+                else:
+                    # ``import a.b`` binds a; what is read from it is spelled in full.
+                    targets = self.imported(path, replace(item, local=item.module))
+                    self._link(path, item, item.module, targets, found)
+        return found
+
+    def _norms_of(self, path: str, item: Import) -> Targets:
+        """What ``from module import name`` brings in, as far as it may be a norm or hold one."""
+        module = self._modules.resolve(path, item.module, item.level)
+        if module is None:
+            return _NOTHING
+        if module in self._files:
+            exported = self.exports(module).get(item.name)
+            if exported is not None:
+                return exported
+            submodule = self._modules.submodule(module, item.name)
+            if submodule is not None:
+                return frozenset({Module(submodule)})
+            if item.local not in self._files[path].summary.roots:
+                return _NOTHING
+        return self.imported(path, item)
+
+    def _is_own(self, path: str, package: str) -> bool:
+        return self._modules.resolve(path, package, 0) is not None
+
+    def _star(self, path: str, item: Import, found: _Found) -> None:
+        module = self._modules.resolve(path, item.module, item.level)
+        if not module:
+            return
+        if module not in self._files:
+            self.unread[path].append((item, Unread(module, "*")))
+        prefix = item.spelled[: -len("*")]
+        for name, targets in self.exports(module).items():
+            if self._is_public(module, name):
+                self._link(path, item, f"{prefix}{name}", targets, found)
+
+    def _link(self, path: str, item: Import, spelled: str, targets: Targets, found: _Found) -> None:
+        if len(targets) != 1:
+            self.unread[path] += [(item, t) for t in targets if isinstance(t, Unread)]
+            # Which of them it is is known only at run time.
+            if item.name and any(map(self._may_be_norm, targets)):
+                found.ambiguous[spelled] = " or ".join(sorted(map(self._described, targets)))
+            return
+        (target,) = targets
+        if isinstance(target, External):
+            if target.qualified != spelled:
+                found.names[spelled] = target.qualified
+        elif isinstance(target, Unread):
+            self.unread[path].append((item, target))
+        elif isinstance(target, Symbol):
+            self.users[target].add((path, spelled))
+            self._symbol(target, spelled, found)
+        else:
+            if spelled.partition(".")[0] in INSTALLED:
+                # The project's own, under torch's name.
+                found.names[spelled] = spelled = f"project.{spelled}"
+            if target.path not in self._files:
+                self.unread[path].append((item, Unread(target.path, "*")))
+            for name, exported in self.exports(target.path).items():
+                self._link(path, item, f"{spelled}.{name}", exported, found)
+
+    def _described(self, target: Target) -> str:
+        if isinstance(target, External):
+            return target.qualified
+        name = target.path.rpartition("/")[2]
+        return name if isinstance(target, Module) else f"{target.name} of {name}"
+
+    def _symbol(self, target: Symbol, spelled: str, found: _Found) -> None:
+        found.names[spelled] = spelled
+        norm = self.alias(target)
+        if norm is not None:
+            found.aliases[spelled] = target
+            found.handled[spelled] = replace(norm, name=target.name, tracks=False)
+            return
+        derived = self.derived(target)
+        if derived is None:
+            return
+        norm, parameters = derived
+        if parameters is None:
+            found.subclasses[spelled] = replace(norm, name=target.name)
+        else:
+            found.handled[spelled] = replace(
+                norm, name=target.name, parameters=parameters, tracks=False, lazy=False
+            )
+
+    def imported(
+        self, path: str, item: Import, through: frozenset[Symbol] = frozenset()
+    ) -> Targets:
+        """What an import statement of a file brings in."""
+        if not item.name:
+            name = item.module if item.local else item.spelled
+            module = self._modules.resolve(path, name, 0)
+            if module == AMBIGUOUS:
+                return _NOTHING
+            return frozenset({External(name) if module is None else Module(module)})
+        module = self._modules.resolve(path, item.module, item.level)
+        if module is None:
+            return _NOTHING if item.level else frozenset({External(item.spelled)})
+        if module == AMBIGUOUS:
+            candidates = self._modules.candidates(item.module)
+            return frozenset(t for c in candidates for t in self.in_module(c, item.name, through))
+        return self.in_module(module, item.name, through)
+
+    def in_module(self, path: str, name: str, through: frozenset[Symbol] = frozenset()) -> Targets:
+        """What a name of a module stands for; empty where that is not known."""
+        here = Symbol(path, name)
+        known = self._resolved.get(here)
+        if known is None:
+            self._steps += 1
+            if here in through or len(through) > MAX_CHAIN or self._steps > MAX_STEPS:
+                return _NOTHING
+            known = self._looked_up(here, through | {here})
+            if not through:
+                self._resolved[here] = known
+        return known
+
+    def _looked_up(self, here: Symbol, through: frozenset[Symbol]) -> Targets:
+        path, name = here.path, here.name
+        file = self._files.get(path)
+        if file is not None:
+            if file.defines(name):
+                return frozenset({here})
+            dotted = file.summary.assigned.get(name, ())
+            found = {t for d in dotted for t in self._dotted(path, d, through)}
+            for item in file.by_local.get(name, ()):
+                found |= self.imported(path, item, through)
+            if found:
+                return frozenset(found)
+            if dotted:
+                return frozenset({here})
+        submodule = self._modules.submodule(path, name)
+        if submodule is not None:
+            return frozenset({Module(submodule)})
+        if file is None:
+            return _NOTHING if path.endswith("/") else frozenset({Unread(path, name)})
+        return self._by_star(file, path, name, through)
+
+    def _by_star(self, file: File, path: str, name: str, through: frozenset[Symbol]) -> Targets:
+        for item in reversed(file.stars):
+            module = self._modules.resolve(path, item.module, item.level)
+            if module is None:
+                qualified = f"{item.module}.{name}"
+                if norm_class(qualified) or qualified in _TORCH_MODULES:
+                    return frozenset({External(qualified)})
+            elif module != AMBIGUOUS and self._is_public(module, name):
+                found = self.in_module(module, name, through)
+                # An unread module may have any name: that it has this one is not known.
+                if found and not any(isinstance(t, Unread) for t in found):
+                    return found
+        return _NOTHING
+
+    def _is_public(self, module: str, name: str) -> bool:
+        file = self._files.get(module)
+        return not name.startswith("_") if file is None else file.is_public(name)
+
+    def _dotted(self, path: str, dotted: str, through: frozenset[Symbol] = frozenset()) -> Targets:
+        """What an expression such as ``layers.BN`` stands for in a module."""
+        head, *rest = dotted.split(".")
+        targets = self.in_module(path, head, through)
+        for attribute in rest:
+            found: set[Target] = set()
+            for target in targets:
+                if isinstance(target, External):
+                    found.add(External(f"{target.qualified}.{attribute}"))
+                elif isinstance(target, Module):
+                    found |= self.in_module(target.path, attribute, through)
+            targets = frozenset(found)
+        return targets
+
+    def exports(self, path: str) -> dict[str, Targets]:
+        """The names of a module that may mean a norm, or a module of torch."""
+        return self._exported.get(path, {})
+
+    @cached_property
+    def _exported(self) -> dict[str, dict[str, Targets]]:
+        """The exports of all files; star imports hand them on until nothing is added."""
+        found = {path: self._own_exports(path) for path in self._files}
+        importers: dict[str, list[str]] = defaultdict(list)
+        for path, file in self._files.items():
+            for item in file.stars:
+                module = self._modules.resolve(path, item.module, item.level)
+                if module:
+                    importers[module].append(path)
+        todo = deque(path for path in found if found[path] and path in importers)
+        while todo:
+            module = todo.popleft()
+            for path in importers[module]:
+                new = {
+                    name: targets
+                    for name, targets in found[module].items()
+                    if name not in found[path] and self._is_public(module, name)
+                }
+                if new:
+                    found[path].update(new)
+                    todo.append(path)
+        return found
+
+    def _own_exports(self, path: str) -> dict[str, Targets]:
+        file = self._files[path]
+        if file.from_outside is None:
+            file.from_outside = self._from_outside(path, file)
+        found = dict(file.from_outside)
+        for name in file.names:
+            targets = self.in_module(path, name)
+            if any(self._may_be_norm(t) or _looks_like_norm(name, t) for t in targets):
+                found[name] = targets
+        return found
+
+    def _from_outside(self, path: str, file: File) -> dict[str, Targets]:
+        """The exports that no other file has a say in; their imports need no look ever after."""
+        found: dict[str, Targets] = {}
+        for item in file.stars:
+            if self._modules.resolve(path, item.module, item.level) is None:
+                for name in _names_of_torch(item.module):
+                    found[name] = frozenset({External(f"{item.module}.{name}")})
+        for name, items in file.by_local.items():
+            targets = frozenset(t for item in items for t in self.imported(path, item))
+            if all(isinstance(target, External) for target in targets):
+                file.names.discard(name)
+                if any(map(self._may_be_norm, targets)):
+                    found[name] = targets
+        return found
+
+    def _may_be_norm(self, target: Target) -> bool:
+        if isinstance(target, External):
+            return bool(norm_class(target.qualified)) or target.qualified in _TORCH_MODULES
+        if not isinstance(target, Symbol):
+            return False
+        return (
+            self.alias(target) is not None
+            or self.derived(target) is not None
+            or self._gives_norm(target)
+        )
+
+    def words(self) -> set[str]:
+        """The names by which other files may mean a norm: all but torch's own."""
+        return {
+            name
+            for path in self._files
+            for name, targets in self.exports(path).items()
+            if not _is_torch_module(targets)
+            and not all(
+                isinstance(t, External) and t.qualified.endswith(f".{name}") for t in targets
+            )
+        }
+
+    def alias(self, target: Symbol) -> NormClass | None:
+        """The norm class that a name of a module is bound to."""
+        file = self._files.get(target.path)
+        flows = file.aliases.get(target.name) if file else None
+        return NORM_CLASSES.get(flows[0][0], NORM_CLASSES["BatchNorm2d"]) if flows else None
+
+    def _gives_norm(self, target: Symbol) -> bool:
+        file = self._files.get(target.path)
+        given = self._given_back.get(target.path, ())
+        return target.name in given or (file is not None and target.name in file.results)
+
+    def derived(self, target: Symbol, below: frozenset[Symbol] = frozenset()) -> Derived | None:
+        """The norm that a class derives from; None for a class that derives from none."""
+        if target in below:
+            return None
+        if target not in self._bases:
+            self._bases[target] = self._derived_from(target, below | {target})
+        return self._bases[target]
+
+    def _derived_from(self, target: Symbol, below: frozenset[Symbol]) -> Derived | None:
+        file = self._files.get(target.path)
+        facts = file.summary.classes.get(target.name) if file else None
+        if facts is None:
+            return None
+        for base in facts.bases:
+            for found in self._dotted(target.path, base):
+                derived = self._norm_base(found, below)
+                if derived is not None:
+                    return derived if facts.parameters is None else (derived[0], facts.parameters)
+        return None
+
+    def _norm_base(self, base: Target, below: frozenset[Symbol]) -> Derived | None:
+        norm = None
+        if isinstance(base, External):
+            norm = norm_class(base.qualified)
+        elif isinstance(base, Symbol):
+            norm = self.alias(base)
+            if norm is None:
+                return self.derived(base, below)
+        return None if norm is None else (norm, None)
+
+    def definition(self, path: str, way: Exit) -> tuple[Symbol, list[str]] | Unread | None:
+        """The symbol that an exit's name leads to, with the attributes behind it."""
+        parts = way.name.split(".")
+        spelled = self._files[path].spelled if path in self._files else {}
+        for length in range(len(parts), 0, -1):
+            item = spelled.get(".".join(parts[:length]))
+            if item is not None:
+                break
+        else:
+            return None
+        rest = parts[length:]
+        targets = self.imported(path, item)
+        while len(targets) == 1:
+            (target,) = targets
+            if isinstance(target, Symbol):
+                return target, rest
+            if isinstance(target, Unread):
+                return target
+            if isinstance(target, External) or not rest:
+                return None
+            targets = self.in_module(target.path, rest.pop(0))
+        return None

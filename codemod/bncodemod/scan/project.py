@@ -1,0 +1,306 @@
+"""Reduces the summaries of a project's files to what each of them needs to know of the others.
+
+Three things cross files. Names: an import leads, by way of other modules, to torch's class, to an
+alias or to a subclass. Values: a class handed to another file's function may have to stay a class
+there. And what a file does with a name of its own depends on who else uses it. All of it is found
+on demand: a file is asked only for what some other file's norms reach.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from bncodemod.scan.flow import TESTS, Need
+from bncodemod.scan.index import EMPTY_INDEX, Beyond, Elsewhere, Exit, ExitKind, ProjectIndex
+from bncodemod.scan.linking import File, Linker, Symbol, Unread, results_of
+from bncodemod.scan.modules import ModuleMap
+from bncodemod.scan.summary import Asked, FlowFacts, Request, Summary
+
+# A value or a name that passes through more files than this is not followed to its end.
+_MAX_ROUNDS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to summarise, and what to ask it."""
+
+    path: str
+    requests: tuple[Request, ...] = ()
+    index: ProjectIndex = EMPTY_INDEX
+
+
+Summarise = Callable[[list[Task]], Iterable[tuple[str, Summary | None]]]
+Find = Callable[[frozenset[str]], Iterable[str]]
+
+
+class Project:
+    """The files of a project and what is known of them so far.
+
+    ``summarise`` summarises files, ``find`` gives the files in which one of some words stands.
+    ``may_export`` says whether a name of a file that was not read (``*``: any) may mean a norm.
+    ``keeps_batch_norm`` says of a file whether its norms are batch norms after the rewrite.
+    ``stars`` holds the star imports, as ``..package.module``, of files that hold nothing else.
+    """
+
+    def __init__(
+        self,
+        modules: ModuleMap,
+        summarise: Summarise,
+        find: Find,
+        may_export: Callable[[str, str], bool],
+        keeps_batch_norm: Callable[[str], bool],
+        stars: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        self._modules = modules
+        self._summarise = summarise
+        self._find = find
+        self._may_export = may_export
+        self._keeps_batch_norm = keeps_batch_norm
+        self._files = {path: File.of_stars(found) for path, found in stars.items()}
+        self._read_files: set[str] = set()
+        self._searched: set[str] = set()
+        self._answers: dict[tuple[str, Request], FlowFacts] = {}
+        self._given_back: dict[str, set[str]] = defaultdict(set)
+        self._linker = Linker(self._modules, self._files, self._given_back)
+
+    def build(self, seeds: Iterable[str]) -> None:
+        """Read ``seeds`` and whatever else bears on them."""
+        self._read(seeds)
+        for _ in range(_MAX_ROUNDS):
+            if not self._read_for_names():
+                break
+        self._read_again()
+        for _ in range(_MAX_ROUNDS):
+            if not self._follow_values():
+                break
+
+    def index(self, path: str) -> ProjectIndex:
+        """What one file needs to know of the others."""
+        if path not in self._read_files:
+            return ProjectIndex()
+        summary = self._files[path].summary
+        names = self._with_carried(path)
+        exits = {way for _, facts in summary.flows for way, _ in facts.exits}
+        beyond = {way: self._beyond(path, way) for way in exits}
+        return replace(
+            names,
+            subclasses=names.subclasses if self._keeps_batch_norm(path) else {},
+            beyond={way: known for way, known in beyond.items() if known is not None},
+            built_elsewhere=frozenset(
+                name for name in summary.classes if self._linker.users.get(Symbol(path, name))
+            ),
+        )
+
+    def _with_carried(self, path: str) -> ProjectIndex:
+        """The names of a file; an alias whose calls carry the flag is the class itself."""
+        index = self._linker.names(path)
+        carried = {
+            spelled: norm.qualified
+            for spelled, target in self._linker.aliases_used(path).items()
+            for norm in [self._linker.alias(target)]
+            if norm is not None and self._is_carried(target)
+        }
+        handled = {name: norm for name, norm in index.handled.items() if name not in carried}
+        return replace(index, names={**index.names, **carried}, handled=handled)
+
+    def _is_carried(self, target: Symbol) -> bool:
+        """Whether an alias stays a class, as its uses need one, and its calls carry the flag."""
+        if not self._keeps_batch_norm(target.path):
+            return False
+        merged = _Merged()
+        for _, facts in self._files[target.path].aliases.get(target.name, ()):
+            self._merge(target.path, facts, merged, set())
+        return carried_by_calls(merged.beyond())
+
+    # Reading files.
+
+    def _read(self, paths: Iterable[str]) -> bool:
+        wanted = sorted(set(paths) - self._read_files)
+        self._read_files.update(wanted)
+        if wanted:
+            self._take(self._summarise([Task(path) for path in wanted]))
+        return bool(wanted)
+
+    def _take(self, summaries: Iterable[tuple[str, Summary | None]]) -> None:
+        """Take files in, or what is known now of files that were read before."""
+        linked = True
+        for path, summary in summaries:
+            file = File(summary or Summary())
+            linked = path not in self._files and linked and self._linker.add(path, file)
+            self._read_files.add(path)
+            self._files[path] = file
+        self._link(anew=not linked)
+
+    def _link(self, anew: bool) -> None:
+        if anew:
+            self._linker = Linker(self._modules, self._files, self._given_back)
+        for path in sorted(self._read_files & self._files.keys()):
+            self._linker.names(path)
+
+    def _read_for_names(self) -> bool:
+        """Read the files through which the names known so far pass; False where none is left."""
+        missing = {
+            target.path
+            for path, unread in self._linker.unread.items()
+            for item, target in unread
+            if (item.local or item.spelled) in self._files[path].summary.roots
+            or self._may_export(target.path, target.name)
+        }
+        words = frozenset(self._linker.words()) - self._searched
+        self._searched |= words
+        return self._read(missing | set(self._find(words) if words else ()))
+
+    def _read_again(self) -> None:
+        """Read anew, with what is known now, the files whose norms come from other files."""
+        tasks = []
+        for path in sorted(self._read_files):
+            index = self._linker.names(path)
+            if any(index.norm(target) for target in index.names.values()):
+                tasks.append(Task(path, index=index))
+        if tasks:
+            self._take(self._summarise(tasks))
+
+    # Values that leave their files.
+
+    def _follow_values(self) -> bool:
+        """Ask the files that values reach so far; False where every question is answered."""
+        pending: dict[str, set[Request]] = defaultdict(set)
+        missing: set[str] = set()
+        for path, way in self._exits():
+            for asked, request in self._requests(path, way, missing) or ():
+                if (asked, request) not in self._answers:
+                    pending[asked].add(request)
+        tasks = [self._task(path, requests) for path, requests in sorted(pending.items())]
+        changed = False
+        for path, summary in self._summarise(tasks):
+            if summary is not None:
+                changed |= self._answered(path, summary)
+        if changed:
+            self._link(anew=True)
+        more = self._read(missing) or bool(pending)
+        return self._read_for_names() or more
+
+    def _answered(self, path: str, summary: Summary) -> bool:
+        """Note a file's answers; whether they change what names stand for."""
+        new = False
+        if path not in self._read_files:
+            self._take([(path, summary)])
+        for request, facts in summary.answers.items():
+            self._answers[path, request] = facts
+            results = results_of(facts)
+            new |= not results <= self._given_back[path]
+            self._given_back[path] |= results
+        return new
+
+    def _task(self, path: str, requests: Iterable[Request]) -> Task:
+        ordered = tuple(sorted(requests, key=repr))
+        for request in ordered:  # what a file that cannot be read says
+            self._answers[path, request] = FlowFacts(escapes=True)
+        known = path in self._read_files
+        return Task(path, ordered, self._linker.names(path) if known else ProjectIndex())
+
+    def _exits(self) -> Iterator[tuple[str, Exit]]:
+        for path in sorted(self._read_files):
+            for _, facts in self._files[path].summary.flows:
+                for way, _ in facts.exits:
+                    yield path, way
+        for (path, _), facts in list(self._answers.items()):
+            for way, _ in facts.exits:
+                yield path, way
+
+    def _requests(
+        self, path: str, way: Exit, missing: set[str] | None = None
+    ) -> list[tuple[str, Request]] | None:
+        """The questions whose answers tell what lies behind an exit; None if that is not known.
+
+        A file that has to be read first goes into ``missing``.
+        """
+        if way.kind in (ExitKind.VARIABLE, ExitKind.RESULT):
+            asked = Asked.USES if way.kind is ExitKind.VARIABLE else Asked.RESULTS
+            return self._of_users(Symbol(path, way.name), asked)
+        found = self._linker.definition(path, way)
+        if isinstance(found, Unread):
+            if missing is not None:
+                missing.add(found.path)
+            return None
+        if found is None:
+            return None
+        symbol, rest = found
+        if way.kind is ExitKind.ASSIGNED:
+            own = symbol.path, Request(Asked.OWN, symbol.name)
+            return [own, *self._of_users(symbol, Asked.USES)]
+        name = ".".join([symbol.name, *rest])
+        return [(symbol.path, Request(Asked.PARAMETER, name, way.position, way.keyword))]
+
+    def _of_users(self, symbol: Symbol, asked: Asked) -> list[tuple[str, Request]]:
+        users = sorted(self._linker.users.get(symbol, ()))
+        return [(path, Request(asked, spelled)) for path, spelled in users]
+
+    def _beyond(self, path: str, way: Exit) -> Beyond | None:
+        """What becomes of a value behind an exit; None where the project does not say."""
+        requests = self._requests(path, way)
+        if requests is None:
+            return None
+        merged = _Merged()
+        seen: set[tuple[str, Request]] = set()
+        for asked, request in requests:
+            self._merge_answer(asked, request, merged, seen)
+        given_back = (self._answers.get(asked) for asked in requests)
+        returned = any(facts is not None and facts.returned for facts in given_back)
+        return replace(merged.beyond(), returned=returned)
+
+    def _merge_answer(
+        self, path: str, request: Request, merged: _Merged, seen: set[tuple[str, Request]]
+    ) -> None:
+        if (path, request) not in seen:
+            seen.add((path, request))
+            facts = self._answers.get((path, request), FlowFacts(escapes=True))
+            self._merge(path, facts, merged, seen)
+
+    def _merge(
+        self, path: str, facts: FlowFacts, merged: _Merged, seen: set[tuple[str, Request]]
+    ) -> None:
+        merged.add(facts)
+        for way, guesses in facts.exits:
+            requests = self._requests(path, way)
+            if requests is None:
+                merged.demands.update(dict.fromkeys(guesses))
+                merged.escapes = True
+            for asked, request in requests or ():
+                self._merge_answer(asked, request, merged, seen)
+                answer = self._answers.get((asked, request))
+                # Where a call in that other file gives it back, it is not followed further.
+                merged.escapes |= answer is not None and answer.returned
+
+
+def carried_by_calls(beyond: Beyond) -> bool:
+    """Whether a value that has to stay a class can have its calls carry the change instead."""
+    demands = [d for d in beyond.demands if d.need is not Need.FUNCTION_TEST]
+    return (
+        bool(demands)
+        and beyond.calls
+        and beyond.sure
+        and not beyond.escapes
+        and all(d.need in (*TESTS, Need.FLAG_BY_POSITION) for d in demands)
+    )
+
+
+class _Merged:
+    """Facts of several files added up."""
+
+    def __init__(self) -> None:
+        self.demands: dict[Elsewhere, None] = {}
+        self.calls = self.unwrapped = self.escapes = False
+        self.sure = True
+
+    def add(self, facts: FlowFacts) -> None:
+        self.demands.update(dict.fromkeys(facts.demands))
+        self.calls |= facts.calls
+        self.unwrapped |= facts.unwrapped
+        self.escapes |= facts.escapes
+        self.sure &= facts.sure
+
+    def beyond(self) -> Beyond:
+        return Beyond(tuple(self.demands), self.calls, self.sure, self.unwrapped, self.escapes)

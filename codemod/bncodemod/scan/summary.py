@@ -1,0 +1,353 @@
+"""What one file has to say to the others of its project: pass one of a sweep.
+
+A summary holds no syntax tree: it is pickled, and reduced to an index by ``scan/project.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from bncodemod.catalog.torch import FLAG, NORM_CLASSES
+from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
+from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
+from bncodemod.scan.libraries import uses_of
+from bncodemod.scan.mentions import Mention, Role, mentions
+from bncodemod.scan.names import Names
+from bncodemod.scan.parameters import fields, parameters
+from bncodemod.scan.scopes import Function
+from bncodemod.source.errors import SourceError
+from bncodemod.source.parse import parse
+from bncodemod.source.text import SourceText
+from bncodemod.source.tree import LazyTree
+
+_FLAG_POSITION = NORM_CLASSES["BatchNorm2d"].parameters.index(FLAG)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """``from module import name as local``, or ``import module as local`` where ``name`` is empty.
+
+    ``name`` is ``*`` for a star import; ``exported`` says whether other modules can see it.
+    """
+
+    local: str
+    module: str
+    level: int
+    name: str
+    exported: bool
+
+    @property
+    def spelled(self) -> str:
+        """The qualified name that the file itself gives to what is imported."""
+        dots = "." * self.level
+        if not self.name:
+            return self.module if self.local else self.module.partition(".")[0]
+        return f"{dots}{self.module}.{self.name}" if self.module else f"{dots}{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFacts:
+    """A class of a module: its bases as written, the parameters of its own ``__init__``."""
+
+    bases: tuple[str, ...]
+    parameters: tuple[str, ...] | None
+
+
+class Asked(Enum):
+    """What a request follows."""
+
+    PARAMETER = "the parameter of a function or class of the file"
+    USES = "the uses of an imported name"
+    RESULTS = "what the calls of an imported function give"
+    OWN = "the uses of a name of the module"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question to one file about a value that enters it."""
+
+    asked: Asked
+    name: str
+    position: int | None = None
+    keyword: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """A flow without its nodes. ``exits`` come with what is guessed where nothing is known."""
+
+    demands: tuple[Elsewhere, ...] = ()
+    exits: tuple[tuple[Exit, tuple[Elsewhere, ...]], ...] = ()
+    calls: bool = False
+    sure: bool = True
+    unwrapped: bool = False
+    escapes: bool = False
+    returned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One file as the others see it.
+
+    ``assigned`` maps a module's name to the dotted names it is bound to; ``others`` are the names
+    that it binds in any other way. ``flows`` are those of the norm classes that it names as values.
+    """
+
+    imports: tuple[Import, ...] = ()
+    exported: tuple[str, ...] | None = None
+    assigned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: Mapping[str, ClassFacts] = field(default_factory=dict)
+    others: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
+    flows: tuple[tuple[str, FlowFacts], ...] = ()
+    answers: Mapping[Request, FlowFacts] = field(default_factory=dict)
+
+
+def summarise(
+    data: bytes,
+    path: str,
+    requests: Iterable[Request] = (),
+    index: ProjectIndex = EMPTY_INDEX,
+) -> Summary | None:
+    """The summary of a file, with answers to ``requests``; None where the file cannot be parsed.
+
+    ``path`` only names the file in what is said about it.
+    """
+    try:
+        source = SourceText.decode(data)
+        names = Names(LazyTree(source, parse(source)), index)
+        reader = _Reader(names, path)
+        return reader.summary(tuple(requests))
+    except (SourceError, RecursionError):
+        return None
+
+
+class _Reader:
+    def __init__(self, names: Names, path: str) -> None:
+        self.names = names
+        self.tree = names.tree
+        self.path = path
+
+    def summary(self, requests: tuple[Request, ...]) -> Summary:
+        table = _Table()
+        table.read(self.tree.module.body)
+        self.tree.expand_imports()
+        found = mentions(self.names)
+        return Summary(
+            imports=tuple(self._imports()),
+            exported=table.exported,
+            assigned={name: tuple(dotted) for name, dotted in table.assigned.items()},
+            classes=table.classes,
+            others=frozenset(table.others),
+            roots=frozenset(self._roots()),
+            flows=tuple(self._flows(found)),
+            answers={request: self._answer(request) for request in requests},
+        )
+
+    def _imports(self) -> Iterator[Import]:
+        for alias in self.tree.of_type(ast.alias):
+            statement = self.tree.parent(alias)
+            exported = isinstance(self.names.scopes.scope_of(statement), ast.Module)
+            if isinstance(statement, ast.ImportFrom):
+                local = alias.asname or alias.name
+                module = statement.module or ""
+                yield Import(local, module, statement.level, alias.name, exported)
+            else:
+                yield Import(alias.asname or "", alias.name, 0, "", exported)
+
+    def _roots(self) -> Iterator[str]:
+        """The names from which something spelled like a norm is read: ``layers.BatchNorm2d``."""
+        for word in self.tree.words_with("BatchNorm"):
+            for node in self.tree.occurrences(word):
+                while isinstance(node, ast.Attribute):
+                    node = node.value
+                if isinstance(node, ast.Name):
+                    yield node.id
+
+    def _flows(self, found: list[Mention]) -> Iterator[tuple[str, FlowFacts]]:
+        for mention in found:
+            node: ast.expr = mention.node
+            if mention.role is Role.PARTIAL:
+                node = self.tree.parent(node)  # type: ignore[assignment]
+            elif mention.role is not Role.VALUE:
+                continue
+            if not mention.norm.abstract:
+                facts = self._facts(trace(self.names, node))
+                if facts.exits:
+                    yield mention.norm.name, facts
+
+    def _answer(self, request: Request) -> FlowFacts:
+        if request.asked is Asked.PARAMETER:
+            return self._of_parameter(request)
+        if request.asked is Asked.OWN:
+            bound = [
+                binding.node
+                for binding in self.names.scopes.bindings(self.tree.module, request.name)
+                if isinstance(binding.node, ast.Name)
+            ]
+            return self._facts(trace_variable(self.names, *bound))
+        uses = [node for node, _ in uses_of(self.names, [request.name])]
+        if request.asked is Asked.RESULTS:
+            calls = [self.tree.parents.get(node) for node in uses]
+            uses = [
+                call
+                for node, call in zip(uses, calls, strict=True)
+                if isinstance(call, ast.Call) and node is call.func
+            ]
+        return self._facts(trace(self.names, *uses), direct=uses)
+
+    def _of_parameter(self, request: Request) -> FlowFacts:
+        """What becomes of an argument that another file hands to a definition of this one."""
+        definition = self._definition(request.name)
+        if definition is None:
+            return FlowFacts(escapes=True)
+        self.tree.expand(definition)
+        call = ast.Call(ast.Name(request.name), [ast.Constant(None)] * (request.position or 0), [])
+        bound = parameters(definition, call, request.position, request.keyword)
+        if bound:
+            flow = trace_variable(self.names, *bound, key=request.keyword, entered=definition)
+            return self._facts(flow)
+        named = fields(definition, request.position, request.keyword)
+        if named:
+            return self._facts(trace_attribute(self.names, named[0]))
+        if isinstance(definition, ast.ClassDef) and not _has_init(definition):
+            return self._of_bases(definition, request)
+        return FlowFacts(escapes=True)
+
+    def _of_bases(self, definition: ast.ClassDef, request: Request) -> FlowFacts:
+        exits = []
+        for base in definition.bases:
+            own = [m.definition for m in self.names.meanings(base) if m.definition is not None]
+            name = self.names.qualified(base)
+            if own and isinstance(base, ast.Name) and base.id != request.name:
+                return self._of_parameter(
+                    Request(request.asked, base.id, request.position, request.keyword)
+                )
+            if name and not name.startswith(("torch.", "builtins.", "typing.")):
+                way = Exit(ExitKind.ARGUMENT, name, request.position, request.keyword)
+                exits.append((way, ()))
+        return FlowFacts(exits=tuple(exits), escapes=not exits)
+
+    def _definition(self, name: str) -> ast.AST | None:
+        """A function or class of the module, or a method of such a class."""
+        head, _, method = name.partition(".")
+        found = None
+        for binding in self.names.scopes.bindings(self.tree.module, head):
+            if isinstance(binding.node, (ast.ClassDef, *Function)):
+                found = binding.node
+        if method and isinstance(found, ast.ClassDef):
+            return next(
+                (s for s in found.body if isinstance(s, Function) and s.name == method), None
+            )
+        return found
+
+    def _facts(self, flow: Flow, direct: Sequence[ast.AST] = ()) -> FlowFacts:
+        """A flow's facts. Where it says the flag, a call of one of ``direct`` is a site."""
+        demands = [self._elsewhere(demand) for demand in flow.demands if not demand.guessed]
+        demands += [
+            Elsewhere(Need.FLAG_BY_KEYWORD, self.path, f"{ast.unparse(call.func)}(…)")
+            for call in flow.calls
+            if call.func not in direct
+            and any(k.arg == FLAG and not _is_false(k.value) for k in call.keywords)
+        ]
+        demands += [
+            Elsewhere(Need.FLAG_BY_POSITION, self.path, f"{ast.unparse(call.func)}(…)")
+            for call in flow.calls
+            if len(call.args) > _FLAG_POSITION
+        ]
+        return FlowFacts(
+            demands=tuple(dict.fromkeys(demands)),
+            exits=tuple(
+                (way, tuple(map(self._elsewhere, guess))) for way, guess in flow.exits.items()
+            ),
+            calls=bool(flow.calls),
+            sure=all(
+                self.names.index.norm(meaning.qualified) is not None
+                for call in flow.calls
+                if call.func not in direct  # what is asked for, and nothing else
+                for meaning in self.names.meanings(call.func)
+            ),
+            unwrapped=flow.unwrapped,
+            escapes=flow.lost,
+            returned=flow.returned,
+        )
+
+    def _elsewhere(self, demand: Demand) -> Elsewhere:
+        if demand.elsewhere is not None:
+            return demand.elsewhere
+        return Elsewhere(demand.need, self.path, excerpt(demand.node))
+
+
+def excerpt(node: ast.AST) -> str:
+    """What begins a piece of code: its rest may be rewritten, and a second run says the same."""
+    if isinstance(node, ast.ClassDef):
+        return f"class {node.name}"
+    if isinstance(node, ast.Call):
+        return f"{ast.unparse(node.func)}(…)"
+    if isinstance(node, ast.Compare):
+        return f"{ast.unparse(node.left)} …"
+    return ast.unparse(node).partition("\n")[0]
+
+
+class _Table:
+    """The names that a module binds, read off its outer statements."""
+
+    def __init__(self) -> None:
+        self.assigned: dict[str, list[str]] = {}
+        self.classes: dict[str, ClassFacts] = {}
+        self.others: set[str] = set()
+        self.exported: tuple[str, ...] | None = None
+
+    def read(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            if isinstance(statement, ast.ClassDef):
+                bases = tuple(ast.unparse(base) for base in statement.bases)
+                self.classes[statement.name] = ClassFacts(bases, _init_parameters(statement))
+            elif isinstance(statement, Function):
+                self.others.add(statement.name)
+            elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+                self._assign(statement)
+            elif isinstance(statement, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
+                for name in ("body", "orelse", "finalbody"):
+                    self.read(getattr(statement, name, []))
+                for handler in getattr(statement, "handlers", []):
+                    self.read(handler.body)
+
+    def _assign(self, statement: ast.Assign | ast.AnnAssign) -> None:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        for target in targets:
+            if not isinstance(target, ast.Name):
+                self.others.update(n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+            elif target.id == "__all__":
+                self.exported = _strings(statement.value)
+            elif isinstance(statement.value, (ast.Name, ast.Attribute)):
+                self.assigned.setdefault(target.id, []).append(ast.unparse(statement.value))
+            elif statement.value is not None:
+                self.others.add(target.id)
+
+
+def _init_parameters(definition: ast.ClassDef) -> tuple[str, ...] | None:
+    for statement in definition.body:
+        if isinstance(statement, Function) and statement.name == "__init__":
+            arguments = statement.args
+            return tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args))[1:]
+    return None
+
+
+def _has_init(definition: ast.ClassDef) -> bool:
+    return _init_parameters(definition) is not None
+
+
+def _strings(node: ast.expr | None) -> tuple[str, ...] | None:
+    """The strings of a literal list; None where it is computed."""
+    if not isinstance(node, (ast.List, ast.Tuple)):
+        return None
+    found = [e.value for e in node.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
+    return tuple(found) if len(found) == len(node.elts) else None
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False

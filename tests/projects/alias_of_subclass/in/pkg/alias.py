@@ -1,0 +1,3 @@
+from .sync import InRepoSyncBatchNorm
+
+BatchNorm2d = InRepoSyncBatchNorm

@@ -1,0 +1,3 @@
+from torch import nn
+
+BatchNorm = nn.BatchNorm2d

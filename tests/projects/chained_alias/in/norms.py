@@ -1,0 +1,3 @@
+from torch import nn
+
+BatchNorm = BN = nn.BatchNorm2d

@@ -1,0 +1,5 @@
+from pkg.a import make
+
+
+def modules():
+    return [make(4)]

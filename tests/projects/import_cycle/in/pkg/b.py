@@ -1,0 +1,5 @@
+from . import a
+
+
+def make(c):
+    return a.Norm(c)

@@ -1,0 +1,5 @@
+from .norms import Norm
+
+
+def is_norm(m):
+    return isinstance(m, Norm)

@@ -1,0 +1,5 @@
+from torch import nn
+
+
+def modules():
+    return [nn.BatchNorm2d(4)]

@@ -1,0 +1,3 @@
+class BatchNorm2d:
+    def __init__(self, c):
+        self.c = c

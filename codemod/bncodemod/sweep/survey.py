@@ -32,7 +32,7 @@ _FEW = 16
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 _STAR = re.compile(rb"\bimport\s*\(?\s*\*")
 _IMPORT = re.compile(
-    rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import\b[ \t]*(\([^)]*\)|[^\n]*(?:\\\n[^\n]*)*)", re.MULTILINE
+    rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import\b[ \t]*(\([^)]*\)|(?:\\\n|[^\n#])*)", re.MULTILINE
 )
 _WORD = re.compile(rb"\w+|\*")
 

@@ -1,0 +1,112 @@
+"""Projects that are large, broken or tangled: decided or reported, and always an end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bncodemod.model import FileResult, Status
+from bncodemod.settings import Configuration
+from bncodemod.sweep.run import sweep
+from bncodemod.sweep.survey import absolute, imports, project_root
+
+NORMS = "from torch.nn import BatchNorm2d as Norm\n"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fill(files: dict[str, str]) -> None:
+    for name, text in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+
+
+def swept(*paths: str, **changes: bool) -> dict[str, FileResult]:
+    results = sweep(paths, Configuration(os.getcwd(), **changes), write=False, jobs=1)
+    return {result.path: result for result in results}
+
+
+def after(result: FileResult) -> str:
+    return (result.after or result.before).decode()
+
+
+def test_every_file_imports_every_other() -> None:
+    """A name that comes through a thousand files that all star-import each other."""
+    count = 300
+    files = {
+        f"m{i}.py": "".join(f"from m{j} import *\n" for j in range(count) if j != i)
+        for i in range(count)
+    }
+    fill({**files, "m0.py": files["m0.py"] + NORMS, "use.py": "from m299 import *\nx = Norm(3)\n"})
+    found = swept(".")
+    assert "Norm(3, track_running_stats=False)" in after(found["use.py"])
+    assert set(found) == {"use.py"}
+
+
+def test_a_ring_of_many_files() -> None:
+    """Ten thousand files, each of which imports a norm from the next: no end, and no norm."""
+    count = 10_000
+    fill({f"r{i}.py": f"from r{(i + 1) % count} import BatchNorm2d\n" for i in range(count)})
+    found = swept(".")
+    assert {f.status for r in found.values() for f in r.findings} == {Status.OPEN}
+
+
+def test_a_chain_that_is_too_long_is_reported() -> None:
+    fill({f"c{i}.py": f"from c{i + 1} import BatchNorm2d\n" for i in range(150)})
+    fill({"c150.py": "from torch.nn import BatchNorm2d\n"})
+    fill({"near.py": "from c100 import BatchNorm2d\nx = BatchNorm2d(3)\n"})
+    fill({"far.py": "from c1 import BatchNorm2d\nx = BatchNorm2d(3)\n"})
+    found = swept(".")
+    assert "track_running_stats=False" in after(found["near.py"])
+    assert [f.code for f in found["far.py"].findings if f.status is Status.OPEN] == ["BN203"]
+
+
+def test_a_broken_file_in_between_costs_what_it_hides() -> None:
+    fill({"norms.py": NORMS + "x = (\n", "use.py": "from norms import Norm\nx = Norm(3)\n"})
+    found = swept(".")
+    assert [error.code for error in found["norms.py"].errors] == ["BN901"]
+    assert "use.py" not in found
+
+
+def test_a_file_outside_the_named_ones_is_read_and_left_alone() -> None:
+    fill({"lib/norms.py": NORMS, "app/use.py": "from lib.norms import Norm\nx = Norm(3)\n"})
+    found = swept("app")
+    assert "Norm(3, track_running_stats=False)" in after(found["app/use.py"])
+    assert set(found) == {"app/use.py"}
+    assert swept("app", project=False) == {}
+
+
+def test_several_roots_in_one_sweep() -> None:
+    fill({"one/norms.py": NORMS, "two/use.py": "from one.norms import Norm\nx = Norm(3)\n"})
+    assert "Norm(3, track_running_stats=False)" in after(swept("two", "one")["two/use.py"])
+
+
+def test_a_project_ends_where_its_repository_does(project: Path) -> None:
+    fill({"a/b/c.py": "", "other/.git/x": "", "other/pkg/__init__.py": "", "other/pkg/m.py": ""})
+    assert project_root(absolute("a/b/c.py")) == str(project)
+    assert project_root(absolute("other/pkg/m.py")) == str(project / "other")
+
+
+def test_a_project_without_a_repository(tmp_path: Path) -> None:
+    (tmp_path / ".git").rmdir()
+    fill({"pkg/__init__.py": "", "pkg/sub/__init__.py": "", "pkg/sub/m.py": ""})
+    assert project_root(absolute("pkg/sub/m.py")) == str(tmp_path)
+    fill({"pkg/pyproject.toml": ""})
+    assert project_root(absolute("pkg/sub/m.py")) == str(tmp_path / "pkg")
+
+
+def test_imports_by_a_look() -> None:
+    text = b"from .a import b, c as d\nfrom k import *  # noqa: F403\nfrom e.f import (\n  g,\n)\nfrom h import \\\n  i\nimport j\n"
+    assert list(imports(text)) == [
+        (".a", ("b", "c", "as", "d")),
+        ("k", ("*",)),
+        ("e.f", ("g",)),
+        ("h", ("i",)),
+    ]

@@ -103,7 +103,10 @@ def test_a_project_without_a_repository(tmp_path: Path) -> None:
 
 
 def test_imports_by_a_look() -> None:
-    text = b"from .a import b, c as d\nfrom k import *  # noqa: F403\nfrom e.f import (\n  g,\n)\nfrom h import \\\n  i\nimport j\n"
+    text = (
+        b"from .a import b, c as d\nfrom k import *  # noqa: F403\n"
+        b"from e.f import (\n  g,\n)\nfrom h import \\\n  i\nimport j\n"
+    )
     assert list(imports(text)) == [
         (".a", ("b", "c", "as", "d")),
         ("k", ("*",)),

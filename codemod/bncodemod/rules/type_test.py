@@ -19,6 +19,7 @@ By hand: add ``nn.GroupNorm`` to the test if the branch is right for it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -58,6 +59,7 @@ _HARMLESS = frozenset(
 # A GroupNorm has no momentum, and takes one without effect.
 _HARMLESS_TO_SET = frozenset({"eps", "momentum"})
 _Uses = tuple[ast.Attribute, ...] | None
+_NORM = re.compile(r"norm\w*$", re.IGNORECASE)
 _Display = (ast.Tuple, ast.List, ast.Set)
 
 
@@ -167,7 +169,7 @@ def _decide_holder(
 def _decide(context: Context, mention: Mention, classes: ast.expr | None, uses: _Uses) -> Decision:
     if classes is not None and _names_group_norm(context, classes):
         return Safe("GroupNorm is tested for as well")
-    if classes is None or not _are_harmless(uses):
+    if classes is None or not _are_harmless(uses) or _is_copied(context, uses):
         return Open(
             f"a GroupNorm in the place of {mention.norm.name} does not match this test",
             "add nn.GroupNorm to the test if the branch is right for it",
@@ -179,6 +181,15 @@ def _decide(context: Context, mention: Mention, classes: ast.expr | None, uses: 
     else:
         edit = _with_class(context, classes, written)
     return Rewrite((edit,), "the test holds for GroupNorm as well")
+
+
+def _is_copied(context: Context, uses: _Uses) -> bool:
+    """Whether the branch builds a norm from the tested one, which is a question of its own."""
+    return any(
+        isinstance(above, ast.Call) and _NORM.search(ast.unparse(above.func))
+        for use in uses or ()
+        for above in context.tree.ancestors(use)
+    )
 
 
 def _as_membership(context: Context, test: ast.Compare, classes: ast.expr, written: str) -> Edit:

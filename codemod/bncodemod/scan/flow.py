@@ -472,6 +472,8 @@ class _Tracer:
     def _container(self, container: ast.AST) -> None:
         if isinstance(container, ast.Attribute):
             self.attribute_loads(container.attr)
+        elif isinstance(container, ast.Name) and container.id == "self":
+            self.flow.lost = True  # an object that is a table of its own: a registry
         elif isinstance(container, ast.Name):
             for binding in self.names.scopes.reaching(container) or []:
                 self.variable(container.id, binding.node)

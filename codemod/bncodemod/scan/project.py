@@ -31,6 +31,8 @@ class Task:
     index: ProjectIndex = EMPTY_INDEX
 
 
+_UNANSWERED = FlowFacts(found=False, escapes=True)
+
 Summarise = Callable[[list[Task]], Iterable[tuple[str, Summary | None]]]
 Find = Callable[[frozenset[str]], Iterable[str]]
 
@@ -197,7 +199,7 @@ class Project:
     def _task(self, path: str, requests: Iterable[Request]) -> Task:
         ordered = tuple(sorted(requests, key=repr))
         for request in ordered:  # what a file that cannot be read says
-            self._answers[path, request] = FlowFacts(escapes=True)
+            self._answers[path, request] = _UNANSWERED
         known = path in self._read_files
         return Task(path, ordered, self._linker.names(path) if known else ProjectIndex())
 
@@ -241,7 +243,7 @@ class Project:
     def _beyond(self, path: str, way: Exit) -> Beyond | None:
         """What becomes of a value behind an exit; None where the project does not say."""
         requests = self._requests(path, way)
-        if requests is None:
+        if requests is None or not all(map(self._is_answered, requests)):
             return None
         merged = _Merged()
         seen: set[tuple[str, Request]] = set()
@@ -251,12 +253,15 @@ class Project:
         returned = any(facts is not None and facts.returned for facts in given_back)
         return replace(merged.beyond(), returned=returned)
 
+    def _is_answered(self, asked: tuple[str, Request]) -> bool:
+        return self._answers.get(asked, _UNANSWERED).found
+
     def _merge_answer(
         self, path: str, request: Request, merged: _Merged, seen: set[tuple[str, Request]]
     ) -> None:
         if (path, request) not in seen:
             seen.add((path, request))
-            facts = self._answers.get((path, request), FlowFacts(escapes=True))
+            facts = self._answers.get((path, request), _UNANSWERED)
             self._merge(path, facts, merged, seen)
 
     def _merge(
@@ -265,7 +270,7 @@ class Project:
         merged.add(facts)
         for way, guesses in facts.exits:
             requests = self._requests(path, way)
-            if requests is None:
+            if requests is None or not all(map(self._is_answered, requests)):
                 merged.demands.update(dict.fromkeys(guesses))
                 merged.escapes = True
             for asked, request in requests or ():

@@ -77,7 +77,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class FlowFacts:
-    """A flow without its nodes. ``exits`` come with what is guessed where nothing is known."""
+    """A flow without its nodes. ``exits`` come with what is guessed where nothing is known.
+
+    ``found`` says whether the file has what it was asked about.
+    """
+
+    found: bool = True
 
     demands: tuple[Elsewhere, ...] = ()
     exits: tuple[tuple[Exit, tuple[Elsewhere, ...]], ...] = ()
@@ -123,6 +128,9 @@ def summarise(
         return reader.summary(tuple(requests))
     except (SourceError, RecursionError):
         return None
+
+
+_NOT_FOUND = FlowFacts(found=False, escapes=True)
 
 
 class _Reader:
@@ -203,9 +211,13 @@ class _Reader:
         """What becomes of an argument that another file hands to a definition of this one."""
         definition = self._definition(request.name)
         if definition is None:
-            return FlowFacts(escapes=True)
+            return _NOT_FOUND
         self.tree.expand(definition)
-        call = ast.Call(ast.Name(request.name), [ast.Constant(None)] * (request.position or 0), [])
+        head, _, method = request.name.partition(".")
+        func: ast.expr = ast.Name(head)
+        if method:
+            func = ast.Attribute(func, method)
+        call = ast.Call(func, [ast.Constant(None)] * (request.position or 0), [])
         bound = parameters(definition, call, request.position, request.keyword)
         if bound:
             flow = trace_variable(self.names, *bound, key=request.keyword, entered=definition)
@@ -215,7 +227,7 @@ class _Reader:
             return self._facts(trace_attribute(self.names, named[0]))
         if isinstance(definition, ast.ClassDef) and not _has_init(definition):
             return self._of_bases(definition, request)
-        return FlowFacts(escapes=True)
+        return _NOT_FOUND
 
     def _of_bases(self, definition: ast.ClassDef, request: Request) -> FlowFacts:
         exits = []
@@ -229,20 +241,21 @@ class _Reader:
             if name and not name.startswith(("torch.", "builtins.", "typing.")):
                 way = Exit(ExitKind.ARGUMENT, name, request.position, request.keyword)
                 exits.append((way, ()))
-        return FlowFacts(exits=tuple(exits), escapes=not exits)
+        return FlowFacts(exits=tuple(exits)) if exits else _NOT_FOUND
 
     def _definition(self, name: str) -> ast.AST | None:
-        """A function or class of the module, or a method of such a class."""
+        """A function or class of the module, or a method; of an object, by the method's name."""
         head, _, method = name.partition(".")
         found = None
         for binding in self.names.scopes.bindings(self.tree.module, head):
             if isinstance(binding.node, (ast.ClassDef, *Function)):
                 found = binding.node
-        if method and isinstance(found, ast.ClassDef):
-            return next(
-                (s for s in found.body if isinstance(s, Function) and s.name == method), None
-            )
-        return found
+        if not method:
+            return found
+        methods = [n for n in self.tree.occurrences(method) if isinstance(n, Function)]
+        if isinstance(found, ast.ClassDef):
+            methods = [n for n in methods if self.tree.parents.get(n) is found]
+        return methods[0] if len(methods) == 1 else None
 
     def _facts(self, flow: Flow, direct: Sequence[ast.AST] = ()) -> FlowFacts:
         """A flow's facts. Where it says the flag, a call of one of ``direct`` is a site."""

@@ -1,0 +1,2 @@
+def first(norm, other=None):
+    return norm or other

@@ -126,7 +126,7 @@ def summarise(
         names = Names(LazyTree(source, parse(source)), index)
         reader = _Reader(names, path)
         return reader.summary(tuple(requests))
-    except (SourceError, RecursionError):
+    except (SourceError, RecursionError, MemoryError):
         return None
 
 

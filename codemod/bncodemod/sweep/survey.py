@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,7 @@ from bncodemod.scan.modules import AMBIGUOUS, ModuleMap
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.settings import Configuration
 from bncodemod.sweep.walk import walk
-from bncodemod.sweep.worker import paused_gc, read
+from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
 
 if TYPE_CHECKING:
     from bncodemod.scan.project import Project, Task
@@ -67,7 +68,10 @@ def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
     if not summaries:
         return Seen(path, None, candidate, len(data))
     if candidate:
-        return Seen(path, None, candidate, len(data), (), _summary(data, path))
+        try:
+            return Seen(path, None, candidate, len(data), (), _summary(data, path))
+        except Exception as error:  # a bug: this file must not end the sweep
+            return Seen(path, failed(path, internal_error(error)))
     stars: tuple[str, ...] = ()
     if b"*" in data and _STAR.search(data):
         stars = tuple(module for module, names in imports(data) if names == ("*",))
@@ -79,7 +83,11 @@ def summarise_files(tasks: Sequence[tuple[str, Task]]) -> list[Summary | None]:
     found: list[Summary | None] = []
     for shown, task in tasks:
         data = read(task.path)
-        found.append(_summary(data, shown, task) if isinstance(data, bytes) else None)
+        summary = None
+        # What fails here has been summarised before, or is not to be rewritten: then it is unknown.
+        with suppress(Exception):
+            summary = _summary(data, shown, task) if isinstance(data, bytes) else None
+        found.append(summary)
     return found
 
 

@@ -58,13 +58,18 @@ def rewrite(
     except MemoryError:
         return failed(path, InternalError("out of memory", remedy="exclude the file"))
     except BaseException as error:  # a panic of LibCST's native parser is no Exception
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        return failed(path, InternalError(message + _place(error), remedy=REPORT))
+        return failed(path, internal_error(error))
     if any(error.code == TooComplex.code and not error.line for error in result.errors):
         line = culprit_line(data)
         errors = (dataclasses.replace(error, line=error.line or line) for error in result.errors)
         result = dataclasses.replace(result, errors=tuple(errors))
     return result if result.after is not None or result.findings or result.errors else None
+
+
+def internal_error(error: BaseException) -> InternalError:
+    """The error of a file on which bncodemod itself failed, with the place to report."""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return InternalError(message + _place(error), remedy=REPORT)
 
 
 def too_complex(data: bytes, message: str) -> TooComplex:

@@ -26,7 +26,7 @@ from functools import partial
 from bncodemod.rules.class_reference import split_chain
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.class_tests import ClassTest, class_tests, isinstance_uses
-from bncodemod.scan.flow import Need, trace, trace_target
+from bncodemod.scan.flow import TESTS, Need, trace, trace_target
 from bncodemod.scan.mentions import Mention, Role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -143,7 +143,7 @@ def _alias_tests(context: Context, mention: Mention) -> Iterator[Match]:
         if flow.is_built:
             continue
         for demand in flow.demands:
-            if demand.elsewhere is not None:
+            if demand.elsewhere is not None or demand.need not in TESTS:
                 continue
             test = demand.node
             is_call = demand.need is Need.INSTANCE_TEST and isinstance(test, ast.Call)

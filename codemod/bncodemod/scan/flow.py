@@ -91,6 +91,7 @@ _CLASS_CALLEE = re.compile(
     re.IGNORECASE,
 )
 _CLASS_KEYWORD = re.compile(r"class(?:es)?(?:_|$)|_cls$|^cls$|types?$|kinds?$", re.IGNORECASE)
+_CLASS_TYPE = re.compile(r"\b[tT]ype\[")
 _SET_METHODS = frozenset(
     {"issubset", "issuperset", "isdisjoint", "intersection", "union", "difference", "index"}
 )
@@ -599,9 +600,10 @@ def _is_super_init(func: ast.expr) -> bool:
 def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether an annotation such as ``-> type[nn.BatchNorm2d]`` promises a class."""
     said = function.returns
-    if not isinstance(said, ast.Subscript):
+    if said is None:
         return False
-    return ast.unparse(said.value).rpartition(".")[2] in ("type", "Type")
+    quoted = isinstance(said, ast.Constant) and isinstance(said.value, str)
+    return bool(_CLASS_TYPE.search(said.value if quoted else ast.unparse(said)))  # type: ignore[attr-defined]
 
 
 def _takes_arguments(definition: ast.ClassDef) -> bool:

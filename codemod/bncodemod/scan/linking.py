@@ -171,6 +171,7 @@ class _Found:
     handled: dict[str, NormClass]
     aliases: dict[str, Symbol]
     ambiguous: dict[str, str]
+    symbols: dict[str, Symbol]
 
 
 class Linker:
@@ -225,10 +226,14 @@ class Linker:
         """The aliases of other files that a file imports, as it spells them."""
         return self._linked(path).aliases
 
+    def subclasses_used(self, path: str) -> dict[str, Symbol]:
+        """The subclasses of other files that a file imports and whose calls carry the flag."""
+        return self._linked(path).symbols
+
     def _linked(self, path: str) -> _Found:
         found = self._links.get(path)
         if found is None:
-            found = self._links[path] = _Found({}, {}, {}, {}, {})
+            found = self._links[path] = _Found({}, {}, {}, {}, {}, {})
             for item in self._files[path].summary.imports:
                 if item.name == "*":
                     self._star(path, item, found)
@@ -314,6 +319,7 @@ class Linker:
         norm, parameters = derived
         if parameters is None:
             found.subclasses[spelled] = replace(norm, name=target.name)
+            found.symbols[spelled] = target
         else:
             found.handled[spelled] = replace(
                 norm, name=target.name, parameters=parameters, tracks=False, lazy=False

@@ -88,12 +88,21 @@ class Project:
         beyond = {way: self._beyond(path, way) for way in exits}
         return replace(
             names,
-            subclasses=names.subclasses if self._keeps_batch_norm(path) else {},
+            subclasses={
+                spelled: names.subclasses[spelled]
+                for spelled, target in self._linker.subclasses_used(path).items()
+                if self._keeps_batch_norm(path) and self._keeps_batch_norm(target.path)
+            },
             beyond={way: known for way, known in beyond.items() if known is not None},
             built_elsewhere=frozenset(
-                name for name in summary.classes if self._linker.users.get(Symbol(path, name))
+                name for name in summary.classes if self._calls_carry(Symbol(path, name))
             ),
         )
+
+    def _calls_carry(self, target: Symbol) -> bool:
+        """Whether other files build a class, and all of them put the flag into their calls."""
+        users = self._linker.users.get(target, ())
+        return bool(users) and all(self._keeps_batch_norm(path) for path, _ in users)
 
     def _with_carried(self, path: str) -> ProjectIndex:
         """The names of a file; an alias whose calls carry the flag is the class itself."""

@@ -175,6 +175,7 @@ class _Tracer:
         self._origins: set[ast.AST] = set()
         # The entries under which mappings hold the value: what ``**`` hands on.
         self.keys: set[str] = set()
+        self.any_key = False
         self._entered: set[tuple[ast.AST, int | None, str]] = set()
 
     def start(self, node: ast.AST) -> None:
@@ -335,14 +336,15 @@ class _Tracer:
             key = above.keys[above.values.index(node)]
             if key is not None and _constant(key):
                 self.keys.add(_constant(key))
+            else:
+                self.any_key = True
             self.add(above)
 
     def on_subscript(self, above: ast.Subscript, node: ast.AST) -> None:
         if node is not above.value:
             self.demand(above, Need.TYPE)
         elif isinstance(above.ctx, ast.Load):
-            key = _constant(above.slice)
-            if not self._is_spread(node) or not key or key in self.keys:
+            if self._may_be_under(above.slice):
                 self.add(above)
 
     def on_assign(self, above: ast.AST, node: ast.AST) -> None:
@@ -405,7 +407,8 @@ class _Tracer:
         if above.attr in _PARTIAL_ATTRIBUTES:
             self.flow.unwrapped = True
         elif isinstance(call, ast.Call) and above is call.func and above.attr in _CONTAINER_METHODS:
-            self.add(call)
+            if not call.args or self._may_be_under(call.args[0]):
+                self.add(call)
         elif not (above.attr in (*_CONTAINER_ADDS, "keys") and isinstance(call, ast.Call)):
             self.demand(above, Need.ATTRIBUTE)
 
@@ -446,6 +449,10 @@ class _Tracer:
                 name = self.names.qualified(target)
                 self.leave(target, Exit(ExitKind.ASSIGNED, name), guess)
         elif isinstance(target, ast.Subscript):
+            if _constant(target.slice):
+                self.keys.add(_constant(target.slice))
+            else:
+                self.any_key = True
             self._container(target.value)
         elif isinstance(target, (ast.Tuple, ast.List)):
             for element in target.elts:
@@ -520,6 +527,10 @@ class _Tracer:
         if not found and isinstance(func, ast.Attribute) and not self.names.qualified(func):
             found = [n for n in self.tree.occurrences(func.attr) if isinstance(n, Function)]
         return found
+
+    def _may_be_under(self, key: ast.expr) -> bool:
+        """Whether a mapping that holds the value may hold it under a key."""
+        return not self.keys or self.any_key or _constant(key) in ("", *self.keys)
 
     def _is_spread(self, node: ast.AST) -> bool:
         """Whether a variable is a function's ``**kwargs``."""

@@ -97,9 +97,10 @@ def test_a_project_ends_where_its_repository_does(project: Path) -> None:
 def test_a_project_without_a_repository(tmp_path: Path) -> None:
     (tmp_path / ".git").rmdir()
     fill({"pkg/__init__.py": "", "pkg/sub/__init__.py": "", "pkg/sub/m.py": ""})
-    assert project_root(absolute("pkg/sub/m.py")) == str(tmp_path)
-    fill({"pkg/pyproject.toml": ""})
     assert project_root(absolute("pkg/sub/m.py")) == str(tmp_path / "pkg")
+    assert project_root(absolute("script.py")) == str(tmp_path)
+    fill({"setup.py": ""})
+    assert project_root(absolute("pkg/sub/m.py")) == str(tmp_path)
 
 
 def test_imports_by_a_look() -> None:

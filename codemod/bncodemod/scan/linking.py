@@ -12,10 +12,8 @@ from bncodemod.scan.index import Exit, ExitKind, ProjectIndex
 from bncodemod.scan.modules import AMBIGUOUS, INSTALLED, ModuleMap
 from bncodemod.scan.summary import FlowFacts, Import, Summary
 
-# A name that comes by more modules than this, one importing it from the next, is not known; nor is
-# any further one once so many look-ups were made: star imports in a dense circle have no end.
+# A name that comes by more modules than this, one importing it from the next, is not known.
 MAX_CHAIN = 100
-MAX_STEPS = 5_000_000
 
 _TORCH_MODULES = frozenset({"torch", "torch.nn", "torch.nn.functional", "torch.nn.modules"})
 
@@ -105,6 +103,13 @@ class File:
         return dict(found)
 
     @cached_property
+    def has_free_roots(self) -> bool:
+        """Whether a norm is read from a name that only a star import can bring in."""
+        summary = self.summary
+        bound = {item.local or item.spelled for item in summary.imports}
+        return bool(summary.roots - bound - summary.others - summary.assigned.keys())
+
+    @cached_property
     def packages(self) -> frozenset[str]:
         """The outermost packages that the file imports absolutely."""
         imports = self.summary.imports
@@ -191,7 +196,7 @@ class Linker:
         self._files = files
         self._given_back = given_back
         self._links: dict[str, _Found] = {}
-        self._steps = 0
+        self._depth = 0
         self._resolved: dict[Symbol, Targets] = {}
         self._bases: dict[Symbol, Derived | None] = {}
         self.users: dict[Symbol, set[tuple[str, str]]] = defaultdict(set)
@@ -261,6 +266,24 @@ class Linker:
                 return _NOTHING
         return self.imported(path, item)
 
+    def _unread_stars(self, module: str) -> set[str]:
+        """The files that were not read and that a star import leads to, by way of other stars."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        todo = [module]
+        while todo:
+            current = todo.pop()
+            if current in seen or not current or current.endswith("/"):
+                continue
+            seen.add(current)
+            file = self._files.get(current)
+            if file is None:
+                found.add(current)
+            for item in file.stars if file else ():
+                target = self._modules.resolve(current, item.module, item.level)
+                todo.append(target or "")
+        return found
+
     def _is_own(self, path: str, package: str) -> bool:
         return self._modules.resolve(path, package, 0) is not None
 
@@ -268,12 +291,16 @@ class Linker:
         module = self._modules.resolve(path, item.module, item.level)
         if not module:
             return
-        if module not in self._files:
-            self.unread[path].append((item, Unread(module, "*")))
+        if self._files[path].has_free_roots:
+            unread = self._unread_stars(module)
+        else:
+            unread = set() if module in self._files else {module}
+        self.unread[path] += [(item, Unread(target, "*")) for target in unread]
         prefix = item.spelled[: -len("*")]
-        for name, targets in self.exports(module).items():
+        exports = self.exports(module)
+        for name in exports.keys() & self._files[path].summary.words:
             if self._is_public(module, name):
-                self._link(path, item, f"{prefix}{name}", targets, found)
+                self._link(path, item, f"{prefix}{name}", exports[name], found)
 
     def _link(self, path: str, item: Import, spelled: str, targets: Targets, found: _Found) -> None:
         if len(targets) != 1:
@@ -325,9 +352,7 @@ class Linker:
                 norm, name=target.name, parameters=parameters, tracks=False, lazy=False
             )
 
-    def imported(
-        self, path: str, item: Import, through: frozenset[Symbol] = frozenset()
-    ) -> Targets:
+    def imported(self, path: str, item: Import, through: set[Symbol] | None = None) -> Targets:
         """What an import statement of a file brings in."""
         if not item.name:
             name = item.module if item.local else item.spelled
@@ -343,21 +368,31 @@ class Linker:
             return frozenset(t for c in candidates for t in self.in_module(c, item.name, through))
         return self.in_module(module, item.name, through)
 
-    def in_module(self, path: str, name: str, through: frozenset[Symbol] = frozenset()) -> Targets:
+    def in_module(self, path: str, name: str, through: set[Symbol] | None = None) -> Targets:
         """What a name of a module stands for; empty where that is not known."""
         here = Symbol(path, name)
         known = self._resolved.get(here)
-        if known is None:
-            self._steps += 1
-            if here in through or len(through) > MAX_CHAIN or self._steps > MAX_STEPS:
-                return _NOTHING
-            known = self._looked_up(here, through | {here})
-            if not through:
-                self._resolved[here] = known
-        return known
+        if known is not None:
+            return known
+        if through is None:
+            through = set()
+            self._resolved[here] = known = self._looked_up(here, through)
+            return known
+        # Each name is looked at once for a question, however many ways lead to it.
+        if here in through or self._depth > MAX_CHAIN:
+            return _NOTHING
+        return self._looked_up(here, through)
 
-    def _looked_up(self, here: Symbol, through: frozenset[Symbol]) -> Targets:
-        path, name = here.path, here.name
+    def _looked_up(self, here: Symbol, through: set[Symbol]) -> Targets:
+        through.add(here)
+        self._depth += 1
+        try:
+            return self._found_in(here.path, here.name, through)
+        finally:
+            self._depth -= 1
+
+    def _found_in(self, path: str, name: str, through: set[Symbol]) -> Targets:
+        here = Symbol(path, name)
         file = self._files.get(path)
         if file is not None:
             if file.defines(name):
@@ -377,7 +412,7 @@ class Linker:
             return _NOTHING if path.endswith("/") else frozenset({Unread(path, name)})
         return self._by_star(file, path, name, through)
 
-    def _by_star(self, file: File, path: str, name: str, through: frozenset[Symbol]) -> Targets:
+    def _by_star(self, file: File, path: str, name: str, through: set[Symbol]) -> Targets:
         for item in reversed(file.stars):
             module = self._modules.resolve(path, item.module, item.level)
             if module is None:
@@ -395,7 +430,7 @@ class Linker:
         file = self._files.get(module)
         return not name.startswith("_") if file is None else file.is_public(name)
 
-    def _dotted(self, path: str, dotted: str, through: frozenset[Symbol] = frozenset()) -> Targets:
+    def _dotted(self, path: str, dotted: str, through: set[Symbol] | None = None) -> Targets:
         """What an expression such as ``layers.BN`` stands for in a module."""
         head, *rest = dotted.split(".")
         targets = self.in_module(path, head, through)

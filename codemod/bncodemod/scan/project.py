@@ -65,6 +65,7 @@ class Project:
         self._searched: set[str] = set()
         self._answers: dict[tuple[str, Request], FlowFacts] = {}
         self._given_back: dict[str, set[str]] = defaultdict(set)
+        self._carried: dict[Symbol, bool] = {}  # filled once all is read
         self._linker = Linker(self._modules, self._files, self._given_back)
 
     def build(self, seeds: Iterable[str]) -> None:
@@ -101,8 +102,12 @@ class Project:
 
     def _calls_carry(self, target: Symbol) -> bool:
         """Whether other files build a class, and all of them put the flag into their calls."""
-        users = self._linker.users.get(target, ())
-        return bool(users) and all(self._keeps_batch_norm(path) for path, _ in users)
+        users = self._of_users(target, Asked.USES)
+        uses = [self._answers.get(asked, _UNANSWERED) for asked in users]
+        builds = any(
+            facts.found and (facts.calls or facts.exits or facts.demands) for facts in uses
+        )
+        return builds and all(self._keeps_batch_norm(path) for path, _ in users)
 
     def _with_carried(self, path: str) -> ProjectIndex:
         """The names of a file; an alias whose calls carry the flag is the class itself."""
@@ -118,12 +123,14 @@ class Project:
 
     def _is_carried(self, target: Symbol) -> bool:
         """Whether an alias stays a class, as its uses need one, and its calls carry the flag."""
-        if not self._keeps_batch_norm(target.path):
-            return False
-        merged = _Merged()
-        for _, facts in self._files[target.path].aliases.get(target.name, ()):
-            self._merge(target.path, facts, merged, set())
-        return carried_by_calls(merged.beyond())
+        if target not in self._carried:
+            merged = _Merged()
+            for _, facts in self._files[target.path].aliases.get(target.name, ()):
+                self._merge(target.path, facts, merged, set())
+            self._carried[target] = self._keeps_batch_norm(target.path) and carried_by_calls(
+                merged.beyond()
+            )
+        return self._carried[target]
 
     # Reading files.
 
@@ -157,6 +164,7 @@ class Project:
             for path, unread in self._linker.unread.items()
             for item, target in unread
             if (item.local or item.spelled) in self._files[path].summary.roots
+            or (item.name == "*" and self._files[path].has_free_roots)
             or self._may_export(target.path, target.name)
         }
         words = frozenset(self._linker.words()) - self._searched
@@ -217,6 +225,10 @@ class Project:
             for _, facts in self._files[path].summary.flows:
                 for way, _ in facts.exits:
                     yield path, way
+            for name in self._files[path].summary.classes:
+                derived = self._linker.derived(Symbol(path, name))
+                if derived is not None and derived[1] is None:
+                    yield path, Exit(ExitKind.VARIABLE, name)  # who builds it?
         for (path, _), facts in list(self._answers.items()):
             for way, _ in facts.exits:
                 yield path, way

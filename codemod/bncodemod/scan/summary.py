@@ -6,15 +6,16 @@ A summary holds no syntax tree: it is pickled, and reduced to an index by ``scan
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bncodemod.catalog.torch import FLAG, NORM_CLASSES
 from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.libraries import uses_of
-from bncodemod.scan.mentions import Mention, Role, mentions
+from bncodemod.scan.mentions import Mention, Role, mentions, role
 from bncodemod.scan.names import Names
 from bncodemod.scan.parameters import fields, parameters
 from bncodemod.scan.scopes import Function
@@ -23,6 +24,7 @@ from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 
+_WORD = re.compile(r"\w+")
 _FLAG_POSITION = NORM_CLASSES["BatchNorm2d"].parameters.index(FLAG)
 
 
@@ -98,7 +100,9 @@ class Summary:
     """One file as the others see it.
 
     ``assigned`` maps a module's name to the dotted names it is bound to; ``others`` are the names
-    that it binds in any other way. ``flows`` are those of the norm classes that it names as values.
+    that it binds in any other way. ``roots`` are the names from which something spelled like a norm
+    is read, ``words`` all words of a file with a star import. ``flows`` are those of the norm
+    classes that it names as values.
     """
 
     imports: tuple[Import, ...] = ()
@@ -107,6 +111,7 @@ class Summary:
     classes: Mapping[str, ClassFacts] = field(default_factory=dict)
     others: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
     flows: tuple[tuple[str, FlowFacts], ...] = ()
     answers: Mapping[Request, FlowFacts] = field(default_factory=dict)
 
@@ -144,13 +149,16 @@ class _Reader:
         table.read(self.tree.module.body)
         self.tree.expand_imports()
         found = mentions(self.names)
+        imports = tuple(self._imports())
+        has_star = any(item.name == "*" for item in imports)
         return Summary(
-            imports=tuple(self._imports()),
+            imports=imports,
             exported=table.exported,
             assigned={name: tuple(dotted) for name, dotted in table.assigned.items()},
             classes=table.classes,
             others=frozenset(table.others),
             roots=frozenset(self._roots()),
+            words=frozenset(_WORD.findall(self.tree.source.text) if has_star else ()),
             flows=tuple(self._flows(found)),
             answers={request: self._answer(request) for request in requests},
         )
@@ -205,7 +213,9 @@ class _Reader:
                 for node, call in zip(uses, calls, strict=True)
                 if isinstance(call, ast.Call) and node is call.func
             ]
-        return self._facts(trace(self.names, *uses), direct=uses)
+        facts = self._facts(trace(self.names, *uses), direct=uses)
+        wrapped = any(role(self.names, node) is Role.PARTIAL for node in uses)
+        return replace(facts, calls=facts.calls or wrapped)
 
     def _of_parameter(self, request: Request) -> FlowFacts:
         """What becomes of an argument that another file hands to a definition of this one."""

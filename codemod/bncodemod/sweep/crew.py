@@ -34,6 +34,8 @@ class Crew:
         If a worker dies, so does the pool: all batches under way at that time come without a
         result. What comes after gets a new pool.
         """
+        from concurrent.futures import CancelledError
+
         from bncodemod.sweep.pool import BrokenProcessPool, Pool
 
         pending: deque[tuple[list[Item], Future[list[Result]] | None]] = deque()
@@ -56,7 +58,7 @@ class Crew:
                 results: list[Result] | None = None
                 try:
                     results = None if future is None else future.result()
-                except BrokenProcessPool:
+                except (BrokenProcessPool, CancelledError):
                     # The pool's threads must be gone before other processes are forked.
                     self.kill()
                 yield batch, results

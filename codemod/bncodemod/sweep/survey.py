@@ -33,8 +33,10 @@ _FEW = 16
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 _STAR = re.compile(rb"\bimport\s*\(?\s*\*")
 _IMPORT = re.compile(
-    rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import\b[ \t]*(\([^)]*\)|(?:\\\n|[^\n#])*)", re.MULTILINE
+    rb"(?:^|[;:])[ \t]*from[ \t]+([.\w]+)[ \t]+import\b[ \t]*(\([^)]*\)|(?:\\\n|[^\n#])*)",
+    re.MULTILINE,
 )
+_PLAIN_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*import[ \t]+([.\w]+)", re.MULTILINE)
 _WORD = re.compile(rb"\w+|\*")
 
 
@@ -175,7 +177,9 @@ class Survey:
             targets = self._modules.candidates(dotted) if target == AMBIGUOUS else [target]
             if any(self._may_hold(t, name) for t in targets if t for name in names):
                 return True
-        return False
+        modules = (name.decode("utf-8", "replace") for name in _PLAIN_IMPORT.findall(data))
+        found = (self._modules.resolve(path, module, 0, nearby=nearby) for module in modules)
+        return any(self._may_export(target, "*") for target in found if target)
 
     def _may_hold(self, module: str, name: str) -> bool:
         submodule = self._modules.submodule(module, name)
@@ -314,11 +318,11 @@ def project_root(path: str) -> str:
     """The folder of the project that a path belongs to.
 
     The repository's top; without one the nearest folder with a pyproject.toml or setup file, else
-    the folder that holds the outermost package.
+    the outermost package, or the folder itself: what lies beside them may be anything.
     """
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     package = folder
-    while os.path.exists(f"{package}/__init__.py"):
+    while os.path.exists(f"{os.path.dirname(package)}/__init__.py"):
         package = os.path.dirname(package)
     marked = ""
     current = folder

@@ -9,7 +9,7 @@ import pytest
 
 from bncodemod.model import FileResult, Status
 from bncodemod.settings import Configuration
-from bncodemod.sweep.run import sweep
+from bncodemod.sweep.run import rewrite_data, sweep
 from bncodemod.sweep.survey import absolute, imports, project_root
 
 NORMS = "from torch.nn import BatchNorm2d as Norm\n"
@@ -81,6 +81,28 @@ def test_a_file_outside_the_named_ones_is_read_and_left_alone() -> None:
     assert "Norm(3, track_running_stats=False)" in after(found["app/use.py"])
     assert set(found) == {"app/use.py"}
     assert swept("app", project=False) == {}
+
+
+def test_standard_input_counts_and_not_what_stands_on_the_disk() -> None:
+    fill({"norms.py": "from torch import nn\n\n\nclass S(nn.BatchNorm2d):\n    pass\n"})
+    fill({"m.py": "x = 1\n"})
+    data = b"from torch.nn import BatchNorm2d\nfrom norms import S\nx = S(8)\n"
+    found = rewrite_data(data, "m.py", Configuration(os.getcwd()))
+    assert found is not None
+    assert "S(8, track_running_stats=False)" in after(found)
+
+
+def test_an_import_that_may_fail_and_what_stands_in_for_it_are_reported() -> None:
+    fill(
+        {
+            "norms.py": "try:\n    from torch.nn import BatchNorm2d as Norm\n"
+            "except ImportError:\n    def Norm(c):\n        return c\n",
+            "use.py": "from norms import Norm\nx = Norm(3)\n",
+        }
+    )
+    found = swept(".")["use.py"]
+    assert found.after is None
+    assert [(f.code, f.status) for f in found.findings] == [("BN203", Status.OPEN)]
 
 
 def test_several_roots_in_one_sweep() -> None:

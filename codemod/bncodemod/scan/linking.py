@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
@@ -61,7 +61,9 @@ class File:
 
     def __init__(self, summary: Summary) -> None:
         self.summary = summary
+        # Filled once by the linker: the exports that no other file has a say in, and their names.
         self.from_outside: dict[str, Targets] | None = None
+        self.settled: frozenset[str] = frozenset()
 
     @classmethod
     def of_stars(cls, modules: Iterable[str]) -> File:
@@ -80,18 +82,12 @@ class File:
         return not name.startswith("_")
 
     @cached_property
-    def names(self) -> set[str]:
+    def names(self) -> frozenset[str]:
         """The names that the module binds and that may stand for a norm, stars aside."""
         summary = self.summary
         named = (name for name in summary.others if "BatchNorm" in name)
-        return {
-            *self.aliases,
-            *self.results,
-            *summary.classes,
-            *summary.assigned,
-            *self.by_local,
-            *named,
-        }
+        found = {*self.aliases, *self.results, *summary.classes, *summary.assigned}
+        return frozenset({*found, *self.by_local, *named})
 
     @cached_property
     def by_local(self) -> dict[str, list[Import]]:
@@ -171,12 +167,12 @@ def _star_import(module: str) -> Import:
 class _Found:
     """The parts of an index that come from a file's imports."""
 
-    names: dict[str, str]
-    subclasses: dict[str, NormClass]
-    handled: dict[str, NormClass]
-    aliases: dict[str, Symbol]
-    ambiguous: dict[str, str]
-    symbols: dict[str, Symbol]
+    names: dict[str, str] = field(default_factory=dict)
+    subclasses: dict[str, NormClass] = field(default_factory=dict)
+    handled: dict[str, NormClass] = field(default_factory=dict)
+    ambiguous: dict[str, str] = field(default_factory=dict)
+    aliases_used: dict[str, Symbol] = field(default_factory=dict)
+    subclasses_used: dict[str, Symbol] = field(default_factory=dict)
 
 
 class Linker:
@@ -229,16 +225,16 @@ class Linker:
 
     def aliases_used(self, path: str) -> dict[str, Symbol]:
         """The aliases of other files that a file imports, as it spells them."""
-        return self._linked(path).aliases
+        return self._linked(path).aliases_used
 
     def subclasses_used(self, path: str) -> dict[str, Symbol]:
         """The subclasses of other files that a file imports and whose calls carry the flag."""
-        return self._linked(path).symbols
+        return self._linked(path).subclasses_used
 
     def _linked(self, path: str) -> _Found:
         found = self._links.get(path)
         if found is None:
-            found = self._links[path] = _Found({}, {}, {}, {}, {}, {})
+            found = self._links[path] = _Found()
             for item in self._files[path].summary.imports:
                 if item.name == "*":
                     self._star(path, item, found)
@@ -337,7 +333,7 @@ class Linker:
         found.names[spelled] = spelled
         norm = self.alias(target)
         if norm is not None:
-            found.aliases[spelled] = target
+            found.aliases_used[spelled] = target
             found.handled[spelled] = replace(norm, name=target.name, tracks=False)
             return
         derived = self.derived(target)
@@ -346,7 +342,7 @@ class Linker:
         norm, parameters = derived
         if parameters is None:
             found.subclasses[spelled] = replace(norm, name=target.name)
-            found.symbols[spelled] = target
+            found.subclasses_used[spelled] = target
         else:
             found.handled[spelled] = replace(
                 norm, name=target.name, parameters=parameters, tracks=False, lazy=False
@@ -395,10 +391,11 @@ class Linker:
         here = Symbol(path, name)
         file = self._files.get(path)
         if file is not None:
-            if file.defines(name):
-                return frozenset({here})
-            dotted = file.summary.assigned.get(name, ())
-            found = {t for d in dotted for t in self._dotted(path, d, through)}
+            # An import that may fail, and what stands in for it, are both there.
+            found: set[Target] = {here} if file.defines(name) else set()
+            dotted = () if found else file.summary.assigned.get(name, ())
+            for expression in dotted:
+                found |= self._dotted(path, expression, through)
             for item in file.by_local.get(name, ()):
                 found |= self.imported(path, item, through)
             if found:
@@ -477,7 +474,7 @@ class Linker:
         if file.from_outside is None:
             file.from_outside = self._from_outside(path, file)
         found = dict(file.from_outside)
-        for name in file.names:
+        for name in file.names - file.settled:
             targets = self.in_module(path, name)
             if any(self._may_be_norm(t) or _looks_like_norm(name, t) for t in targets):
                 found[name] = targets
@@ -486,16 +483,20 @@ class Linker:
     def _from_outside(self, path: str, file: File) -> dict[str, Targets]:
         """The exports that no other file has a say in; their imports need no look ever after."""
         found: dict[str, Targets] = {}
+        settled = set()
         for item in file.stars:
             if self._modules.resolve(path, item.module, item.level) is None:
                 for name in _names_of_torch(item.module):
                     found[name] = frozenset({External(f"{item.module}.{name}")})
         for name, items in file.by_local.items():
+            if file.defines(name) or name in file.summary.assigned:
+                continue  # an import that may fail, and what stands in for it
             targets = frozenset(t for item in items for t in self.imported(path, item))
             if all(isinstance(target, External) for target in targets):
-                file.names.discard(name)
+                settled.add(name)
                 if any(map(self._may_be_norm, targets)):
                     found[name] = targets
+        file.settled = frozenset(settled)
         return found
 
     def _may_be_norm(self, target: Target) -> bool:

@@ -85,7 +85,6 @@ class FlowFacts:
     """
 
     found: bool = True
-
     demands: tuple[Elsewhere, ...] = ()
     exits: tuple[tuple[Exit, tuple[Elsewhere, ...]], ...] = ()
     calls: bool = False

@@ -106,7 +106,7 @@ def rewrite_data(data: bytes, path: str, configuration: Configuration) -> FileRe
     index = EMPTY_INDEX
     if configuration.project:
         seen = look_at(data, path, summaries=True)
-        index = Survey([path], [seen], configuration, None).index(path)
+        index = Survey([path], [seen], configuration, None, {path: data}).index(path)
     return rewrite(data, path, configuration.for_path(path), index)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -118,7 +118,10 @@ def having(
 
 
 class Survey:
-    """The project of the named files, read as far as they need it."""
+    """The project of the named files, read as far as they need it.
+
+    ``contents`` holds what counts instead of what stands on the disk, by path: standard input.
+    """
 
     def __init__(
         self,
@@ -126,8 +129,9 @@ class Survey:
         seen: Sequence[Seen],
         configuration: Configuration,
         crew: Crew | None,
+        contents: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._configuration = configuration
+        self._contents = {absolute(path): data for path, data in (contents or {}).items()}
         self._crew = crew
         self._seen = {absolute(item.path): item for item in seen}
         self._files = ProjectFiles(named, self._seen, configuration)
@@ -164,7 +168,7 @@ class Survey:
 
     def _imports_norm(self, path: str) -> bool:
         """Whether a file that spells no norm may import one from outside the named files."""
-        data = read(path)
+        data = self._contents.get(path) or read(path)
         if not isinstance(data, bytes):
             return False
         # Nearly every file imports something installed: who does not speak of sys.path finds all
@@ -208,6 +212,8 @@ class Survey:
                 and not (task.requests or task.index.names)
             ):
                 yield task.path, item.summary
+            elif task.path in self._contents and item is not None:
+                yield task.path, _summary(self._contents[task.path], item.path, task)
             else:
                 left.append((item.path if item else self._shown(task.path), task))
         for (_, task), summary in self._spread(summarise_files, left):

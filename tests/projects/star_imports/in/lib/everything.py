@@ -1,1 +1,1 @@
-from .common import *
+from .torch_names import *

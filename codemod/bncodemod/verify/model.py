@@ -1,0 +1,248 @@
+"""What the verifier's stages hand on: frozen dataclasses that pickle, no torch object in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class SiteKind(str, Enum):
+    """How a site makes norms."""
+
+    CALL = "call"  # the expression builds a norm where it stands
+    VALUE = "value"  # a class, partial or factory that other code calls
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An expression that makes norms: what is to be shown to run.
+
+    Lines and columns count from 1, columns in characters, ``end_column`` past the last one.
+    ``rewritten`` says whether bncodemod is known to have written it (a rewrite just done, or a
+    line that differs from ``--against``); ``code`` is the rule's, or empty.
+    """
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    kind: SiteKind
+    text: str
+    code: str = ""
+    rewritten: bool = False
+
+
+class Check(str, Enum):
+    """What is checked, each on a deep copy; the order is that of running."""
+
+    META_VMAP = "meta-vmap"  # vmap on the meta device raises nothing
+    FORWARD = "forward"  # train mode runs on the device
+    VMAP = "vmap"  # vmap over a batch of batches = loop
+    GRAD = "grad"  # vmap(grad) over samples = loop
+    ENSEMBLE = "ensemble"  # stack_module_state + functional_call = loop
+    SINGLE = "single-sample"  # a batch of one
+    EVAL = "eval"  # vmap in eval mode = loop
+    BUFFERS = "buffers"  # no batched tensor is left in a buffer
+    CONSTANT = "constant-output"  # no norm's output is constant
+    INDEPENDENCE = "independence"  # group-norm: sample i's output does not depend on sample j
+    ORIGINAL_FAILS = "original-fails"  # the original fails with the running-stats error
+    STATE_DICT = "state-dict"  # keys lost or gained against the original
+    BIT_IDENTICAL = "bit-identical"  # no-running-stats: train-mode outputs equal the original's
+
+
+class Outcome(str, Enum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # does not apply, or was not reached; the message says why
+    NOTED = "noted"  # a difference that is expected and worth knowing, as lost state-dict keys
+
+
+class Cause(str, Enum):
+    """Why a check failed, where that is known."""
+
+    RUNNING_STATS = "running-stats"
+    DIFFERS = "differs-from-loop"
+    CONSTANT = "constant-output"
+    LEAK = "leaked-buffer"
+    DEPENDENT = "samples-depend"
+    RANDOMNESS = "randomness"
+    STOCHASTIC_DEPTH = "stochastic-depth"
+    ITEM = "data-dependent-value"  # .item(), int(tensor)
+    CONTROL_FLOW = "data-dependent-control-flow"
+    IN_PLACE = "in-place-on-unbatched"
+    RNN = "rnn"
+    CHANNELS_LAST = "channels-last-group-norm"
+    SINGLE_SAMPLE = "one-value-per-channel"
+    BATCH_FOLDED = "batch-folded-into-channels"
+    MEMORY = "out-of-memory"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    OTHER = "other"
+
+
+# Causes that are the norm's own fault; the others say that something else stands in vmap's way.
+NORM_CAUSES = frozenset(
+    {
+        Cause.RUNNING_STATS,
+        Cause.DIFFERS,
+        Cause.CONSTANT,
+        Cause.LEAK,
+        Cause.DEPENDENT,
+        Cause.BATCH_FOLDED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check of one candidate. ``path`` and ``line`` are the user's, 0 where unknown.
+
+    ``seconds`` is wall time; ``trace`` the raw traceback, shown on demand.
+    """
+
+    check: Check
+    outcome: Outcome
+    message: str = ""
+    cause: Cause | None = None
+    remedy: str = ""
+    path: str = ""
+    line: int = 0
+    trace: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Medians in milliseconds of the loop and of vmap over the same ``size`` inputs or models."""
+
+    what: str  # "vmap" or "ensemble"
+    size: int
+    loop: float
+    vmap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A user's word on how to build and feed one candidate (or a call found in the project).
+
+    ``arguments`` is the text of a call's arguments, evaluated in the module's namespace;
+    ``inputs`` are shapes, each ``(N, ...)`` with the batch first, or the text of an expression.
+    """
+
+    name: str
+    arguments: str = ""
+    inputs: tuple[tuple[int, ...] | str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One module for a worker: ``name`` is its dotted name below ``root`` (on sys.path)."""
+
+    path: str
+    name: str
+    root: str
+    sites: tuple[Site, ...]
+    other_sites: tuple[Site, ...] = ()  # of other files of the run: what a candidate may reach
+    examples: tuple[Example, ...] = ()  # the user's: tried first, failures are reported
+    calls: tuple[Example, ...] = ()  # found in the project's own code: tried later
+    checks: frozenset[Check] = frozenset(Check)
+    device: str = "cpu"
+    seed: int = 0
+    time: bool = False  # also measure vmap against the loop
+    original_root: str = ""  # where the original sources stand; empty: not known
+    skip: frozenset[str] = frozenset()  # candidates that killed a worker before
+    done: frozenset[Site] = frozenset()  # sites that need no more checks
+
+
+class Built(str, Enum):
+    """How the arguments of a candidate were found."""
+
+    EXAMPLE = "as the user says"
+    NO_ARGUMENTS = "without arguments"
+    CALL = "as a call in the project"
+    HARVESTED = "as another model builds it"
+    DEDUCED = "by deduction"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateResult:
+    """A class or function of the module that builds an nn.Module, and what became of it.
+
+    ``sites`` are those whose norms are in the built module *and* ran; ``error`` says why it could
+    not be built or fed (empty if it was).
+    """
+
+    path: str
+    name: str
+    line: int
+    built: Built | None = None
+    call: str = ""  # the call that built it, as text
+    inputs: str = ""  # shapes and types, as text
+    sites: tuple[Site, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    notes: tuple[str, ...] = ()  # as "dropout was switched off to compare"
+    error: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleResult:
+    """A module that was imported, or the reason why not."""
+
+    path: str
+    error: str = ""
+    trace: str = ""
+    output: str = ""  # what it printed, shortened
+    seconds: float = 0.0
+
+
+# What a worker says while it works on a job, in this order.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A candidate is about to be built or checked (empty name: the import)."""
+
+    name: str
+    check: Check | None = None
+
+
+Event = Started | ModuleResult | CandidateResult
+
+
+class Verdict(str, Enum):
+    VERIFIED = "verified"
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteResult:
+    """The answer for one site: the unit of the report."""
+
+    site: Site
+    verdict: Verdict
+    device: str = ""
+    checks: tuple[Check, ...] = ()  # those that passed, in some candidate that reaches it
+    candidate: str = ""  # the one that verified it, or failed
+    failure: CheckResult | None = None
+    reason: str = ""  # why it was not reached
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All that a run of the verifier has to say."""
+
+    sites: tuple[SiteResult, ...]
+    modules: tuple[ModuleResult, ...]
+    candidates: tuple[CandidateResult, ...]
+    device: str
+    versions: dict[str, str] = field(default_factory=dict)  # torch, python, the card
+    seconds: dict[str, float] = field(default_factory=dict)  # per stage
+
+    @property
+    def coverage(self) -> float:
+        """Verified sites in per cent of all; 100 where there are none."""
+        verified = sum(result.verdict is Verdict.VERIFIED for result in self.sites)
+        return 100.0 * verified / len(self.sites) if self.sites else 100.0

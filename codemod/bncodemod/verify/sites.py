@@ -80,8 +80,11 @@ class _Change:
         wanted = "\n".join(_lines(text))
         for _, start, end, new_start, new_end in self._blocks:
             if new_start < last and first <= new_end:
-                around = last - first
-                replaced = self._old[max(start - around, 0) : end + around]
+                if end - start == new_end - new_start:  # line for line
+                    start, end = start + first - 1 - new_start, start + last - new_start
+                else:
+                    start, end = start - (last - first), end + last - first
+                replaced = self._old[max(start, 0) : end]
                 if wanted not in "\n".join(replaced):
                     return True
         return False
@@ -107,8 +110,10 @@ class _File:
                 found.setdefault(self._tree.span(node), self._site(node, code))
         for node, code in self._of_rewrite(written):
             start, end = self._tree.span(node)
-            if not any(start < there[1] and there[0] < end for there in found):
-                found[start, end] = replace(self._site(node, code), rewritten=True)
+            overlapping = [span for span in found if start < span[1] and span[0] < end]
+            for span in overlapping or [(start, end)]:
+                site = found.get(span) or self._site(node, code)
+                found[span] = replace(site, rewritten=True)
         return tuple(found[span] for span in sorted(found))
 
     def _of_findings(self, findings: Iterable[Finding]) -> Iterator[_Made]:

@@ -205,6 +205,7 @@ class ModuleResult:
     trace: str = ""
     output: str = ""  # what it printed, shortened
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()  # as "it forked", "given up after a crash"
 
 
 # What a worker says while it works on a job, in this order.

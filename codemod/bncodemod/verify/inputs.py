@@ -13,7 +13,6 @@ from bncodemod.verify.build import Constructed
 from bncodemod.verify.guess import Guesses, larger
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.model import Example, Job
-from bncodemod.verify.offline import offline
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
@@ -70,7 +69,8 @@ def find_inputs(
     for feed in said or guesses:
         error = runner.error(feed)
         if error is None:
-            return runner.accepted(feed if said else runner.roomier(feed))
+            found = feed if said else runner.roomier(feed)
+            return Inputs(str(found), found)
         first = first or refused(f"{name} does not run with {feed}", error)
         if not said:
             guesses.mend(feed, error)
@@ -86,17 +86,19 @@ class _Runner:
         self._device = meta.device_of(module)
 
     def error(self, feed: Feed) -> Exception | None:
-        """What is raised with a batch of two, or of three."""
-        return self._run(feed, _BATCH) or self._run(feed, _BATCH + 1)
+        """What is raised with a batch of two, or of three.
 
-    def accepted(self, feed: Feed) -> Inputs:
-        """The inputs; what the parts of the module are fed is noted on the way."""
-        self._harvest.watch(_BATCH)
-        try:
-            self._run(feed, _BATCH)
-        finally:
-            self._harvest.watch(None)
-        return Inputs(str(feed), feed)
+        What the parts of the module are fed in the second run is noted: with three, few sizes
+        that do not grow with the batch look as if they did.
+        """
+        error = self._run(feed, _BATCH)
+        if error is None:
+            self._harvest.watch(_BATCH + 1)
+            try:
+                error = self._run(feed, _BATCH + 1)
+            finally:
+                self._harvest.watch(None)
+        return error
 
     def roomier(self, feed: Feed) -> Feed:
         """Twice the size, where a single sample leaves one value for its statistics."""
@@ -108,7 +110,7 @@ class _Runner:
     def _run(self, feed: Feed, batch: int) -> Exception | None:
         args, kwargs = Inputs("", feed).make(self._device, batch=batch)
         try:
-            with offline(), torch.no_grad(), self._device:
+            with meta.quick_batch_norms(), torch.no_grad(), self._device:
                 self._module(*args, **kwargs)
         except Exception as error:
             return error

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from bncodemod.verify.model import Site
-from bncodemod.verify.recorder import NORMS, Recorder, place_of, sites_of
+from bncodemod.verify.recorder import Recorder, place_of, running_norm, sites_of
 
 _BUFFERS = ("running_mean", "running_var")
 _POSITIONS = {  # of the two buffers
@@ -43,7 +43,7 @@ class Lenient(TorchFunctionMode):
         except RuntimeError as error:
             if func not in _POSITIONS or "running_mean or running_var" not in str(error):
                 raise
-        self._blame(_running_norm())
+        self._blame(running_norm(sys._getframe(1)))
         positions = _POSITIONS[func]
         args = tuple(None if i in positions else value for i, value in enumerate(args))
         return func(*args, **{k: None if k in _BUFFERS else v for k, v in kwargs.items()})
@@ -53,16 +53,3 @@ class Lenient(TorchFunctionMode):
         self.sites |= sites
         if not sites:
             self.elsewhere.add(place_of(norm) if norm is not None else "a function's call")
-
-
-def _running_norm() -> nn.Module | None:
-    """The norm whose forward calls the function that is at hand."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, NORMS):
-            return owner
-        if isinstance(owner, nn.Module):
-            return None
-        frame = frame.f_back  # type: ignore[assignment]
-    return None

@@ -35,6 +35,7 @@ class Constructed:
     """A module that was built; ``rebuild`` makes it again on a device, from the caller's seed.
 
     ``module`` is on the meta device, or on the CPU where its constructor asks for values.
+    ``arguments`` are the call's, for whoever calls another than the target with them.
     ``feeds`` are what it is known to be fed: the text or shapes of an example, or what was seen.
     """
 
@@ -42,6 +43,7 @@ class Constructed:
     how: Built
     call: str
     rebuild: Callable[[torch.device], nn.Module]
+    arguments: Arguments
     feeds: tuple[Feed | Example, ...] = ()
 
 
@@ -170,4 +172,4 @@ def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Construc
         return refused(f"{call} failed", error)
     if not isinstance(module, nn.Module):
         return Refusal(f"{call} gave a {type(module).__name__}, not a module")
-    return Constructed(module.train(), attempt.how, call, rebuild, attempt.feeds)
+    return Constructed(module.train(), attempt.how, call, rebuild, attempt.arguments, attempt.feeds)

@@ -90,8 +90,7 @@ def looped_gradients(module: nn.Module, arguments: Arguments, seed: int) -> list
         parameters = [p for p in model.parameters() if p.requires_grad]
         found = torch.autograd.grad(loss(run(model, part)), parameters, allow_unused=True)
         return tuple(
-            torch.zeros_like(p) if g is None else g
-            for p, g in zip(parameters, found, strict=True)
+            torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)
         )
 
     return [_seeded(seed, gradients, part) for part in parts(arguments)]
@@ -121,13 +120,19 @@ def vmapped_ensemble(
     models: list[nn.Module], arguments: Arguments, seed: int, randomness: Randomness = "error"
 ) -> Outputs:
     """The same with the models' parameters and buffers stacked."""
+    answers: Outputs = _seeded(seed, ensemble(models, arguments), randomness)
+    return answers
+
+
+def ensemble(models: list[nn.Module], arguments: Arguments) -> Callable[[Randomness], Outputs]:
+    """Stacks the models; what is given back runs them."""
     parameters, buffers = stack_module_state(models)
     base = copied(models[0])
 
     def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Outputs:
         return outputs(functional_call(base, (parameters, buffers), *arguments))
 
-    return _seeded(seed, vmap(call, randomness=randomness), parameters, buffers)
+    return lambda randomness: vmap(call, randomness=randomness)(parameters, buffers)
 
 
 def loss(answers: Outputs) -> Tensor:

@@ -16,8 +16,7 @@ from bncodemod.verify.calling import Outputs, copied
 from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
-from bncodemod.verify.recorder import Recorder
-from bncodemod.verify.subject import STACK, Subject, switch_off_randomness
+from bncodemod.verify.subject import STACK, Subject, varied
 
 Checker = Callable[[Subject], CheckResult]
 CHECKS: dict[Check, Checker] = {}  # filled by the modules of checks, in any order
@@ -39,14 +38,14 @@ def check(which: Check) -> Callable[[Checker], Checker]:
     return register
 
 
-def run_check(which: Check, subject: Subject, recorder: Recorder) -> list[CheckResult]:
+def run_check(which: Check, subject: Subject) -> list[CheckResult]:
     """Run one check. A second result says how the model fares without the norms at fault."""
     start = time.perf_counter()
     first = _attempt(which, subject)
     results = [replace(first, seconds=time.perf_counter() - start)]
     if first.cause is Cause.RUNNING_STATS and first.outcome is Outcome.FAILED:
         start = time.perf_counter()
-        with Lenient(recorder) as lenient:
+        with Lenient(subject.recorder) as lenient:
             second = _attempt(which, subject)
         results = _blamed(results[0], replace(second, seconds=time.perf_counter() - start), lenient)
     return results
@@ -104,8 +103,7 @@ def _meta_vmap(subject: Subject) -> CheckResult:
     device = subject.built_on
     if device.type != "meta":
         raise Skipped("its constructor asks for values, so it is built on the CPU")
-    module = copied(subject.constructed.module).train()
-    switch_off_randomness(module)
+    module = subject.built()
     inputs = subject.feed(stack=STACK, device=device)
     with torch.no_grad(), device:
         try:
@@ -187,25 +185,13 @@ def _ensemble(subject: Subject) -> CheckResult:
         raise Skipped("it has no parameters to stack")
 
     def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:
-        models = [_varied(subject.fresh(dtype=dtype), seed) for seed in range(STACK)]
+        models = [varied(subject.fresh(dtype=dtype), seed) for seed in range(STACK)]
         inputs, seed = subject.feed(dtype=dtype), subject.job.seed
         with torch.no_grad():
             answers = calling.vmapped_ensemble([copied(m) for m in models], inputs, seed, how)
             return answers, calling.looped_ensemble(models, inputs, seed)
 
     return equal(Check.ENSEMBLE, subject, run)
-
-
-def _varied(module: nn.Module, seed: int) -> nn.Module:
-    """The model with other parameters: each is moved by a tenth of what its values spread."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.is_floating_point():
-                noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-                scale = 0.1 * parameter.abs().mean() + 1e-3
-                parameter.add_(noise.to(parameter.device) * scale)
-    return module
 
 
 @check(Check.SINGLE)
@@ -246,8 +232,7 @@ class _Attributes:
 @check(Check.BUFFERS)
 def _buffers(subject: Subject) -> CheckResult:
     device = subject.built_on
-    module = copied(subject.constructed.module).train()
-    switch_off_randomness(module)
+    module = subject.built()
     before = _Attributes.of(module)
     context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
     with torch.no_grad(), context:
@@ -287,7 +272,9 @@ def equal(
     how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
     words = difference(answers, loop)
     if words and (exact := _in_float64(run, how)) == "":
-        return CheckResult(which, Outcome.PASSED, f"rounding in float32 ({words}); float64 is equal")
+        return CheckResult(
+            which, Outcome.PASSED, f"rounding in float32 ({words}); float64 is equal"
+        )
     if not words:
         return CheckResult(which, Outcome.PASSED)
     if how != "error":

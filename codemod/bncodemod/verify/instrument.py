@@ -217,5 +217,3 @@ class _Marker(ast.NodeTransformer):
         """The column, from 1 and in characters, of a byte offset."""
         text = self._lines[line - 1] if line <= len(self._lines) else ""
         return offset + 1 if text.isascii() else len(text.encode()[:offset].decode()) + 1
-
-

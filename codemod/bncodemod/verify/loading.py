@@ -34,25 +34,40 @@ def load(job: Job, finder: Finder) -> ModuleType:
 
 
 @contextmanager
-def originals(job: Job) -> Iterator[ModuleType]:
+def originals(job: Job) -> Iterator[ModuleType | Exception]:
     """The original of the job's module; while this is open, the originals are what is imported.
 
-    They bear the names of the rewritten modules, which are put aside meanwhile.
+    They bear the names of the rewritten modules, which are put aside meanwhile; once imported they
+    are kept for the next time. An exception is what the import has raised.
     """
     tops = {_top(path, job.root) for path in (job.path, *(s.path for s in job.other_sites))}
     tops.discard("")
-    aside = {name: sys.modules.pop(name) for name in _below(tops)}
+    aside = _taken_out(tops)
+    sys.modules.update(_originals.get(job.original_root, {}))
     path = sys.path[:]
     sys.path.insert(0, job.original_root)
     importlib.invalidate_caches()
     try:
-        yield importlib.import_module(job.name)
+        yield _imported(job.name)
     finally:
         sys.path[:] = path
-        for name in _below(tops):
-            del sys.modules[name]
+        _originals[job.original_root] = _taken_out(tops)
         sys.modules.update(aside)
         importlib.invalidate_caches()
+
+
+_originals: dict[str, dict[str, ModuleType]] = {}  # the modules below each folder of originals
+
+
+def _imported(name: str) -> ModuleType | Exception:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        return error
+
+
+def _taken_out(tops: set[str]) -> dict[str, ModuleType]:
+    return {name: sys.modules.pop(name) for name in _below(tops)}
 
 
 def _below(tops: set[str]) -> list[str]:

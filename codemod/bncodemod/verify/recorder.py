@@ -29,16 +29,9 @@ from bncodemod.verify.instrument import sites_being_called
 from bncodemod.verify.model import Site, SiteKind
 
 NORMS = (_NormBase, nn.GroupNorm)
-FUNCTIONS = frozenset(
-    {
-        functional.batch_norm,
-        functional.group_norm,
-        functional.instance_norm,
-        torch.batch_norm,
-        torch.group_norm,
-        torch.instance_norm,
-    }
-)
+BATCH_NORMS = frozenset({functional.batch_norm, torch.batch_norm})
+GROUP_NORMS = frozenset({functional.group_norm, torch.group_norm})
+FUNCTIONS = BATCH_NORMS | GROUP_NORMS | frozenset({functional.instance_norm, torch.instance_norm})
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _ORIGIN = "_bncodemod_sites"
 _PLACE = "_bncodemod_place"
@@ -60,6 +53,14 @@ def place_of(norm: nn.Module) -> str:
 def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The norms of a module, with their names."""
     return ((name, m) for name, m in module.named_modules() if isinstance(m, NORMS))
+
+
+@dataclass
+class Ran:
+    """The sites whose norms ran, and how many numbers all norms put out."""
+
+    sites: set[Site]
+    numbers: int = 0
 
 
 class Recorder:
@@ -94,36 +95,76 @@ class Recorder:
         return constructing
 
     @contextmanager
-    def running(self, module: nn.Module) -> Iterator[set[Site]]:
+    def running(self, module: nn.Module) -> Iterator[Ran]:
         """Collect the sites whose norms run: those of ``module``, and calls of functions."""
-        ran: set[Site] = set()
+        ran = Ran(set())
 
         def note(norm: nn.Module, *_: Any) -> None:
-            ran.update(sites_of(norm))
+            ran.sites.update(sites_of(norm))
 
         hooks = [norm.register_forward_hook(note) for _, norm in norms_in(module)]
         try:
-            with _FunctionCalls(self, ran):
+            with NormCalls(self) as calls:
                 yield ran
         finally:
             for hook in hooks:
                 hook.remove()
+        ran.sites.update(site for call in calls.seen for site in call.sites)
+        ran.numbers = sum(call.answer.numel() for call in calls.seen)
 
 
-class _FunctionCalls(TorchFunctionMode):
-    """Collects the sites at which norms are called as functions."""
+@dataclass(frozen=True)
+class NormCall:
+    """A call of a norm's function, by a norm (``place`` says which) or by the user's code."""
 
-    def __init__(self, recorder: Recorder, ran: set[Site]) -> None:
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    answer: torch.Tensor
+    sites: frozenset[Site]
+    place: str
+
+    @property
+    def input(self) -> torch.Tensor:
+        value: torch.Tensor = self.args[0] if self.args else self.kwargs["input"]
+        return value
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether it is a batch norm that takes its statistics from the batch."""
+        training = self.args[5] if len(self.args) > 5 else self.kwargs.get("training", False)
+        return self.function in BATCH_NORMS and bool(training)
+
+
+class NormCalls(TorchFunctionMode):
+    """Notes the calls of norms' functions while it is open."""
+
+    def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self._recorder, self._ran = recorder, ran
+        self.seen: list[NormCall] = []
+        self._recorder = recorder
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        answer = func(*args, **kwargs)
         if func in FUNCTIONS:
-            self._ran |= self._recorder.here()
-        return result
+            norm = running_norm(sys._getframe(1))
+            sites = self._recorder.here() | (sites_of(norm) if norm is not None else frozenset())
+            place = place_of(norm) if norm is not None else "a function's call"
+            self.seen.append(NormCall(func, tuple(args), kwargs, answer, sites, place))
+        return answer
+
+
+def running_norm(frame: FrameType | None) -> nn.Module | None:
+    """The norm whose forward calls the function that is at hand."""
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            return owner if isinstance(owner, NORMS) else None
+        frame = frame.f_back
+    return None
 
 
 @dataclass(frozen=True, slots=True)

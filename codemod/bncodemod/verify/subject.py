@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from bncodemod.verify.build import Constructed
 from bncodemod.verify.calling import Arguments, copied, run
-from bncodemod.verify.inputs import Inputs
 from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import Job, Site
-from bncodemod.verify.recorder import norms_in
+from bncodemod.verify.prepare import Prepared
+from bncodemod.verify.recorder import Recorder, norms_in
 
 BATCH = 4  # samples in a batch: more than two, whose normed values are all 1 and -1
 STACK = 2  # batches under vmap, samples for gradients, models of an ensemble
@@ -26,15 +25,14 @@ _RATES = ("p", "drop_prob", "drop_rate", "prob")
 
 @dataclass
 class Subject:
-    """A candidate that was built and fed. ``original`` builds what it was before the rewrite."""
+    """A candidate that was built and fed, and the sites that ran in it."""
 
     name: str
-    constructed: Constructed
-    inputs: Inputs
+    prepared: Prepared
     job: Job
     sites: tuple[Site, ...]
     roots: Sequence[str]
-    original: Callable[[torch.device], nn.Module] | None = None
+    recorder: Recorder
     notes: list[str] = field(default_factory=list)
     _built: dict[torch.device, nn.Module] = field(default_factory=dict)
 
@@ -44,10 +42,18 @@ class Subject:
 
     @property
     def built_on(self) -> torch.device:
-        """Where ``constructed.module`` stands: on meta, or on the CPU."""
-        return device_of(self.constructed.module)
+        """Where :meth:`built` stands: on meta, or on the CPU."""
+        return device_of(self.prepared.constructed.module)
 
-    def fresh(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> nn.Module:
+    def built(self) -> nn.Module:
+        """A copy of the model as it was first built; random layers are off."""
+        module = copied(self.prepared.constructed.module).train()
+        switch_off_randomness(module)
+        return module
+
+    def fresh(
+        self, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> nn.Module:
         """A copy of the model in train mode; random layers are off, norms weigh their channels."""
         device = device or self.device
         if device not in self._built:
@@ -58,7 +64,7 @@ class Subject:
     def rebuilt(self, device: torch.device, seed: int = 0) -> nn.Module:
         """The model as it is built on a device from a seed."""
         torch.manual_seed(self.job.seed + seed)
-        return self.constructed.rebuild(device).train()
+        return self.prepared.constructed.rebuild(device).train()
 
     def feed(
         self,
@@ -66,15 +72,16 @@ class Subject:
         batch: int = BATCH,
         stack: int | None = None,
         device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype = torch.float32,
+        seed: int | None = None,
     ) -> Arguments:
         """Inputs; ``stack`` adds an axis in front of the batch."""
-        return self.inputs.make(
+        return self.prepared.inputs.make(
             device or self.device,
             batch=batch,
             stack=stack,
-            seed=self.job.seed,
-            dtype=dtype or torch.float32,
+            seed=self.job.seed if seed is None else seed,
+            dtype=dtype,
         )
 
     def _prepared(self, module: nn.Module) -> nn.Module:
@@ -118,3 +125,15 @@ def weigh_channels(module: nn.Module, seed: int) -> None:
                 if isinstance(parameter, nn.Parameter):
                     noise = torch.randn(parameter.shape, generator=generator)
                     parameter.copy_(middle + 0.1 * noise)
+
+
+def varied(module: nn.Module, seed: int) -> nn.Module:
+    """The model with other parameters: each is moved by a tenth of what its values spread."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.is_floating_point():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                scale = 0.1 * parameter.abs().mean() + 1e-3
+                parameter.add_(noise.to(parameter.device) * scale)
+    return module

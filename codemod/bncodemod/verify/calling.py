@@ -69,7 +69,8 @@ def vmapped(
 ) -> Outputs:
     """The answers to the stacked inputs, the module itself being shared."""
     tensors, call = _over_tensors(lambda a: run(module, a), arguments)
-    return _seeded(seed, vmap(call, randomness=randomness), *tensors)
+    answers: Outputs = _seeded(seed, vmap(call, randomness=randomness), *tensors)
+    return answers
 
 
 def parts(arguments: Arguments) -> list[Arguments]:
@@ -108,7 +109,8 @@ def vmapped_gradients(
     tensors, over = _over_tensors(
         lambda part: tuple(grad(lambda p: call(part, p))(parameters).values()), arguments
     )
-    return _seeded(seed, vmap(over, randomness=randomness), *tensors)
+    answers: Outputs = _seeded(seed, vmap(over, randomness=randomness), *tensors)
+    return answers
 
 
 def looped_ensemble(models: list[nn.Module], arguments: Arguments, seed: int) -> list[Outputs]:

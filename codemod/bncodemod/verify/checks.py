@@ -196,17 +196,20 @@ def _ensemble(subject: Subject) -> CheckResult:
 
 @check(Check.SINGLE)
 def _single(subject: Subject) -> CheckResult:
-    notes = []
-    with torch.no_grad():
-        for mode in ("train", "eval"):
-            try:
-                calling.run(subject.fresh().train(mode == "train"), subject.feed(batch=1))
-            except Exception as error:
-                found = failure(Check.SINGLE, error, subject)
-                notes.append(replace(found, message=f"in {mode} mode: {found.message}"))
-    if not notes:
-        return CheckResult(Check.SINGLE, Outcome.PASSED)
-    return replace(notes[-1], outcome=Outcome.NOTED)
+    results = [_single_sample(subject, train) for train in (True, False)]
+    noted = [result for result in results if result.outcome is not Outcome.PASSED]
+    return noted[-1] if noted else results[0]
+
+
+def _single_sample(subject: Subject, train: bool) -> CheckResult:
+    try:
+        with torch.no_grad():
+            calling.run(subject.fresh().train(train), subject.feed(batch=1))
+    except Exception as error:
+        found = failure(Check.SINGLE, error, subject)
+        message = f"in {'train' if train else 'eval'} mode: {found.message}"
+        return replace(found, outcome=Outcome.NOTED, message=message)
+    return CheckResult(Check.SINGLE, Outcome.PASSED)
 
 
 @dataclass(frozen=True)
@@ -272,9 +275,7 @@ def equal(
     how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
     words = difference(answers, loop)
     if words and (exact := _in_float64(run, how)) == "":
-        return CheckResult(
-            which, Outcome.PASSED, f"rounding in float32 ({words}); float64 is equal"
-        )
+        return CheckResult(which, Outcome.PASSED, f"equal in float64; rounding in float32: {words}")
     if not words:
         return CheckResult(which, Outcome.PASSED)
     if how != "error":

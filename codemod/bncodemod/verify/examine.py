@@ -56,6 +56,7 @@ _AFTER_NORMS = frozenset(
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
 _ROUNDS = 2  # what a bigger model shows of its parts helps to build them the second time
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
+_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 

@@ -16,7 +16,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -91,12 +91,12 @@ def _marked_class(site: Site, original: Class) -> Class:
         def __instancecheck__(cls, instance: Any) -> bool:
             if cls is stand_in:
                 return isinstance(instance, original)
-            return super().__instancecheck__(instance)
+            return bool(super().__instancecheck__(instance))
 
         def __subclasscheck__(cls, subclass: type) -> bool:
             if cls is stand_in:
                 return issubclass(subclass, original)
-            return super().__subclasscheck__(subclass)
+            return bool(super().__subclasscheck__(subclass))
 
         def __eq__(cls, other: object) -> bool:
             return cls is other or (cls is stand_in and other is original)
@@ -167,7 +167,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> types.CodeType:
         source = self.get_data(self.path)
         tree = ast.parse(source, self.path)
-        tree = _Marker(importlib.util.decode_source(source), self._sites).visit(tree)
+        _Marker(importlib.util.decode_source(source), self._sites).visit(tree)
         code: types.CodeType = compile(tree, self.path, "exec", dont_inherit=True)
         return code
 

@@ -34,7 +34,7 @@ class Subject:
     roots: Sequence[str]
     recorder: Recorder
     notes: list[str] = field(default_factory=list)
-    _built: dict[torch.device, nn.Module] = field(default_factory=dict)
+    _fresh: nn.Module | None = None
 
     @property
     def device(self) -> torch.device:
@@ -51,14 +51,11 @@ class Subject:
         switch_off_randomness(module)
         return module
 
-    def fresh(
-        self, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> nn.Module:
+    def fresh(self, dtype: torch.dtype | None = None) -> nn.Module:
         """A copy of the model in train mode; random layers are off, norms weigh their channels."""
-        device = device or self.device
-        if device not in self._built:
-            self._built[device] = self._prepared(self.rebuilt(device))
-        module = copied(self._built[device])
+        if self._fresh is None:
+            self._fresh = self._prepared(self.rebuilt(self.device))
+        module = copied(self._fresh)
         return module if dtype is None else module.to(dtype)
 
     def rebuilt(self, device: torch.device, seed: int = 0) -> nn.Module:

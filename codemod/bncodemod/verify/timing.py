@@ -20,11 +20,8 @@ _SECONDS = 1.0  # after which no more runs are added
 def timings(subject: Subject, sizes: Sequence[int] = SIZES) -> tuple[Timing, ...]:
     """vmap over batches, and an ensemble, each against its loop; the models are not copied."""
     with torch.no_grad():
-        return tuple(
-            timing
-            for size in sizes
-            for timing in (_batches(subject, size), _ensemble(subject, size))
-        )
+        pairs = ((_batches(subject, size), _ensemble(subject, size)) for size in sizes)
+        return tuple(timing for pair in pairs for timing in pair)
 
 
 def _batches(subject: Subject, size: int) -> Timing:
@@ -60,7 +57,10 @@ def _wall_time(function: Callable[[], object]) -> float:
 
 
 def _cuda_time(function: Callable[[], object]) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start, end = (
+        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        for _ in range(2)
+    )
     start.record()
     function()
     end.record()

@@ -65,6 +65,7 @@ class Cause(str, Enum):
 
     RUNNING_STATS = "running-stats"
     DIFFERS = "differs-from-loop"
+    CHANGED = "differs-from-original"
     CONSTANT = "constant-output"
     LEAK = "leaked-buffer"
     DEPENDENT = "samples-depend"
@@ -72,8 +73,10 @@ class Cause(str, Enum):
     STOCHASTIC_DEPTH = "stochastic-depth"
     ITEM = "data-dependent-value"  # .item(), int(tensor)
     CONTROL_FLOW = "data-dependent-control-flow"
+    DYNAMIC_SHAPE = "data-dependent-shape"  # boolean masks, nonzero
     IN_PLACE = "in-place-on-unbatched"
     RNN = "rnn"
+    NO_RULE = "no-batching-rule"  # another operator that vmap does not know
     CHANNELS_LAST = "channels-last-group-norm"
     SINGLE_SAMPLE = "one-value-per-channel"
     BATCH_FOLDED = "batch-folded-into-channels"
@@ -88,6 +91,7 @@ NORM_CAUSES = frozenset(
     {
         Cause.RUNNING_STATS,
         Cause.DIFFERS,
+        Cause.CHANGED,
         Cause.CONSTANT,
         Cause.LEAK,
         Cause.DEPENDENT,

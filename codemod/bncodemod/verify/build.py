@@ -1,0 +1,175 @@
+"""Building a candidate: the user's word first, then no arguments, then what can be found out."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from bncodemod.verify import meta
+from bncodemod.verify.arguments import Arguments
+from bncodemod.verify.deduce import Deduction
+from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.model import Built, Example, Job
+from bncodemod.verify.offline import offline
+from bncodemod.verify.promises import builds_module
+from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.repair import repairs
+from bncodemod.verify.specs import Feed
+
+_MOST_ATTEMPTS = 60
+_MOST_SECONDS = 20.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Constructed:
+    """A module that was built; ``rebuild`` makes it again on a device, from the caller's seed.
+
+    ``module`` is on the meta device, or on the CPU where its constructor asks for values.
+    ``arguments`` are the call's, for whoever calls another than the target with them.
+    ``feeds`` are what it is known to be fed: the text or shapes of an example, or what was seen.
+    """
+
+    module: nn.Module
+    how: Built
+    call: str
+    rebuild: Callable[[torch.device], nn.Module]
+    arguments: Arguments
+    feeds: tuple[Feed | Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    how: Built
+    arguments: Arguments
+    feeds: tuple[Feed | Example, ...] = ()
+
+
+def construct(
+    target: Callable[..., Any], name: str, namespace: types.ModuleType, job: Job, harvest: Harvest
+) -> Constructed | Refusal:
+    """The first way of building ``target`` that raises nothing."""
+    return first(target, name, namespace, job, harvest, lambda constructed: constructed)
+
+
+def first(
+    target: Callable[..., Any],
+    name: str,
+    namespace: types.ModuleType,
+    job: Job,
+    harvest: Harvest,
+    accept: Callable[[Constructed], T | Refusal],
+) -> T | Refusal:
+    """What ``accept`` makes of the first way of building ``target`` that it does not refuse.
+
+    Where the user has said how to build it, nothing else is tried. Arguments that were deduced
+    are mended after a failure, of the constructor or of ``accept``, as far as its error goes.
+    """
+    if not builds_module(target):
+        return Refusal("nothing says that it builds a module")
+    attempts = _Attempts(target, name, namespace, job, harvest)
+    refusals: list[Refusal] = []
+    with offline():
+        for attempt in attempts:
+            made = _build(target, name, attempt)
+            answer = made if isinstance(made, Refusal) else accept(made)
+            if not isinstance(answer, Refusal):
+                return answer
+            refusals.append(answer)
+            attempts.mend(attempt, answer)
+    return _clearest(refusals)
+
+
+def _clearest(refusals: list[Refusal]) -> Refusal:
+    """The refusal that got furthest: the last one of the first way that could be built."""
+    return refusals[0] if refusals else Refusal("nothing says how to build it")
+
+
+class _Attempts:
+    """Ways of building one candidate, mended ones before those that come after them."""
+
+    def __init__(
+        self,
+        target: Callable[..., Any],
+        name: str,
+        namespace: types.ModuleType,
+        job: Job,
+        harvest: Harvest,
+    ) -> None:
+        self._target = target
+        self._deduction = Deduction(namespace)
+        self._sources = self._planned(name, namespace, job, harvest)
+        self._mended: deque[_Attempt] = deque()
+        self._tried: set[str] = set()
+
+    def __iter__(self) -> Iterator[_Attempt]:
+        end = time.monotonic() + _MOST_SECONDS
+        while len(self._tried) < _MOST_ATTEMPTS and time.monotonic() < end:
+            attempt = self._mended.popleft() if self._mended else next(self._sources, None)
+            if attempt is None:
+                return
+            if attempt.arguments.text not in self._tried:
+                self._tried.add(attempt.arguments.text)
+                yield attempt
+
+    def mend(self, attempt: _Attempt, refusal: Refusal) -> None:
+        """Queue what might work where ``attempt`` did not."""
+        values = attempt.arguments.values
+        if values is None or refusal.error is None:
+            return
+        for changed in repairs(refusal.error, self._target, values, self._deduction):
+            self._mended.append(_Attempt(Built.DEDUCED, Arguments.deduced(changed)))
+
+    def _planned(
+        self, name: str, namespace: types.ModuleType, job: Job, harvest: Harvest
+    ) -> Iterator[_Attempt]:
+        said = [each for each in job.examples if _is_of(each, name)]
+        for example in said:
+            yield _written(Built.EXAMPLE, example, namespace)
+        if said:
+            return
+        required = self._deduction.required(self._target)
+        if not any(value is not None and value is not False for value in required.values()):
+            yield _Attempt(Built.NO_ARGUMENTS, Arguments.deduced(required))
+        for call in job.calls:
+            if _is_of(call, name):
+                yield _written(Built.CALL, call, namespace)
+        if inspect.isclass(self._target):
+            for seen in harvest.sightings(self._target):
+                feeds = (seen.feed,) if seen.feed is not None else ()
+                yield _Attempt(Built.HARVESTED, harvest.arguments(seen), feeds)
+        yield _Attempt(Built.DEDUCED, Arguments.deduced(required))
+
+
+def _is_of(example: Example, name: str) -> bool:
+    return example.name == name or example.name.endswith(f".{name}")
+
+
+def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Attempt:
+    arguments = Arguments.written(example.arguments, namespace)
+    return _Attempt(how, arguments, (example,) if example.inputs else ())
+
+
+def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Constructed | Refusal:
+    def rebuild(device: torch.device) -> nn.Module:
+        with offline(), device:
+            module = attempt.arguments.call(target)
+        return module.to(device).train()  # type: ignore[no-any-return]
+
+    call = f"{name}({attempt.arguments.text})"
+    try:
+        module = meta.build(lambda: attempt.arguments.call(target))
+    except Exception as error:
+        return refused(f"{call} failed", error)
+    if not isinstance(module, nn.Module):
+        return Refusal(f"{call} gave a {type(module).__name__}, not a module")
+    return Constructed(module.train(), attempt.how, call, rebuild, attempt.arguments, attempt.feeds)

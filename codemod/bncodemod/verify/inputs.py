@@ -1,0 +1,131 @@
+"""Inputs for a built module: found by running it on the meta device, where nothing is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bncodemod.verify import meta
+from bncodemod.verify.build import Constructed
+from bncodemod.verify.guess import Guesses, larger
+from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.model import Example, Job
+from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.specs import Feed, Spec, describe
+
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a module is called with, in any batch size."""
+
+    text: str
+    feed: Feed
+
+    def make(
+        self,
+        device: torch.device | str,
+        *,
+        batch: int,
+        stack: int | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Tensors ``(N, ...)``, or ``(V, N, ...)`` with ``stack``; other values as they are.
+
+        The values depend on the seed and the shapes, not on the device.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        front = () if stack is None else (stack,)
+
+        def leaf(value: Any) -> Any:
+            if not isinstance(value, Spec):
+                return value
+            return value.make((*front, *value.sizes(batch)), generator, dtype, device)
+
+        made = self.feed.map(leaf)
+        return made.positional, made.keywords
+
+
+def find_inputs(
+    constructed: Constructed, name: str, job: Job, harvest: Harvest
+) -> Inputs | Refusal:
+    """Inputs with which ``constructed.module`` runs in train mode, with batches of 2 and of 3."""
+    module = constructed.module
+    if type(module).forward is nn.Module.forward:
+        return Refusal(f"{type(module).__name__} has no forward")
+    runner = _Runner(module, harvest)
+    try:
+        said = [_said(each) for each in constructed.feeds if isinstance(each, Example)]
+    except Exception as error:
+        return refused(f"the inputs given for {name} cannot be made", error)
+    guesses = Guesses(module)
+    guesses.add(each for each in constructed.feeds if isinstance(each, Feed))
+    first: Refusal | None = None
+    for feed in said or guesses:
+        error = runner.error(feed)
+        if error is None:
+            found = feed if said else runner.roomier(feed)
+            return Inputs(str(found), found)
+        first = first or refused(f"{name} does not run with {feed}", error)
+        if not said:
+            guesses.mend(feed, error)
+    return first or Refusal(f"no inputs were found for {name}")
+
+
+class _Runner:
+    """Runs one module where it was built."""
+
+    def __init__(self, module: nn.Module, harvest: Harvest) -> None:
+        self._module = module.train()
+        self._harvest = harvest
+        self._device = meta.device_of(module)
+
+    def error(self, feed: Feed) -> Exception | None:
+        """What is raised with a batch of two, or of three.
+
+        What the parts of the module are fed in the second run is noted: with three, few sizes
+        that do not grow with the batch look as if they did.
+        """
+        error = self._run(feed, _BATCH)
+        if error is None:
+            self._harvest.watch(_BATCH + 1)
+            try:
+                error = self._run(feed, _BATCH + 1)
+            finally:
+                self._harvest.watch(None)
+        return error
+
+    def roomier(self, feed: Feed) -> Feed:
+        """Twice the size, where a single sample leaves one value for its statistics."""
+        if self._run(feed, 1) is None or (other := larger(feed)) is None:
+            return feed
+        fits = self._run(other, 1) is None and self.error(other) is None
+        return other if fits else feed
+
+    def _run(self, feed: Feed, batch: int) -> Exception | None:
+        args, kwargs = Inputs("", feed).make(self._device, batch=batch)
+        try:
+            with meta.quick_batch_norms(), torch.no_grad(), self._device:
+                self._module(*args, **kwargs)
+        except Exception as error:
+            return error
+        return None
+
+
+def _said(example: Example) -> Feed:
+    """An example's inputs; the text of one is evaluated, with torch at hand."""
+
+    def one(said: tuple[int, ...] | str) -> Any:
+        if isinstance(said, str):
+            return eval(said, {"torch": torch, "nn": nn})
+        return Spec((1, *said[1:]))
+
+    parts = [one(said) for said in example.inputs]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor) and part.dim()]
+    batch = tensors[0].shape[0] if tensors else 1
+    return describe(tuple(parts), {}, batch)

@@ -1,0 +1,90 @@
+"""Where tensors go while a model is built: the meta device, wherever its constructor lets them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from bncodemod.verify.offline import replaced
+
+META = torch.device("meta")
+CPU = torch.device("cpu")
+
+
+def build(make: Callable[[], object]) -> object:
+    """What ``make`` builds, on meta as far as possible; raises what it raises on the CPU.
+
+    Constructors that ask for values, as ``torch.linspace(...).tolist()``, fail on meta. Then the
+    parameters alone are put there: nothing is initialised, and values that are computed exist.
+    """
+    try:
+        with META:
+            return make()
+    except Exception as error:
+        if not _is_meta(error):
+            raise
+    try:
+        with CPU, _parameters_on_meta():
+            made = make()
+        return made.to(META) if isinstance(made, nn.Module) else made
+    except Exception as error:
+        if not _is_meta(error):
+            raise
+    with CPU:
+        return make()
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module was built."""
+    tensors = (*module.parameters(), *module.buffers())
+    return CPU if any(tensor.device.type == "cpu" for tensor in tensors) else META
+
+
+def _is_meta(error: Exception) -> bool:
+    """Whether an error may be due to tensors without values."""
+    return re.search("meta", str(error), re.IGNORECASE) is not None
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    register = nn.Module.register_parameter
+
+    def registering(self: nn.Module, name: str, value: nn.Parameter | None) -> None:
+        if type(value) is nn.Parameter:
+            value = nn.Parameter(value.detach().to(META), value.requires_grad)
+        register(self, name, value)
+
+    patch: AbstractContextManager[None] = replaced(nn.Module, "register_parameter", registering)
+    with patch:
+        yield
+
+
+@contextmanager
+def quick_batch_norms() -> Iterator[None]:
+    """Batch norms on meta answer an empty tensor after the checks that a search learns from.
+
+    Their own kernel there is made of Python decompositions: 5 ms a call, most of a search's time.
+    """
+    slow = torch.batch_norm
+
+    def quick(
+        input: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        running_mean: torch.Tensor | None,
+        *rest: Any,
+    ) -> torch.Tensor:
+        if input.device != META or input.dim() < 2:
+            return slow(input, weight, bias, running_mean, *rest)
+        for each in (weight, running_mean):
+            if each is not None and each.shape[0] != input.shape[1]:
+                return slow(input, weight, bias, running_mean, *rest)
+        return torch.empty_like(input)
+
+    with replaced(torch, "batch_norm", quick):
+        yield

@@ -1,0 +1,91 @@
+"""Which functions build modules: what their annotations and their source say.
+
+A function of a user's code may do anything, so it is called only if it promises a module: its
+return annotation is one, or what it returns is a call of a module's class, or of a function that
+promises one.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from torch import nn
+
+_DEEPEST = 6  # functions that return what other functions return
+
+
+def builds_module(target: Callable[..., Any]) -> bool:
+    """Whether calling ``target`` is known to give an ``nn.Module``."""
+    return _promises(target, _DEEPEST)
+
+
+def _promises(target: Any, depth: int) -> bool:
+    if inspect.isclass(target):
+        return issubclass(target, nn.Module)
+    target = inspect.unwrap(target) if callable(target) else target
+    if not inspect.isfunction(target) or depth == 0:
+        return False
+    if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target):
+        return False
+    return _annotated(target) or any(
+        _promises(found, depth - 1) for found in _returned(target) if found is not target
+    )
+
+
+def _annotated(function: types.FunctionType) -> bool:
+    """Whether the return annotation is a module, or may be one (``Optional``, a union)."""
+    annotation = function.__annotations__.get("return")
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, function.__globals__)
+        except Exception:
+            return False
+    return any(
+        inspect.isclass(kind) and issubclass(kind, nn.Module)
+        for kind in (annotation, *get_args(annotation))
+    )
+
+
+def _returned(function: types.FunctionType) -> Iterator[Any]:
+    """What the function calls to make its results, as far as the names are global."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):
+        return
+    body = list(_own_nodes(tree.body[0]))
+    assigned: dict[str, list[ast.expr]] = {}
+    for node in body:
+        if isinstance(node, ast.Assign):
+            for name in node.targets:
+                if isinstance(name, ast.Name):
+                    assigned.setdefault(name.id, []).append(node.value)
+    for node in body:
+        if isinstance(node, ast.Return) and node.value is not None:
+            values = [node.value]
+            if isinstance(node.value, ast.Name):
+                values = assigned.get(node.value.id, [])
+            for value in values:
+                if isinstance(value, ast.Call):
+                    yield _resolve(value.func, function)
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function without those of the functions within it."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield child
+            yield from _own_nodes(child)
+
+
+def _resolve(expression: ast.expr, function: types.FunctionType) -> Any:
+    if isinstance(expression, ast.Name):
+        return function.__globals__.get(expression.id)
+    if isinstance(expression, ast.Attribute):
+        holder = _resolve(expression.value, function)
+        return getattr(holder, expression.attr, None) if holder is not None else None
+    return None

@@ -1,0 +1,23 @@
+"""Why a candidate could not be built or fed."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The reason in a line, and the traceback behind it. ``error`` is for whoever mends it."""
+
+    reason: str
+    trace: str = ""
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+
+def refused(what: str, error: BaseException) -> Refusal:
+    """``what`` ended in ``error``."""
+    lines = str(error).strip().splitlines() or [""]
+    first = lines[0] if len(lines[0]) <= 200 else f"{lines[0][:200]}…"
+    reason = f"{what}: {type(error).__name__}: {first}".rstrip(": ")
+    return Refusal(reason, "".join(traceback.format_exception(error)), error)

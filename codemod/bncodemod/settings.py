@@ -129,6 +129,13 @@ class Configuration:
         absolute = os.path.abspath(path)
         return self.at(os.path.dirname(absolute))._overridden(absolute)
 
+    def forced(self, **changes: Any) -> Configuration:
+        """The same with these fields of Settings for every file, whatever a file says."""
+        if self.files is None:
+            return replace(self, settings=replace(self.settings, **changes), overrides=())
+        files = self.files.with_typed(changes)
+        return files.nearest(self.root) or files.default()
+
     def _overridden(self, absolute: str) -> Settings:
         if not self.overrides:
             return self.settings
@@ -178,6 +185,10 @@ class ConfigurationFiles:
         self._command_line = dict(command_line)
         self._codes = codes
         self._known: dict[str, Configuration | None] = {}
+
+    def with_typed(self, changes: Mapping[str, Any]) -> ConfigurationFiles:
+        """The same files, with more typed on the command line."""
+        return ConfigurationFiles({**self._command_line, **changes}, self._codes)
 
     def default(self) -> Configuration:
         """The configuration where there is no file: the command line over the defaults."""

@@ -106,7 +106,7 @@ class Driver:
 
     def __init__(self, setup: Setup, limits: Limits) -> None:
         self._setup = setup
-        self._limits = limits
+        self.limits = limits
         self._posts: list[_Post] = []
         self.gathered = Gathered()
 
@@ -149,7 +149,8 @@ class Driver:
             if on_progress is not None:
                 left = len(waiting) + sum(post.work is not None for post in self._posts)
                 on_progress(total - left, total)
-        self.gathered.seconds["examine"] = time.monotonic() - begun
+        spent = self.gathered.seconds.get("examine", 0.0)
+        self.gathered.seconds["examine"] = spent + time.monotonic() - begun
 
     def _staff(self, devices: Sequence[str]) -> None:
         """A worker for each device; the one that was asked first gets the first."""
@@ -262,16 +263,16 @@ class Driver:
         if death:
             return Cause.CRASH, death, post.process.output()
         memory = post.process.memory()
-        if self._limits.memory and memory > self._limits.memory:
-            limit = f"it needed more than {self._limits.memory / 2**30:.3g} GiB of memory"
+        if self.limits.memory and memory > self.limits.memory:
+            limit = f"it needed more than {self.limits.memory / 2**30:.3g} GiB of memory"
             return Cause.MEMORY, limit, post.process.where()
         now = time.monotonic()
-        if now - work.since > self._limits.candidate:
-            limit = f"it took longer than {self._limits.candidate:g} s"
+        if now - work.since > self.limits.candidate:
+            limit = f"it took longer than {self.limits.candidate:g} s"
             return Cause.TIMEOUT, limit, post.process.where()
-        if now - work.begun > self._limits.module:
+        if now - work.begun > self.limits.module:
             work.deaths = _MAX_DEATHS
-            limit = f"the module took longer than {self._limits.module:g} s"
+            limit = f"the module took longer than {self.limits.module:g} s"
             return Cause.TIMEOUT, limit, post.process.where()
         return None
 

@@ -257,6 +257,7 @@ class Verification:
     device: str
     versions: dict[str, str] = field(default_factory=dict)  # torch, python, the card
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
+    tolerance: dict[str, float] = field(default_factory=dict)  # per dtype
 
     @property
     def coverage(self) -> float:

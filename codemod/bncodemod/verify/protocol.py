@@ -32,6 +32,7 @@ class Hello:
     versions: dict[str, str] = field(default_factory=dict)
     cards: tuple[str, ...] = ()  # the names of the CUDA devices
     examples: tuple[Example, ...] = ()
+    tolerance: dict[str, float] = field(default_factory=dict)  # of comparisons, by dtype
     error: str = ""
     remedy: str = ""
     trace: str = ""

@@ -20,14 +20,28 @@ from bncodemod.verify.model import (
     Verdict,
 )
 
-_Seen = tuple[CandidateResult, list[CheckResult]]
-
 
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
-    """The sites that a candidate verifies: it runs them and passes all its checks."""
-    if any(c.outcome is Outcome.PASSED for c in candidate.checks):
-        if not any(c.outcome is Outcome.FAILED for c in candidate.checks):
-            yield from candidate.sites
+    """The sites that a candidate verifies: they run in it and pass all checks that were made."""
+    for site in candidate.sites:
+        if _passed(candidate, site) and not _failures(candidate, site):
+            yield site
+
+
+def _failures(candidate: CandidateResult, site: Site) -> list[CheckResult]:
+    """The failed checks that say something of a site: not those put down to other sites' norms."""
+    return [
+        check
+        for check in candidate.checks
+        if check.outcome is Outcome.FAILED and (not check.sites or site in check.sites)
+    ]
+
+
+def _passed(candidate: CandidateResult, site: Site) -> set[Check]:
+    """The checks that a site passes; the norms of others that fail are left out of them."""
+    failed = {check.check for check in _failures(candidate, site)}
+    ran = (Outcome.PASSED, Outcome.FAILED)
+    return {check.check for check in candidate.checks if check.outcome in ran} - failed
 
 
 def judge(
@@ -58,36 +72,23 @@ def _judged(
     modules: Mapping[str, ModuleResult],
     candidates: list[CandidateResult],
 ) -> SiteResult:
-    seen: list[_Seen] = [(c, [k for k in c.checks if _failed(k)]) for c in reaching]
-    for candidate, failures in seen:
-        for failure in failures:
-            if failure.cause in NORM_CAUSES and (not failure.sites or site in failure.sites):
-                return _fails(site, candidate, failure)
+    failures = [(c, failure) for c in reaching for failure in _failures(c, site)]
+    for candidate, failure in failures:
+        if failure.cause in NORM_CAUSES:
+            return _fails(site, candidate, failure)
     blamed = _blamed_by_line(site, candidates)
     if blamed is not None:
         return _fails(site, *blamed)
-    for candidate, failures in seen:
-        passed = tuple(k.check for k in candidate.checks if k.outcome is Outcome.PASSED)
-        if passed and not failures:
-            every = {
-                k.check
-                for other, failed in seen
-                if not failed
-                for k in other.checks
-                if k.outcome is Outcome.PASSED
-            }
-            checks = tuple(check for check in Check if check in every)
-            return SiteResult(site, Verdict.VERIFIED, checks=checks, candidate=candidate.name)
-    for candidate, failures in seen:
-        if failures:
-            return _fails(site, candidate, _as_obstacle(site, failures[0]))
+    verifying = [candidate for candidate in reaching if site in cleared(candidate)]
+    if verifying:
+        passed = set().union(*(_passed(candidate, site) for candidate in verifying))
+        checks = tuple(check for check in Check if check in passed)
+        return SiteResult(site, Verdict.VERIFIED, checks=checks, candidate=verifying[0].name)
+    if failures:
+        return _fails(site, *failures[0])
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0]))
     return SiteResult(site, Verdict.NOT_REACHED, reason=_why_not(site, modules, candidates))
-
-
-def _failed(check: CheckResult) -> bool:
-    return check.outcome is Outcome.FAILED
 
 
 def _fails(site: Site, candidate: CandidateResult, failure: CheckResult) -> SiteResult:
@@ -100,20 +101,14 @@ def _blamed_by_line(
     """The failure that names a line of the site: a functional norm builds no module."""
     for candidate in candidates:
         for check in candidate.checks:
-            if _failed(check) and check.cause is Cause.RUNNING_STATS and check.line:
+            if (
+                check.outcome is Outcome.FAILED
+                and check.cause is Cause.RUNNING_STATS
+                and check.line
+            ):
                 if site.line <= check.line <= site.end_line and _same(check.path, site.path):
                     return candidate, check
     return None
-
-
-def _as_obstacle(site: Site, failure: CheckResult) -> CheckResult:
-    """A failure as it is reported for a site that is not to blame for it."""
-    others = [other for other in failure.sites if other != site]
-    if failure.cause in NORM_CAUSES and others:
-        place = f"{os.path.basename(others[0].path)}:{others[0].line}"
-        message = f"another norm of the model stands in the way, {place}: {failure.message}"
-        return dataclasses.replace(failure, message=message)
-    return failure
 
 
 def _unchecked(candidate: CandidateResult) -> str:

@@ -135,7 +135,10 @@ def greeting(setup: Setup) -> Hello:
     cards = tuple(torch.cuda.get_device_name(number) for number in range(count))
     if cards:
         versions["cuda"] = str(torch.version.cuda)
-    return Hello(versions, cards, examples)
+    from bncodemod.verify.comparing import TOLERANCE
+
+    tolerance = {str(dtype).removeprefix("torch."): off for dtype, off in TOLERANCE.items()}
+    return Hello(versions, cards, examples, tolerance)
 
 
 def read_examples(path: str) -> tuple[Example, ...]:

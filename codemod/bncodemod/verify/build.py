@@ -169,13 +169,15 @@ def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Construc
     def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
         with offline(), device:
             module = attempt.arguments.call(other or target)
-        return module.to(device).train()  # type: ignore[no-any-return]
+            module.train()
+            return module.to(device)  # type: ignore[no-any-return]
 
     call = f"{name}({attempt.arguments.text})"
     try:
         module = meta.build(lambda: attempt.arguments.call(target))
+        if not isinstance(module, nn.Module):
+            return Refusal(f"{call} gave a {type(module).__name__}, not a module")
+        module.train()  # what it returns is not used: some forget to return themselves
     except Exception as error:
         return refused(f"{call} failed", error)
-    if not isinstance(module, nn.Module):
-        return Refusal(f"{call} gave a {type(module).__name__}, not a module")
-    return Constructed(module.train(), attempt.how, call, rebuild, attempt.feeds)
+    return Constructed(module, attempt.how, call, rebuild, attempt.feeds)

@@ -99,7 +99,7 @@ class _Runner:
     """Runs one module where it was built."""
 
     def __init__(self, module: nn.Module, harvest: Harvest) -> None:
-        self._module = module.train()
+        self._module = module
         self._harvest = harvest
         self._device = meta.device_of(module)
 

@@ -15,7 +15,7 @@ from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
 from bncodemod.verify.offline import offline
 from bncodemod.verify.parts import in_parts
-from bncodemod.verify.refusal import Refusal
+from bncodemod.verify.refusal import Refusal, refused
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,12 @@ def prepare(
         inputs = find_inputs(constructed, name, job, harvest)
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
-    prepared = first(target, name, namespace, job, harvest, accept)
-    if isinstance(prepared, Refusal) and built and not built[0].feeds:
-        with offline():
-            parts = in_parts(built[0], harvest)
-        return Prepared(*parts) if parts is not None else prepared
+    try:
+        prepared = first(target, name, namespace, job, harvest, accept)
+        if isinstance(prepared, Refusal) and built and not built[0].feeds:
+            with offline():
+                parts = in_parts(built[0], harvest)
+            return Prepared(*parts) if parts is not None else prepared
+    except Exception as error:  # what the user's code does may be anything
+        return refused(f"{name} cannot be looked at", error)
     return prepared

@@ -209,6 +209,7 @@ class ModuleResult:
     trace: str = ""
     output: str = ""  # what it printed, shortened
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()  # as "it forked", "given up after a crash"
 
 
 # What a worker says while it works on a job, in this order.
@@ -256,6 +257,7 @@ class Verification:
     device: str
     versions: dict[str, str] = field(default_factory=dict)  # torch, python, the card
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
+    tolerance: dict[str, float] = field(default_factory=dict)  # per dtype
 
     @property
     def coverage(self) -> float:

@@ -24,14 +24,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=pathlib.Path, help="the folder that holds the packages")
     parser.add_argument("packages", nargs="+", help="as torchvision/models")
+    parser.add_argument("--functions", type=int, default=1000, help="at most, of one module")
     parser.add_argument("--only", default="", help="modules whose name contains this")
     options = parser.parse_args()
     sys.path.insert(0, str(options.root))
     import torch
-    import torchvision_import
 
+    import torchvision_import
     from bncodemod.verify.harvest import Harvest
     from bncodemod.verify.model import Job
+    from bncodemod.verify.parts import has_norms
     from bncodemod.verify.prepare import prepare
     from bncodemod.verify.promises import builds_module
     from bncodemod.verify.refusal import Refusal
@@ -57,20 +59,27 @@ def main() -> None:
                 if inspect.isclass(value) or inspect.isfunction(value)
                 if builds_module(value)
             ]
-            candidates.sort(key=lambda pair: inspect.isclass(pair[1]))
+            functions = [pair for pair in candidates if inspect.isfunction(pair[1])]
+            functions.sort(key=lambda pair: pair[0].startswith("_"))
+            classes = [pair for pair in candidates if inspect.isclass(pair[1])]
+            candidates = functions[: options.functions] + classes
             for key, value in candidates:
-                start = time.perf_counter()
-                outcome = prepare(value, key, module, job, harvest)
-                took = time.perf_counter() - start
+                start = time.process_time()
+                outcome = prepare(value, key, module, job, harvest, has_norms)
+                took = time.process_time() - start
                 seconds += took
                 total += 1
-                if isinstance(outcome, Refusal):
+                if isinstance(outcome, Refusal) and "nothing to verify" in outcome.reason:
+                    total -= 1
+                elif isinstance(outcome, Refusal):
                     print(f"NO  {took:5.1f} {name}.{key}: {outcome.reason[:300]}")
                 else:
                     ran += 1
                     how = outcome.constructed.how.name
-                    print(f"yes {took:5.1f} {name}.{outcome.constructed.call[:120]} "
-                          f"{how}: {outcome.inputs.text[:150]}")
+                    print(
+                        f"yes {took:5.1f} {name}.{outcome.constructed.call[:120]} "
+                        f"{how}: {outcome.inputs.text[:150]}"
+                    )
     print(f"{ran} of {total} candidates run, {seconds:.1f} s")
 
 

@@ -7,8 +7,8 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -30,20 +30,26 @@ _MOST_SECONDS = 20.0
 T = TypeVar("T")
 
 
+class Rebuild(Protocol):
+    """Builds a module anew; with ``other``, the same arguments go to another target."""
+
+    def __call__(
+        self, device: torch.device, other: Callable[..., Any] | None = None
+    ) -> nn.Module: ...
+
+
 @dataclass(frozen=True)
 class Constructed:
     """A module that was built; ``rebuild`` makes it again on a device, from the caller's seed.
 
     ``module`` is on the meta device, or on the CPU where its constructor asks for values.
-    ``arguments`` are the call's, for whoever calls another than the target with them.
     ``feeds`` are what it is known to be fed: the text or shapes of an example, or what was seen.
     """
 
     module: nn.Module
     how: Built
     call: str
-    rebuild: Callable[[torch.device], nn.Module]
-    arguments: Arguments
+    rebuild: Rebuild
     feeds: tuple[Feed | Example, ...] = ()
 
 
@@ -106,14 +112,14 @@ class _Attempts:
         harvest: Harvest,
     ) -> None:
         self._target = target
-        self._deduction = Deduction(namespace)
+        self._deduction = Deduction(harvest)
         self._sources = self._planned(name, namespace, job, harvest)
         self._mended: deque[_Attempt] = deque()
         self._tried: set[str] = set()
 
     def __iter__(self) -> Iterator[_Attempt]:
-        end = time.monotonic() + _MOST_SECONDS
-        while len(self._tried) < _MOST_ATTEMPTS and time.monotonic() < end:
+        end = time.process_time() + _MOST_SECONDS
+        while len(self._tried) < _MOST_ATTEMPTS and time.process_time() < end:
             attempt = self._mended.popleft() if self._mended else next(self._sources, None)
             if attempt is None:
                 return
@@ -160,16 +166,18 @@ def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Atte
 
 
 def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Constructed | Refusal:
-    def rebuild(device: torch.device) -> nn.Module:
+    def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
         with offline(), device:
-            module = attempt.arguments.call(target)
-        return module.to(device).train()  # type: ignore[no-any-return]
+            module = attempt.arguments.call(other or target)
+            module.train()
+            return module.to(device)  # type: ignore[no-any-return]
 
     call = f"{name}({attempt.arguments.text})"
     try:
         module = meta.build(lambda: attempt.arguments.call(target))
+        if not isinstance(module, nn.Module):
+            return Refusal(f"{call} gave a {type(module).__name__}, not a module")
+        module.train()  # what it returns is not used: some forget to return themselves
     except Exception as error:
         return refused(f"{call} failed", error)
-    if not isinstance(module, nn.Module):
-        return Refusal(f"{call} gave a {type(module).__name__}, not a module")
-    return Constructed(module.train(), attempt.how, call, rebuild, attempt.arguments, attempt.feeds)
+    return Constructed(module, attempt.how, call, rebuild, attempt.feeds)

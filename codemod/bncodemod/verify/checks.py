@@ -204,7 +204,9 @@ def _single(subject: Subject) -> CheckResult:
 def _single_sample(subject: Subject, train: bool) -> CheckResult:
     try:
         with torch.no_grad():
-            calling.run(subject.fresh().train(train), subject.feed(batch=1))
+            module = subject.fresh()
+            module.train(train)
+            calling.run(module, subject.feed(batch=1))
     except Exception as error:
         found = failure(Check.SINGLE, error, subject)
         message = f"in {'train' if train else 'eval'} mode: {found.message}"

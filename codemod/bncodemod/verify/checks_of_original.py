@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bncodemod.verify import calling, meta
-from bncodemod.verify.arguments import Arguments
 from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
-from bncodemod.verify.offline import offline
 from bncodemod.verify.subject import STACK, Subject, switch_off_randomness
 
 
@@ -31,23 +29,22 @@ class _Original:
     """Builds a candidate as its original does, with the same arguments."""
 
     target: Any
-    arguments: Arguments
+    rebuild: Callable[..., nn.Module]
 
     def on(self, device: torch.device, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        with offline(), device:
-            module: nn.Module = self._call()
-        return module.to(device).train()
+        module = self.rebuild(device, self._call)
+        module.train()
+        return module
 
     def on_meta(self) -> nn.Module:
-        with offline():
-            module = meta.build(self._call)
-        if not isinstance(module, nn.Module):
-            raise Skipped("the original does not build a module")
-        return module.train()
+        """On meta, or on the CPU where its constructor asks for values."""
+        try:
+            return self.on(meta.META, 0)
+        except Exception:
+            return self.on(meta.CPU, 0)
 
-    def _call(self) -> Any:
-        args, kwargs = self.arguments.make()
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         return self.target(
             *map(_counterpart, args), **{k: _counterpart(v) for k, v in kwargs.items()}
         )
@@ -64,7 +61,7 @@ def _original(subject: Subject) -> Iterator[_Original]:
         target = _resolve(module, subject.name)
         if target is None:
             raise Skipped(f"the original has no {subject.name}")
-        yield _Original(target, subject.prepared.constructed.arguments)
+        yield _Original(target, subject.prepared.constructed.rebuild)
 
 
 @check(Check.ORIGINAL_FAILS)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import collections.abc
 import enum
 import inspect
+import re
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
 from bncodemod.verify.arguments import Arguments, Fresh
+from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.names import CHANNELS, Wanted, by_name
 
 _DEEPEST = 3  # arguments of arguments
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_PAIR = re.compile(r"size|stride|padding|dilation|resolution|shape", re.IGNORECASE)
 _UNKNOWN = object()  # the table does not have the name
+_SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
 _GENERIC = (int, float, bool, str, bytes, object, list, tuple, dict, set, type)
 
 
@@ -46,6 +53,7 @@ def plain(value: Any) -> Any:
         Wanted.ACTIVATION: nn.ReLU,
         Wanted.CONVOLUTION: nn.Conv2d,
         Wanted.BLOCK: nn.Identity,
+        Wanted.MODULE: Fresh("Identity()", nn.Identity),
         Wanted.BACKBONE: Fresh(
             f"Conv2d(3, {CHANNELS}, 3, padding=1)", lambda: nn.Conv2d(3, CHANNELS, 3, padding=1)
         ),
@@ -55,10 +63,10 @@ def plain(value: Any) -> Any:
 
 
 class Deduction:
-    """Chooses arguments for the callables of one of the user's modules."""
+    """Chooses arguments for the user's callables."""
 
-    def __init__(self, namespace: types.ModuleType) -> None:
-        self._namespace = namespace
+    def __init__(self, harvest: Harvest) -> None:
+        self._harvest = harvest
 
     def required(self, target: Callable[..., Any], depth: int = 0) -> dict[str, Any]:
         """Keywords for what ``target`` cannot be called without, and no pretrained weights."""
@@ -71,7 +79,7 @@ class Deduction:
         return values
 
     def value(
-        self, parameter: inspect.Parameter, target: Callable[..., Any] | None, depth: int = 0
+        self, parameter: inspect.Parameter, target: Callable[..., Any], depth: int = 0
     ) -> Any:
         """What to pass for one parameter of ``target``."""
         special = self._by_annotation(parameter.annotation, depth)
@@ -79,66 +87,79 @@ class Deduction:
             return special
         named = by_name(parameter.name, _UNKNOWN)
         if named == Wanted.BLOCK:
-            named = self._block(target) or nn.Identity
-        return _fitted(plain(named), parameter.annotation)
-
-    def named(self, name: str, target: Callable[..., Any] | None = None) -> Any:
-        """What to pass for a parameter of which only the name is known."""
-        return self.value(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target, _DEEPEST
-        )
+            named = _block(target) or nn.Identity
+        return _fitted(plain(named), parameter.annotation, 2 if _PAIR.search(parameter.name) else 4)
 
     def _by_annotation(self, annotation: Any, depth: int) -> Any:
         """A value where the annotation is a certain class, rather than a number or a container."""
         for kind in _alternatives(annotation):
-            if typing.get_origin(kind) is typing.Literal:
-                return typing.get_args(kind)[0]
-            if not inspect.isclass(kind) or kind in _GENERIC or kind is nn.Module:
-                continue
-            if issubclass(kind, enum.Enum):
-                return next(iter(kind), None)
-            if _is_users(kind) and depth < _DEEPEST and not inspect.isabstract(kind):
-                arguments = Arguments.of((), self.required(kind, depth + 1))
-                text = f"{kind.__name__}({arguments.text})"
-                return Fresh(text, _calling(arguments, kind))
+            inside = typing.get_args(kind)
+            origin = typing.get_origin(kind)
+            if origin is typing.Literal:
+                return inside[0]
+            if origin is type:
+                for each in _alternatives(inside[0]):
+                    if inspect.isclass(each) and _is_users(each):
+                        return each
+            if origin in _SEQUENCES and inside:
+                item = self._by_annotation(inside[0], depth)
+                if item is not None:
+                    return [item, item]
+            if inspect.isclass(kind) and kind not in _GENERIC and kind is not nn.Module:
+                if issubclass(kind, enum.Enum):
+                    return next(iter(kind), None)
+                if _is_users(kind) and depth < _DEEPEST and not inspect.isabstract(kind):
+                    return self._instance(kind, depth)
         return None
 
-    def _block(self, target: Callable[..., Any] | None) -> type[nn.Module] | None:
-        """A class of the user's module that other classes are made of."""
-        blocks = [
-            (rank, kind)
-            for kind in vars(self._namespace).values()
-            if inspect.isclass(kind) and issubclass(kind, nn.Module) and kind is not target
-            for rank, mark in enumerate(("BasicBlock", "Bottleneck", "Block", "Unit", "Layer"))
-            if mark in kind.__name__
-        ]
-        return min(blocks, key=lambda pair: pair[0])[1] if blocks else None
+    def _instance(self, kind: type, depth: int) -> Fresh:
+        """An instance of a user's class, built as another model builds it where that was seen."""
+        arguments = Arguments.of((), self.required(kind, depth + 1))
+        for seen in self._harvest.sightings(kind):
+            arguments = self._harvest.arguments(seen)
+            break
+        return Fresh(f"{kind.__name__}({arguments.text})", lambda: arguments.call(kind))
+
+
+def _block(target: Callable[..., Any]) -> type[nn.Module] | None:
+    """A class of the target's file that others are made of."""
+    home = sys.modules.get(getattr(target, "__module__", ""))
+    blocks = [
+        (rank, kind)
+        for kind in (vars(home).values() if home is not None else ())
+        if inspect.isclass(kind) and issubclass(kind, nn.Module) and kind is not target
+        for rank, end in enumerate(("BasicBlock", "Bottleneck", "Block", "Unit", "Layer"))
+        if kind.__name__.endswith(end)
+    ]
+    return min(blocks, key=lambda pair: pair[0])[1] if blocks else None
 
 
 def parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The named parameters of a call, with their annotations evaluated where that works."""
-    try:
-        signature = inspect.signature(target, eval_str=True)
-    except Exception:
-        try:
-            signature = inspect.signature(target)
-        except (TypeError, ValueError):
-            return []
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [each for each in signature.parameters.values() if each.kind in named]
+    """The named parameters of a call, with their annotations evaluated where that works.
+
+    Where a class hands ``**kwargs`` on, the parameters of its base class are among them.
+    """
+    found = {each.name: each for each in _signature(target) if each.kind in _NAMED}
+    if inspect.isclass(target) and takes_any_keyword(target):
+        own = [kind for kind in target.__mro__ if "__init__" in vars(kind)]
+        if len(own) > 1 and own[1] not in (nn.Module, object):
+            found = {each.name: each for each in parameters(own[1])} | found
+    return list(found.values())
 
 
 def takes_any_keyword(target: Callable[..., Any]) -> bool:
     """Whether ``target`` has ``**kwargs``."""
-    try:
-        kinds = [each.kind for each in inspect.signature(target).parameters.values()]
-    except (TypeError, ValueError):
-        return True
-    return inspect.Parameter.VAR_KEYWORD in kinds
+    return any(each.kind is each.VAR_KEYWORD for each in _signature(target))
 
 
-def _calling(arguments: Arguments, kind: type) -> Callable[[], Any]:
-    return lambda: arguments.call(kind)
+def _signature(target: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    for evaluated in (True, False):
+        try:
+            signature = inspect.signature(target, eval_str=evaluated)
+        except Exception:
+            continue
+        return list(signature.parameters.values())
+    return ()
 
 
 def _asks_for_weights(parameter: inspect.Parameter) -> bool:
@@ -159,34 +180,36 @@ def _alternatives(annotation: Any) -> Sequence[Any]:
     return (annotation,)
 
 
-def _fitted(value: Any, annotation: Any) -> Any:
-    """The value that the name suggests, made to fit the annotation."""
+def _fitted(value: Any, annotation: Any, count: int) -> Any:
+    """The value that the name suggests, made to fit the annotation; lists have ``count`` items."""
     kinds = [typing.get_origin(kind) or kind for kind in _alternatives(annotation)]
     arguments = [typing.get_args(kind) for kind in _alternatives(annotation)]
     if not kinds:
         return CHANNELS if value is _UNKNOWN else value
     for kind, inside in zip(kinds, arguments):
-        fitted = _fit(value, kind, inside)
+        fitted = _fit(value, kind, inside, count)
         if fitted is not None:
             return fitted
     return None if value is _UNKNOWN else value
 
 
-def _fit(value: Any, kind: Any, inside: tuple[Any, ...]) -> Any:
+def _fit(value: Any, kind: Any, inside: tuple[Any, ...], count: int) -> Any:
     number = isinstance(value, (int, float))
     if kind is bool:
         return value if isinstance(value, bool) else False
     if kind is int:
-        return int(value) if number else CHANNELS
+        value = value[0] if isinstance(value, list) else value
+        return int(value) if isinstance(value, (int, float)) else CHANNELS
     if kind is float:
         return float(value) if number else 0.5
     if kind is str:
         return value if isinstance(value, str) else ""
     if kind is tuple:
-        count = len(inside) if inside and inside[-1] is not Ellipsis else 2
-        return (value if number else CHANNELS,) * count
-    if kind in (list, Sequence, typing.Sequence, Iterator):
-        return value if isinstance(value, list) else [value if number else CHANNELS] * 4
+        count = len(inside) if inside and inside[-1] is not Ellipsis else count
+        item = value[0] if isinstance(value, list) else value if number else CHANNELS
+        return (item,) * count
+    if kind in _SEQUENCES:
+        return value if isinstance(value, list) else [value if number else CHANNELS] * count
     if kind is dict:
         return {}
     if inspect.isclass(kind) and issubclass(kind, nn.Module):
@@ -194,4 +217,3 @@ def _fit(value: Any, kind: Any, inside: tuple[Any, ...]) -> Any:
     if inspect.isclass(value) or isinstance(value, Fresh):
         return value
     return nn.Identity if kind is type or kind is Callable else None
-

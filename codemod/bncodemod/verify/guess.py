@@ -22,6 +22,7 @@ from bncodemod.verify.witness import Witness, witness
 
 _MOST_GUESSES = 60
 _MOST_SECONDS = 10.0
+_MOST_NUMBERS = 1 << 23  # in one input, per sample
 _STATED = ("img_size", "image_size", "input_size", "input_resolution")
 _IMAGE_SIZES = (64, 128, 224, 256, 299, 32, 512)
 _MAP_SIZES = (16, 8, 32, 7, 14, 4, 64)
@@ -54,16 +55,16 @@ class Guesses:
     def add(self, feeds: Iterable[Feed], cost: float = 0.0) -> None:
         for feed in feeds:
             text = str(feed)
-            if text not in self._cost:
+            if text not in self._cost and all(s.count <= _MOST_NUMBERS for s in feed.specs()):
                 self._cost[text] = cost
                 heapq.heappush(self._queue, (cost, next(self._count), feed))
 
     def __iter__(self) -> Iterator[Feed]:
         for rank, feed in enumerate(first_guesses(self._module)):
             self.add([feed], 1.0 + rank)
-        end = time.monotonic() + _MOST_SECONDS
+        end = time.process_time() + _MOST_SECONDS
         for _ in range(_MOST_GUESSES):
-            if not self._queue or time.monotonic() > end:
+            if not self._queue or time.process_time() > end:
                 return
             yield heapq.heappop(self._queue)[2]
 
@@ -166,6 +167,8 @@ def _tensors(module: nn.Module) -> Iterator[Spec]:
         yield _tensor(first, first.ranks[0], size)
     for other in wanted[1:]:
         yield _tensor(other, other.ranks[0], _sizes(other)[0])
+    if first.channels != 3:
+        yield Spec((1, 3, 64, 64))
     for rank in (4, 3, 2, 5):
         if rank not in first.ranks:
             yield _tensor(first, rank, _sizes(first)[0])
@@ -238,9 +241,7 @@ def _each(feed: Feed, change: Callable[[Spec], Iterable[Spec]]) -> Iterator[Feed
 def _at(feed: Feed, place: int, other: Spec) -> Feed:
     """The feed with the tensor at one place changed."""
     count = itertools.count()
-    return feed.map(
-        lambda leaf: other if isinstance(leaf, Spec) and next(count) == place else leaf
-    )
+    return feed.map(lambda leaf: other if isinstance(leaf, Spec) and next(count) == place else leaf)
 
 
 def _other_values(spec: Spec) -> Iterator[Spec]:
@@ -308,7 +309,7 @@ def _multiplied(spec: Spec, given: int, wanted: int) -> Iterator[Spec]:
 
 def _areas(feed: Feed, given: int, wanted: int) -> Iterator[Feed]:
     """Maps so large that ``wanted`` values are left where ``given`` were, once flattened."""
-    if given and wanted > 4 * given or wanted * 4 < given:
+    if (given and wanted > 4 * given) or wanted * 4 < given:
         factor = (wanted / given) ** 0.5
         if (other := _resized(feed, lambda size: round(size * factor))) is not None:
             yield other

@@ -84,6 +84,14 @@ class Harvest:
         """How ``target`` was built, those that were also run first."""
         yield from sorted(self._sightings.get(target, ()), key=lambda seen: seen.feed is None)
 
+    def feeds(self, module: nn.Module) -> list[Feed]:
+        """What this module was fed, or one of its class that was built alike."""
+        origin = self._origins.get(module)
+        known = self._sightings.get(type(module), ())
+        alike = [other for other in known if origin is not None and _alike(origin, other)]
+        seen = [origin, *alike] if origin is not None else alike
+        return [each.feed for each in seen if each.feed is not None][:1]
+
     def arguments(self, seen: Sighting) -> Arguments:
         """The arguments of a sighting; modules among them are built anew for each use."""
         return Arguments.of(
@@ -172,10 +180,8 @@ def _variadic(code: CodeType, values: dict[str, Any]) -> tuple[tuple[Any, ...], 
 
 def _alike(one: Sighting, other: Sighting) -> bool:
     """Whether two sightings have the same arguments; modules count by their classes."""
-    return (
-        one is other
-        or (len(one.positional), one.keywords.keys())
-        == (len(other.positional), other.keywords.keys())
+    return one is other or (
+        (len(one.positional), one.keywords.keys()) == (len(other.positional), other.keywords.keys())
         and all(map(_same, one.positional, other.positional))
         and all(_same(value, other.keywords[name]) for name, value in one.keywords.items())
     )

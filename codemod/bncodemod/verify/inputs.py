@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
-_BATCH = 2
+_BATCH, _OTHER_BATCH = 2, 4
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,43 @@ class Inputs:
 def find_inputs(
     constructed: Constructed, name: str, job: Job, harvest: Harvest
 ) -> Inputs | Refusal:
-    """Inputs with which ``constructed.module`` runs in train mode, with batches of 2 and of 3."""
-    module = constructed.module
-    if type(module).forward is nn.Module.forward:
-        return Refusal(f"{type(module).__name__} has no forward")
-    runner = _Runner(module, harvest)
+    """Inputs with which ``constructed.module`` runs in train mode, in batches of several sizes."""
     try:
         said = [_said(each) for each in constructed.feeds if isinstance(each, Example)]
     except Exception as error:
         return refused(f"the inputs given for {name} cannot be made", error)
+    seen = [each for each in constructed.feeds if isinstance(each, Feed)]
+    if said:
+        return _first_that_runs(said, _Runner(constructed.module, harvest), name)
+    return search(constructed.module, seen, name, harvest)
+
+
+def search(module: nn.Module, seen: list[Feed], name: str, harvest: Harvest) -> Inputs | Refusal:
+    """Inputs that are guessed, after those that such a module was ``seen`` to be fed."""
+    if type(module).forward is nn.Module.forward:
+        return Refusal(f"{type(module).__name__} has no forward")
+    runner = _Runner(module, harvest)
     guesses = Guesses(module)
-    guesses.add(each for each in constructed.feeds if isinstance(each, Feed))
+    guesses.add(seen)
+    found = _first_that_runs(guesses, runner, name, guesses.mend)
+    return found if isinstance(found, Refusal) else runner.roomier(found)
+
+
+def _first_that_runs(
+    feeds: Iterable[Feed],
+    runner: _Runner,
+    name: str,
+    mend: Callable[[Feed, Exception], None] | None = None,
+) -> Inputs | Refusal:
+    """The first feed that runs, or what the first one ended in."""
     first: Refusal | None = None
-    for feed in said or guesses:
+    for feed in feeds:
         error = runner.error(feed)
         if error is None:
-            found = feed if said else runner.roomier(feed)
-            return Inputs(str(found), found)
+            return Inputs(str(feed), feed)
         first = first or refused(f"{name} does not run with {feed}", error)
-        if not said:
-            guesses.mend(feed, error)
+        if mend is not None:
+            mend(feed, error)
     return first or Refusal(f"no inputs were found for {name}")
 
 
@@ -81,35 +99,31 @@ class _Runner:
     """Runs one module where it was built."""
 
     def __init__(self, module: nn.Module, harvest: Harvest) -> None:
-        self._module = module.train()
+        self._module = module
         self._harvest = harvest
         self._device = meta.device_of(module)
 
     def error(self, feed: Feed) -> Exception | None:
-        """What is raised with a batch of two, or of three.
-
-        What the parts of the module are fed in the second run is noted: with three, few sizes
-        that do not grow with the batch look as if they did.
-        """
+        """What is raised with one of two sizes of batches; the parts' inputs are noted."""
         error = self._run(feed, _BATCH)
         if error is None:
-            self._harvest.watch(_BATCH + 1)
+            self._harvest.watch(_OTHER_BATCH)
             try:
-                error = self._run(feed, _BATCH + 1)
+                error = self._run(feed, _OTHER_BATCH)
             finally:
                 self._harvest.watch(None)
         return error
 
-    def roomier(self, feed: Feed) -> Feed:
+    def roomier(self, inputs: Inputs) -> Inputs:
         """Twice the size, where a single sample leaves one value for its statistics."""
-        if self._run(feed, 1) is None or (other := larger(feed)) is None:
-            return feed
+        if self._run(inputs.feed, 1) is None or (other := larger(inputs.feed)) is None:
+            return inputs
         fits = self._run(other, 1) is None and self.error(other) is None
-        return other if fits else feed
+        return Inputs(str(other), other) if fits else inputs
 
     def _run(self, feed: Feed, batch: int) -> Exception | None:
-        args, kwargs = Inputs("", feed).make(self._device, batch=batch)
         try:
+            args, kwargs = Inputs("", feed).make(self._device, batch=batch)
             with meta.quick_batch_norms(), torch.no_grad(), self._device:
                 self._module(*args, **kwargs)
         except Exception as error:

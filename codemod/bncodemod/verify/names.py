@@ -20,6 +20,7 @@ class Wanted:
     CONVOLUTION = "a convolution's class"
     BLOCK = "a block's class"
     BACKBONE = "a module that makes features of images"
+    MODULE = "some module"
     SETTINGS = "an object that answers any name"
 
 
@@ -29,6 +30,7 @@ _TABLE: tuple[tuple[str, Any], ...] = (
      None),
     (r"(use|with|is|has|if|do|no|enable|return)_.*|.*bias|bn|progress|inplace|verbose", False),
     (r"(n|num|nb|number)_?(of_)?(cls|class|classes|labels?)|n?class(es)?|nclass|out_size", 10),
+    (r"d_?model|n_?embd", CHANNELS),
     (r"norm|.*norm(_?(layer|func?|type|op|cls|class|module|act))?|bn_?layer|batch_?norm",
      Wanted.NORM),
     (r"act|.*(act(ivation)?(_?(layer|func?|fn|type|op|cls))?|non_?lin(earity)?|relu)",
@@ -51,14 +53,16 @@ _TABLE: tuple[tuple[str, Any], ...] = (
     (r"fe?a?t?_?(map_?)?size|grid_?size|h|w|height|width|size|output_?size|out_?hw", 8),
     (r"seq_?len(gth)?|max_?len(gth)?|num_?patches|n_?tokens|block_?size|frames|num_?frames", 16),
     (r"vocab(ulary)?(_size)?|num_?(embeddings|tokens|embed|words)|n_?(vocab|tokens?|words)", 100),
-    (r"layers|.*(num_?blocks|depths|repeats|block_?(num|count)s?)", [2, 2, 2, 2]),
+    (r"(n|num|nb)_?(layers|blocks)", 2),
+    (r"(.*_)?(layers|num_?blocks|depths|repeats|block_?(num|count|config)s?)", [2, 2, 2, 2]),
     (r"(n|num|nb)_?(layers?|blocks?|repeats?|convs?|stages?|units?|res)|depth|repeats?|n|level|num",
      2),
     (r"growth_?rate", 32),
     (r"sizes|.*(channels|dims|planes|filters|chans|chs|features|widths)_list", [CHANNELS] * 4),
     (r".*(ch|chs|channels?|chans?|planes?|filters?|dims?|features?|nc|c|width|hidden|size|units)",
      CHANNELS),
-    (r".*(block|bottleneck|module|unit|layer|cell|op)(_?(type|fn|cls|class))?", Wanted.BLOCK),
+    (r".*(block|bottleneck|unit)(_?(type|fn|cls|class))?|.*_(cls|class|type|fn)", Wanted.BLOCK),
+    (r"(.*_)?(fn|func|module|layer|cell|op|core)", Wanted.MODULE),
     (r".*(backbone|encoder|base_?model|body|trunk|net|network|model|extractor)", Wanted.BACKBONE),
     (r".*(cfgs?|config|conf|args|opts?|options|hparams|params|hp|settings|hyper.*)",
      Wanted.SETTINGS),

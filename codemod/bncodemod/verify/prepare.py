@@ -7,11 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from bncodemod.verify.build import Constructed, first
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
-from bncodemod.verify.refusal import Refusal
+from bncodemod.verify.offline import offline
+from bncodemod.verify.parts import in_parts
+from bncodemod.verify.refusal import Refusal, refused
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,33 @@ class Prepared:
 
 
 def prepare(
-    target: Callable[..., Any], name: str, namespace: types.ModuleType, job: Job, harvest: Harvest
+    target: Callable[..., Any],
+    name: str,
+    namespace: types.ModuleType,
+    job: Job,
+    harvest: Harvest,
+    wanted: Callable[[nn.Module], bool] = lambda module: True,
 ) -> Prepared | Refusal:
-    """The first way of building ``target`` for which inputs are found; never raises Exception."""
+    """The first way of building ``target`` for which inputs are found; never raises Exception.
+
+    Where there is none, the parts of what could be built are fed instead. No inputs are looked
+    for if what was built is not ``wanted``, as it holds no norm.
+    """
+    built: list[Constructed] = []
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
+        if not wanted(constructed.module):
+            return Refusal(f"{constructed.call} holds nothing to verify")
+        built.append(constructed)
         inputs = find_inputs(constructed, name, job, harvest)
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
-    return first(target, name, namespace, job, harvest, accept)
+    try:
+        prepared = first(target, name, namespace, job, harvest, accept)
+        if isinstance(prepared, Refusal) and built and not built[0].feeds:
+            with offline():
+                parts = in_parts(built[0], harvest)
+            return Prepared(*parts) if parts is not None else prepared
+    except Exception as error:  # what the user's code does may be anything
+        return refused(f"{name} cannot be looked at", error)
+    return prepared

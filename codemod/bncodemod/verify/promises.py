@@ -32,6 +32,8 @@ def _promises(target: Any, depth: int) -> bool:
         return False
     if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target):
         return False
+    if target.__module__.split(".")[0] == "torch":
+        return _annotated(target)
     return _annotated(target) or any(
         _promises(found, depth - 1) for found in _returned(target) if found is not target
     )

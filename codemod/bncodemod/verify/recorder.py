@@ -33,6 +33,7 @@ BATCH_NORMS = frozenset({functional.batch_norm, torch.batch_norm})
 GROUP_NORMS = frozenset({functional.group_norm, torch.group_norm})
 FUNCTIONS = BATCH_NORMS | GROUP_NORMS | frozenset({functional.instance_norm, torch.instance_norm})
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_HERE = os.path.join(os.path.dirname(__file__), "")
 _ORIGIN = "_bncodemod_sites"
 _PLACE = "_bncodemod_place"
 _CONSTRUCTORS = ("__init__", "constructing")  # the second is the recorder's own
@@ -269,8 +270,8 @@ def _callee(site: Site) -> str:
 
 
 def _outside_torch(frame: FrameType | None) -> str:
-    """The innermost file and line that are not torch's."""
-    while frame is not None and frame.f_code.co_filename.startswith(_TORCH):
+    """The innermost file and line that are neither torch's nor the verifier's."""
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _HERE)):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify.deduce import Deduction, parameters, takes_any_keyword
+from bncodemod.verify.promises import builds_module
 
 Values = dict[str, Any]
 
@@ -38,7 +39,7 @@ def repairs(
     }
     for name in scene.suspects(values, defaults):
         current = values.get(name, defaults.get(name))
-        for other in (*scene.keys(name), *_others(name, current, error, message, deduction)):
+        for other in (*scene.keys(name), *_others(name, current, error, target, deduction)):
             if type(other) is not type(current) or other != current:
                 yield {**values, name: other}
 
@@ -51,24 +52,37 @@ def _renamed(
         names = re.findall(r"'(\w+)'", found[1])
         known = {each.name for each in parameters(target)}
         if takes_any_keyword(target) or known.issuperset(names):
-            added = {name: deduction.named(name, target) for name in names if name not in values}
+            added = {name: _named(name, target, deduction) for name in names if name not in values}
             if added:
                 yield {**values, **added}
     if (found := _UNWANTED.search(message)) and found[1] in values:
         yield {name: value for name, value in values.items() if name != found[1]}
 
 
+def _named(name: str, target: Callable[..., Any], deduction: Deduction) -> Any:
+    """What to pass for a parameter, though it has a default or only ``**kwargs`` takes it."""
+    for each in parameters(target):
+        if each.name == name:
+            return deduction.value(each.replace(default=each.empty), target)
+    return deduction.value(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target)
+
+
 def _others(
-    name: str, current: Any, error: BaseException, message: str, deduction: Deduction
+    name: str,
+    current: Any,
+    error: BaseException,
+    target: Callable[..., Any],
+    deduction: Deduction,
 ) -> Iterator[Any]:
     """Other values for a parameter that had ``current`` when the call failed."""
+    message = str(error)
     number = isinstance(current, int) and not isinstance(current, bool)
     if isinstance(error, TypeError | IndexError | ValueError):
         yield from _containers(current, message)
     if "not callable" in message or "must be a class" in message:
         yield from (nn.ReLU, nn.Identity)
     if current is None or (isinstance(current, str) and not current):
-        if (named := deduction.named(name)) is not None:
+        if (named := _named(name, target, deduction)) is not None:
             yield named
     if number:
         yield from _numbers(current, message)
@@ -126,6 +140,7 @@ class _Scene:
             if isinstance(node, ast.Compare):
                 sides = [node.left, *node.comparators]
                 names = [name for side in sides if (name := _plain_name(side)) in values]
+                yield from self._lengths(sides, values)
                 for name in names:
                     found = constants.setdefault(str(name), [])
                     found += [each for side in sides for each in _constants(side)]
@@ -136,6 +151,19 @@ class _Scene:
             if isinstance(values[name], str) or self._raised(name):
                 yield name, others
 
+    @staticmethod
+    def _lengths(sides: list[ast.expr], values: Values) -> Iterator[tuple[str, list[Any]]]:
+        """Lists of the length that the source asks for: ``if len(repeats) != 3``."""
+        lengths = [each for side in sides for each in _constants(side) if type(each) is int]
+        for side in sides:
+            if isinstance(side, ast.Call) and _plain_name(side.func) == "len" and side.args:
+                name = _plain_name(side.args[0])
+                current = values.get(str(name))
+                if name in values and lengths:
+                    item = current[0] if isinstance(current, (list, tuple)) and current else current
+                    others = [[item] * length for length in lengths if 0 < length <= 16]
+                    yield name, [other for other in others if other != current]
+
     def keys(self, name: str) -> list[Any]:
         """The keys of the mapping in which the failing line looks ``name`` up."""
         for frame, line in reversed(self._frames):
@@ -144,7 +172,7 @@ class _Scene:
                     if _plain_name(node.slice) == name:
                         holder = _value(node.value, frame)
                         if isinstance(holder, Mapping):
-                            return list(holder)[:4]
+                            return _likely_keys(holder)
         return []
 
     def _raised(self, name: str) -> bool:
@@ -218,4 +246,12 @@ def _constants(node: ast.expr) -> list[Any]:
 def _value(node: ast.expr, frame: types.FrameType) -> Any:
     if isinstance(node, ast.Name):
         return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
+    if isinstance(node, ast.Attribute):
+        return getattr(_value(node.value, frame), node.attr, None)
     return None
+
+
+def _likely_keys(holder: Mapping[Any, Any]) -> list[Any]:
+    """Some keys of a mapping; of a module's names those that build modules."""
+    keys = [key for key, value in holder.items() if callable(value) and builds_module(value)]
+    return (keys or [key for key in holder if not str(key).startswith("__")])[:4]

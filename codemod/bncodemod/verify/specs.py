@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,11 @@ class Spec:
         if not self.batched or not self.shape:
             return self.shape
         return (self.shape[0] * batch, *self.shape[1:])
+
+    @property
+    def count(self) -> int:
+        """Numbers in a sample."""
+        return math.prod(self.shape)
 
     def make(
         self,

@@ -47,7 +47,8 @@ class Subject:
 
     def built(self) -> nn.Module:
         """A copy of the model as it was first built; random layers are off."""
-        module = copied(self.prepared.constructed.module).train()
+        module = copied(self.prepared.constructed.module)
+        module.train()
         switch_off_randomness(module)
         return module
 
@@ -61,7 +62,9 @@ class Subject:
     def rebuilt(self, device: torch.device, seed: int = 0) -> nn.Module:
         """The model as it is built on a device from a seed."""
         torch.manual_seed(self.job.seed + seed)
-        return self.prepared.constructed.rebuild(device).train()
+        module = self.prepared.constructed.rebuild(device)
+        module.train()
+        return module
 
     def feed(
         self,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from candidates import Worker, module_of
 from torch import nn
 
 from bncodemod.verify.model import Built, Example
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
 from bncodemod.verify.refusal import Refusal
-from candidates import Worker, module_of
 
 NET = """
 class Net(nn.Module):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from candidates import Worker
 
 from bncodemod.verify.model import Example
 from bncodemod.verify.refusal import Refusal
-from candidates import Worker
 
 
 def model(layers: str, forward: str, parameters: str = "x") -> str:

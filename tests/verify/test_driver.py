@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bncodemod.verify.driver import CannotVerify, Driver, Gathered, Limits
+from bncodemod.verify.driver import Driver, Gathered, Limits
+from bncodemod.verify.errors import CannotVerify
 from bncodemod.verify.model import Job, Site, SiteKind
 from bncodemod.verify.protocol import Setup
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from bncodemod.verify.driver import CannotVerify
+from bncodemod.verify.errors import CannotVerify
 
 _SHARE = 0.75  # of the machine's memory
 _CGROUP = "/sys/fs/cgroup/memory.max"

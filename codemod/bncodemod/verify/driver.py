@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 
+from bncodemod.verify.errors import CannotVerify
 from bncodemod.verify.model import (
     CandidateResult,
     Cause,
@@ -33,15 +34,6 @@ _PATIENCE = 0.05  # seconds between two looks at the clock and the memory
 _START_LIMIT = 300.0
 _MAX_DEATHS = 20  # of workers over one module
 _SHOWN_OUTPUT = 4000
-
-
-class CannotVerify(Exception):
-    """The verifier cannot run at all: no torch, no such device, a wrong file of examples."""
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
-        self.message = message
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

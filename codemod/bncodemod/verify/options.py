@@ -56,6 +56,11 @@ def read_options(configuration: Configuration, typed: Mapping[str, Any] | None =
     return Options(**{**values, **(typed or {})})
 
 
+def is_device(name: str) -> bool:
+    """Whether a device may be called so."""
+    return _DEVICE.fullmatch(name) is not None
+
+
 def checks_of(names: list[str]) -> frozenset[Check]:
     """The checks of these names. Raises ValueError for one that there is not."""
     known = {check.value: check for check in Check}
@@ -93,7 +98,7 @@ class _Reader:
         return found
 
     def _device(self, key: str, value: Any) -> str:
-        if not isinstance(value, str) or not _DEVICE.fullmatch(value):
+        if not isinstance(value, str) or not is_device(value):
             raise self._error(key, 'must be "auto", "cpu", "cuda" or "cuda:" with a number')
         return value
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
+from bncodemod.verify.errors import INSTALL, NO_TORCH
 from bncodemod.verify.model import Event, Example, Job
 from bncodemod.verify.protocol import ADDRESS, KEY, Finished, Hello, Setup
 
@@ -112,10 +113,7 @@ def greeting(setup: Setup) -> Hello:
     try:
         import torch
     except ModuleNotFoundError as error:
-        return Hello(
-            error=f"the verifier runs your code and needs torch: {error}",
-            remedy="pip install 'bncodemod[verify]', in the environment that your code runs in",
-        )
+        return Hello(error=f"{NO_TORCH}: {error}", remedy=INSTALL)
     except Exception as error:
         return Hello(
             error=f"torch cannot be imported: {type(error).__name__}: {error}",

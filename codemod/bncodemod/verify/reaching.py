@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from torch import nn
 
 from bncodemod.verify import calling
 from bncodemod.verify.candidates import Candidate
@@ -17,9 +19,10 @@ from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import CandidateResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
-from bncodemod.verify.recorder import Recorder
+from bncodemod.verify.recorder import Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal
 
+_FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
@@ -109,20 +112,21 @@ class Builder:
                 self._waiting.remove(candidate)
                 yield candidate
 
-    def _holds_wanted(self, candidate: Candidate) -> bool:
-        """Whether a wanted site stands in the candidate's own text."""
-        return any(
-            site.path == self._job.path and f"{site.owner}.".startswith(f"{candidate.name}.")
+    def _held(self, candidate: Candidate) -> frozenset[Site]:
+        """The wanted sites that stand in the candidate's own text."""
+        return frozenset(
+            site
             for site in self._wanted
+            if site.path == self._job.path and f"{site.owner}.".startswith(f"{candidate.name}.")
         )
+
+    def _holds_wanted(self, candidate: Candidate) -> bool:
+        return bool(self._held(candidate))
 
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()
         self._emit(Started(candidate.name))
-        with self._harvest:
-            prepared = prepare(
-                candidate.target, candidate.name, self._module, self._job, self._harvest
-            )
+        prepared = self._prepared(candidate)
         if not isinstance(prepared, Refusal):
             try:
                 sites, cost = self._run(prepared)
@@ -142,6 +146,27 @@ class Builder:
         )
         return None
 
+    def _prepared(self, candidate: Candidate) -> Prepared | Refusal:
+        """Built so that the candidate's own sites are reached, else so that any wanted one is.
+
+        A block that is built as a bigger model does may be given its norms by that model.
+        """
+        prepared: Prepared | Refusal = Refusal("nothing says how to build it")
+        attempts = [sites for sites in (self._held(candidate), self._wanted) if sites]
+        for sites in attempts or (None,):
+            with self._harvest:
+                prepared = prepare(
+                    candidate.target,
+                    candidate.name,
+                    self._module,
+                    self._job,
+                    self._harvest,
+                    _holds_one_of(sites),
+                )
+            if isinstance(prepared, Prepared):
+                return prepared
+        return prepared
+
     def _run(self, prepared: Prepared) -> tuple[frozenset[Site], float]:
         module = prepared.constructed.module
         device = device_of(module)
@@ -150,6 +175,16 @@ class Builder:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not _is_lazy(p))
         return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
+
+
+def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:
+    """Whether a module has a norm of one of the sites; None: whether or not it has norms.
+
+    A norm that is called as a function shows only when it runs.
+    """
+    if sites is None or any(_FUNCTION.search(site.text) for site in sites):
+        return lambda module: True
+    return lambda module: any(sites & sites_of(norm) for _, norm in norms_in(module))
 
 
 def _needs_arguments(candidate: Candidate) -> bool:

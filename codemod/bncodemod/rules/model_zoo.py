@@ -21,11 +21,11 @@ from bncodemod.catalog import model_zoos, named_models, torchvision
 from bncodemod.catalog.model_zoos import ZooBuilder
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
-from bncodemod.rules.torchvision_builder import PATCH
 from bncodemod.scan.libraries import references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
+from bncodemod.strategies.model_builder import PATCH
 
 rule = Rule("BN107", "model zoo")
 

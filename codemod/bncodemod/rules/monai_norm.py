@@ -26,7 +26,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import libcst as cst
@@ -35,25 +35,23 @@ from bncodemod.catalog import norm_arguments
 from bncodemod.catalog.norm_arguments import NormArgument
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.torchvision_builder import PATCH, argument
 from bncodemod.scan.flow import trace
-from bncodemod.scan.libraries import references
+from bncodemod.scan.libraries import argument, has_mapping, references
 from bncodemod.scan.mentions import Role, role
-from bncodemod.scan.parameters import parameters
-from bncodemod.scan.scopes import Function
+from bncodemod.scan.norm_names import NameUses, name_uses
 from bncodemod.source.splice import Edit
-from bncodemod.strategies import call_edit, dict_edit
+from bncodemod.strategies import dict_edit
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.groups import num_groups
+from bncodemod.strategies.model_builder import PATCH
 
 rule = Rule("BN109", "MONAI norm", priority=8)
 
 _FACTORIES = ("monai.networks.layers.Norm", "monai.networks.layers.factories.Norm")
 _BATCH = frozenset({"BATCH", "SYNCBATCH"})
 _QUOTED = re.compile(r"""['"](?:sync)?batch['"]""", re.IGNORECASE)
-_KEYWORD = re.compile(r"norm", re.IGNORECASE)
 _OFF = f'"{FLAG}": False'
 _DROPPED = ("momentum", FLAG)
 
@@ -67,18 +65,6 @@ class _Spec:
     options: ast.expr | None
 
 
-@dataclass(slots=True)
-class _Uses:
-    """Where the value of an expression goes: to MONAI as its norm, and elsewhere.
-
-    ``named``: on its way there it is called a norm, by a keyword, a parameter or a variable.
-    """
-
-    calls: list[tuple[ast.Call, NormArgument]] = field(default_factory=list)
-    named: bool = False
-    others: int = 0
-
-
 @rule.finds
 def monai_norms(context: Context) -> Iterator[Match]:
     """Norms that are named, and calls that build batch norm without being told."""
@@ -87,7 +73,7 @@ def monai_norms(context: Context) -> Iterator[Match]:
     yield from _built(context)
     yield from _looked_up(context)
     for spec in _specs(context):
-        uses = _Tracer(context).uses(spec.node)
+        uses = name_uses(context.names, spec.node)
         if uses.calls and not all(entry.effect == "works" for _, entry in uses.calls):
             continue  # open where it is called
         if uses.calls:
@@ -124,7 +110,7 @@ def _is_batch(context: Context, node: ast.expr) -> bool:
     return context.names.qualified(node) in {f"{f}.{name}" for f in _FACTORIES for name in _BATCH}
 
 
-def _decide(context: Context, spec: _Spec, uses: _Uses) -> Decision:
+def _decide(context: Context, spec: _Spec, uses: NameUses) -> Decision:
     if _keeps_none(spec.options):
         return Safe("keeps no running statistics")
     if any(_asks_for_weights(call, entry) for call, entry in uses.calls):
@@ -157,7 +143,7 @@ def _without_statistics(context: Context, spec: _Spec) -> Decision:
     return Rewrite((Edit(start, end, lambda text: f"{{**{text}, {_OFF}}}"),), message)
 
 
-def _group_norm(context: Context, spec: _Spec, uses: _Uses) -> Decision:
+def _group_norm(context: Context, spec: _Spec, uses: NameUses) -> Decision:
     """``("group", {"num_groups": 16})`` where the channels of all the layers are known."""
     channels = {_channels(call, entry) for call, entry in uses.calls}
     known = channels.pop() if len(channels) == 1 else None
@@ -271,14 +257,12 @@ def _decide_default(context: Context, call: ast.Call, entry: NormArgument, skip:
     name = entry.name.rpartition(".")[2]
     if _asks_for_weights(call, entry, skip):
         return _open_weights(entry)
-    if any(keyword.arg is None for keyword in call.keywords) or any(
-        isinstance(a, ast.Starred) for a in call.args
-    ):
+    if has_mapping(call) or any(isinstance(a, ast.Starred) for a in call.args):
         return Open(f"{name} builds batch norm by default, and * may hide {entry.parameter}", PATCH)
     if not context.keeps_batch_norm:
         return Open(f"{name} builds batch norm by default", _remedy(context))
     written = _default_without_statistics(entry.default)
-    edit = _appended(context, call, entry.parameter, written)
+    edit = context.append(call, entry.parameter, written)
     return Rewrite((edit,), f"{name} keeps no running statistics any more")
 
 
@@ -364,8 +348,8 @@ def _decide_looked_up(context: Context, node: ast.AST) -> Decision:
                 name = context.imports.name_for("functools.partial", node)
                 wrap = Edit(start, end, lambda text: f"{name}({text}, {FLAG}=False)")
                 return Rewrite((wrap,), message)
-        elif not any(keyword.arg is None for keyword in node.keywords):
-            return Rewrite((_appended(context, node, FLAG, "False"),), message)
+        elif not has_mapping(node):
+            return Rewrite((context.append(node, FLAG, "False"),), message)
     instead = f"pass {FLAG}=False where the class is called"
     if not context.keeps_batch_norm:
         instead = "look up Norm.GROUP, and call it with a number of groups and the channels"
@@ -375,101 +359,3 @@ def _decide_looked_up(context: Context, node: ast.AST) -> Decision:
 def _is_only_called(context: Context, node: ast.expr) -> bool:
     flow = trace(context.names, node)
     return bool(flow.calls) and not flow.demands and not flow.escapes
-
-
-def _appended(context: Context, call: ast.Call, keyword: str, value: str) -> Edit:
-    """An edit that adds an argument to a call."""
-    start, end = context.tree.span(call)
-    newline = context.newline(call)
-    return Edit(
-        start,
-        end,
-        lambda text: call_edit.edit_call(
-            text, newline, lambda node: call_edit.append(node, keyword, value)
-        ),
-    )
-
-
-# Where a name goes.
-
-
-class _Tracer:
-    """Follows a value by variables, defaults and parameters of this file."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.found = _Uses()
-        self._seen: set[ast.AST] = set()
-
-    def uses(self, node: ast.AST) -> _Uses:
-        """Everything that the value of a node reaches."""
-        self._follow(node)
-        return self.found
-
-    def _follow(self, node: ast.AST) -> None:
-        above = self.context.tree.parents.get(node)
-        if isinstance(above, ast.IfExp) and node is not above.test:
-            self._follow(above)
-        elif isinstance(above, ast.keyword):
-            self._argument(self.context.tree.parent(above), None, above)
-        elif isinstance(above, ast.Call) and node in above.args:
-            self._argument(above, above.args.index(node), None)
-        elif isinstance(above, ast.arguments):
-            self._default(above, node)
-        elif isinstance(above, ast.Assign) and len(above.targets) == 1:
-            self._variable(above.targets[0])
-        elif isinstance(above, ast.AnnAssign) and node is above.value:
-            self._variable(above.target)
-        else:
-            self.found.others += 1
-
-    def _argument(self, call: ast.AST, position: int | None, keyword: ast.keyword | None) -> None:
-        if not isinstance(call, ast.Call):
-            self.found.others += 1
-            return
-        name = keyword.arg or "" if keyword else ""
-        skip = int(self.context.names.qualified(call.func) == "functools.partial")
-        callee = call.args[0] if skip and call.args else call.func
-        entry = norm_arguments.lookup(self.context.names.qualified(callee))
-        place = None if position is None else position - skip
-        if entry is not None and entry.parameter:
-            if name == entry.parameter or (place is not None and place == entry.position):
-                self.found.calls.append((call, entry))
-                return
-        taken = [p for d in self._definitions(callee) for p in parameters(d, call, place, name)]
-        for parameter in taken:
-            self._loads(parameter.arg, parameter)
-        if not taken:
-            self.found.named |= bool(_KEYWORD.search(name))
-            self.found.others += 1
-
-    def _definitions(self, callee: ast.expr) -> list[ast.AST]:
-        meanings = self.context.names.meanings(callee)
-        return [m.definition for m in meanings if m.definition is not None]
-
-    def _default(self, arguments: ast.arguments, node: ast.AST) -> None:
-        for parameter in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-            if self.context.names.scopes.default(parameter) is node:
-                self._loads(parameter.arg, parameter)
-
-    def _variable(self, target: ast.expr) -> None:
-        if isinstance(target, ast.Name):
-            self._loads(target.id, target)
-        else:
-            self.found.others += 1
-
-    def _loads(self, name: str, binding: ast.AST) -> None:
-        """Follow every read of the variable that a node binds."""
-        if binding in self._seen:
-            return
-        self._seen.add(binding)
-        self.found.named |= bool(_KEYWORD.search(name))
-        scopes, tree = self.context.names.scopes, self.context.tree
-        scope = scopes.binding_target_scope(binding)
-        is_function = isinstance(scope, (ast.Lambda, *Function))
-        for use in tree.occurrences(name, scope if is_function else None):
-            if isinstance(use, ast.Name) and isinstance(use.ctx, ast.Load):
-                if any(b.node is binding for b in scopes.reaching(use) or []):
-                    self._follow(use)
-        if isinstance(scope, ast.ClassDef):
-            self.found.others += 1

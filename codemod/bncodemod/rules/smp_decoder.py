@@ -27,13 +27,13 @@ from bncodemod.catalog import named_models, norm_arguments
 from bncodemod.catalog.norm_arguments import NormArgument
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.torchvision_builder import PATCH, argument
-from bncodemod.scan.libraries import references
+from bncodemod.scan.libraries import argument, has_mapping, references
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
-from bncodemod.strategies import call_edit, dict_edit
+from bncodemod.strategies import dict_edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.model_builder import PATCH
 
 rule = Rule("BN112", "segmentation decoder", priority=8)
 
@@ -59,7 +59,7 @@ def decoders(context: Context) -> Iterator[Match]:
 
 
 def _encoder_has_none(call: ast.Call) -> bool:
-    encoder = argument(call, "encoder_name", 0, 0)
+    encoder = argument(call, "encoder_name", 0)
     if not isinstance(encoder, ast.Constant) or not isinstance(encoder.value, str):
         return False
     if encoder.value.startswith(_TIMM):
@@ -74,7 +74,7 @@ def _decide(context: Context, call: ast.Call, entry: NormArgument) -> Decision:
         return Safe(f"neither this encoder nor the decoder of {name} holds batch norm")
     if entry.effect != "works":
         return Open(f"the decoder of {name} builds batch norms that no argument reaches", PATCH)
-    if any(keyword.arg is None for keyword in call.keywords):
+    if has_mapping(call):
         return Open(f"the decoder of {name} builds batch norm, and ** may hide how", PATCH)
     given = argument(call, entry.parameter, entry.position, 0)
     old = next((k.value for k in call.keywords if k.arg in _OLD), None)
@@ -134,16 +134,7 @@ def _given_dict(context: Context, given: ast.Dict, name: str) -> Decision:
 def _rewritten(context: Context, call: ast.Call, entry: NormArgument, name: str) -> Decision:
     if not context.keeps_batch_norm:
         return _no_argument(context, name)
-    start, end = context.tree.span(call)
-    newline, parameter = context.newline(call), entry.parameter
-    edit = Edit(
-        start,
-        end,
-        lambda text: call_edit.edit_call(
-            text, newline, lambda node: call_edit.append(node, parameter, _NOT_TRACKING)
-        ),
-    )
-    return Rewrite((edit,), _message(name))
+    return Rewrite((context.append(call, entry.parameter, _NOT_TRACKING),), _message(name))
 
 
 def _message(name: str) -> str:

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from bncodemod.catalog import norm_arguments
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
-from bncodemod.rules.torchvision_builder import argument, builder_uses
-from bncodemod.scan.libraries import references
+from bncodemod.rules.torchvision_builder import builder_uses
+from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
 from bncodemod.scan.scopes import Function
 from bncodemod.strategies.arguments import integer

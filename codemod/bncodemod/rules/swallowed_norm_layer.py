@@ -20,9 +20,11 @@ from functools import partial
 
 from bncodemod.catalog import torchvision
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.torchvision_builder import PATCH, argument, builder_uses
+from bncodemod.rules.torchvision_builder import builder_uses
+from bncodemod.scan.libraries import argument
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
+from bncodemod.strategies.model_builder import PATCH
 
 rule = Rule("BN404", "norm_layer without effect", priority=0)
 

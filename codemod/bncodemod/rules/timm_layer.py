@@ -27,8 +27,7 @@ import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NORM_CLASSES
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.torchvision_builder import argument
-from bncodemod.scan.libraries import uses_of
+from bncodemod.scan.libraries import argument, has_mapping, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -68,7 +67,7 @@ def timm_layers(context: Context) -> Iterator[Match]:
             continue
         factory = qualified.rpartition(".")[2]
         first = "layer_name" if factory in _CREATORS else "norm_layer"
-        said = argument(call, first, 0, 0)
+        said = argument(call, first, 0)
         if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
             continue  # a class is a site of its own, a variable is said where it is bound
         name = _NAMES.get(said.value.replace("_", "").lower())
@@ -81,7 +80,7 @@ def _decide_creator(context: Context, call: ast.Call, said: ast.expr, name: str)
     flag = argument(call, FLAG, None, 0)
     if isinstance(flag, ast.Constant) and flag.value is False:
         return Safe("keeps no running statistics")
-    if any(keyword.arg is None for keyword in call.keywords):
+    if has_mapping(call):
         return Open(f"** may hide {FLAG}", f"merge {FLAG}=False into the mapping")
     start, end = context.tree.span(call)
     newline = context.newline(call)

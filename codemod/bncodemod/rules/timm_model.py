@@ -29,13 +29,11 @@ from bncodemod.catalog import named_models
 from bncodemod.catalog.named_models import NamedModel
 from bncodemod.catalog.torch import NORM_CLASSES
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.torchvision_builder import PATCH, argument
-from bncodemod.scan.libraries import references
+from bncodemod.scan.libraries import argument, has_mapping, is_off, references
 from bncodemod.scan.mentions import Role, role
-from bncodemod.source.splice import Edit
-from bncodemod.strategies import call_edit
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite
+from bncodemod.strategies.decision import Decision, Open
+from bncodemod.strategies.model_builder import PATCH, loads_weights, with_norm_layer
 
 rule = Rule("BN110", "timm model", priority=9)
 
@@ -87,7 +85,7 @@ def built_model(call: ast.Call, qualified: str) -> NamedModel | None:
 def _model(call: ast.Call, qualified: str) -> tuple[str, int]:
     """The name of the model that a call builds, and how many arguments stand before its own."""
     if qualified in _FACTORIES:
-        name = argument(call, "model_name", 0, 0)
+        name = argument(call, "model_name", 0)
         literal = isinstance(name, ast.Constant) and isinstance(name.value, str)
         return (name.value, 1) if literal else ("", 1)  # type: ignore[union-attr]
     return (qualified.rpartition(".")[2], 0) if qualified.startswith("timm.models.") else ("", 0)
@@ -104,21 +102,16 @@ def _decide(
     refusal = _refusal(context, call, name, model, skip)
     if refusal is not None:
         return refusal
-    own = {"eps": model.eps, "momentum": model.momentum}
-    settings = {key: value for key, value in own.items() if value is not None}
-    factory = context.strategy.factory(context, call, NORM_CLASSES["BatchNorm2d"], **settings)
-    message = f"{name} gets its norms from {factory}"
-    if given is not None:
-        return Rewrite((context.replace(given, factory),), message)
-    start, end = context.tree.span(call)
-    newline = context.newline(call)
-
-    def transform(text: str) -> str:
-        return call_edit.edit_call(
-            text, newline, lambda node: call_edit.append(node, _PARAMETER, factory)
-        )
-
-    return Rewrite((Edit(start, end, transform),), message)
+    return with_norm_layer(
+        context,
+        call,
+        name,
+        NORM_CLASSES["BatchNorm2d"],
+        parameter=_PARAMETER,
+        given=given,
+        eps=model.eps,
+        momentum=model.momentum,
+    )
 
 
 def _refusal(
@@ -129,13 +122,9 @@ def _refusal(
         return Open(f"{name} holds batch norm and {_OBSTACLES[model.effect]}", PATCH)
     pretrained = argument(call, "pretrained", 0, skip)
     checkpoint = argument(call, "checkpoint_path", None, skip)
-    if any(value is not None and not _is_off(value) for value in (pretrained, checkpoint)):
-        return Open(
-            f"{name} may load pretrained weights here, strictly: a rewritten model would not take"
-            " them",
-            PATCH,
-        )
-    if any(keyword.arg is None for keyword in call.keywords):
+    if any(value is not None and not is_off(value) for value in (pretrained, checkpoint)):
+        return loads_weights(name)
+    if has_mapping(call):
         return Open(f"{name} holds batch norm, and ** may hide norm_layer or pretrained", PATCH)
     if any((keyword.arg or "").startswith("bn_") for keyword in call.keywords):
         return Open(f"{name} takes bn_ settings only as long as no norm_layer is given", PATCH)
@@ -153,7 +142,3 @@ def _is_name(node: ast.expr) -> bool:
     """Whether an argument names batch norm by a string."""
     value = node.value if isinstance(node, ast.Constant) else None
     return isinstance(value, str) and value.replace("_", "").lower() in _NAMES
-
-
-def _is_off(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value in (None, False, "")

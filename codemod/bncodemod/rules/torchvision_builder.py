@@ -27,20 +27,15 @@ from functools import partial
 from bncodemod.catalog import torchvision
 from bncodemod.catalog.torch import norm_class
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.libraries import references
+from bncodemod.scan.libraries import argument, has_mapping, is_off, references
 from bncodemod.scan.mentions import Role, role
-from bncodemod.source.splice import Edit
-from bncodemod.strategies import call_edit
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import Decision, Open, Safe
+from bncodemod.strategies.model_builder import PATCH, loads_weights, with_norm_layer
 
 rule = Rule("BN106", "torchvision builder")
 
 PACKAGES = ("torchvision.models", "torchvision.ops")
-PATCH = (
-    "build the model (and load its weights), then call"
-    " torch.func.replace_all_batch_norm_modules_(model)"
-)
 
 
 @rule.finds
@@ -95,22 +90,11 @@ def _all_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Builder,
             yield node, builder, 0
 
 
-def argument(call: ast.Call, name: str | None, position: int | None, skip: int) -> ast.expr | None:
-    """The argument that a call gives a parameter, if it gives one."""
-    for keyword in call.keywords:
-        if keyword.arg is not None and keyword.arg == name:
-            return keyword.value
-    positional = call.args[skip:]
-    if position is not None and position < len(positional):
-        return positional[position]
-    return None
-
-
 def builds_norm(call: ast.Call, builder: torchvision.Builder, skip: int) -> bool:
     """Whether a call builds batch norm by the builder's own choice."""
     if builder.needs is not None:
         given = argument(call, builder.needs, None, skip)
-        return given is not None and not _is_off(given)
+        return given is not None and not is_off(given)
     given = argument(call, builder.parameter, builder.position, skip)
     return given is None or (_is_none(given) and builder.none_builds_norm)
 
@@ -120,12 +104,8 @@ def _decide(context: Context, call: ast.Call, builder: torchvision.Builder, skip
     if _asks_for_weights(call, builder, skip):
         if builder.frozen_when_pretrained:
             return Safe(f"{name} builds FrozenBatchNorm2d when it loads weights")
-        return Open(
-            f"{name} may load pretrained weights here, strictly: a rewritten model would not take"
-            " them",
-            PATCH,
-        )
-    if any(keyword.arg is None for keyword in call.keywords):
+        return loads_weights(name)
+    if has_mapping(call):
         return Open(f"{name} builds batch norm, and ** may hide norm_layer or weights", PATCH)
     norm = norm_class(builder.norm)
     works = builder.norm_layer == "works" or (
@@ -133,24 +113,16 @@ def _decide(context: Context, call: ast.Call, builder: torchvision.Builder, skip
     )
     if not works or norm is None or builder.parameter is None:
         return Open(f"{name} builds batch norm and {_obstacle(builder)}", PATCH)
-    own = {"eps": builder.eps, "momentum": builder.momentum}
-    given = {key: value for key, value in own.items() if value is not None}
-    factory = context.strategy.factory(context, call, norm, **given)
-    parameter, newline = builder.parameter, context.newline(call)
-    standing = argument(call, parameter, builder.position, skip)
-    if standing is not None:
-        return Rewrite(
-            (context.replace(standing, factory),), f"{name} gets its norms from {factory}"
-        )
-    start, end = context.tree.span(call)
-    edit = Edit(
-        start,
-        end,
-        lambda text: call_edit.edit_call(
-            text, newline, lambda node: call_edit.append(node, parameter, factory)
-        ),
+    return with_norm_layer(
+        context,
+        call,
+        name,
+        norm,
+        parameter=builder.parameter,
+        given=argument(call, builder.parameter, builder.position, skip),
+        eps=builder.eps,
+        momentum=builder.momentum,
     )
-    return Rewrite((edit,), f"{name} gets its norms from {factory}")
 
 
 def _obstacle(builder: torchvision.Builder) -> str:
@@ -174,7 +146,7 @@ def _asks_for_weights(call: ast.Call, builder: torchvision.Builder, skip: int) -
     given = [value for value in (*named, *placed) if value is not None]
     if not given:
         return builder.pretrained_by_default
-    return not all(_is_off(value) for value in given)
+    return not all(is_off(value) for value in given)
 
 
 def _registered(call: ast.Call) -> torchvision.Builder | None:
@@ -194,7 +166,3 @@ def _is_block_argument(context: Context, node: ast.expr) -> bool:
 
 def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
-
-
-def _is_off(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value in (None, False)

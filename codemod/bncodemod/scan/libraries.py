@@ -1,4 +1,4 @@
-"""Where a file names something that it imports from a given library."""
+"""Where a file names something that it imports from a given library, and what it tells that."""
 
 from __future__ import annotations
 
@@ -67,6 +67,32 @@ def uses_of(names: Names, wanted: Iterable[str]) -> list[Reference]:
         for qualified in [names.qualified(node)]
         if qualified in wanted
     )
+
+
+def argument(
+    call: ast.Call, name: str | None, position: int | None, skip: int = 0
+) -> ast.expr | None:
+    """The argument that a call gives a parameter, if it gives one.
+
+    ``skip`` is the number of leading arguments that are not the callable's own, as in a partial.
+    """
+    for keyword in call.keywords:
+        if keyword.arg is not None and keyword.arg == name:
+            return keyword.value
+    positional = call.args[skip:]
+    if position is not None and position < len(positional):
+        return positional[position]
+    return None
+
+
+def is_off(node: ast.expr) -> bool:
+    """Whether an argument says that nothing is wanted: no weights, no checkpoint."""
+    return isinstance(node, ast.Constant) and node.value in (None, False, "")
+
+
+def has_mapping(call: ast.Call) -> bool:
+    """Whether ``**`` may hide an argument of a call."""
+    return any(keyword.arg is None for keyword in call.keywords)
 
 
 def _leads_to(bound: str, package: str) -> bool:

@@ -511,14 +511,17 @@ class Linker:
         )
 
     def words(self) -> set[str]:
-        """The names by which other files may mean a norm: all but torch's own."""
+        """The names by which other files may mean a norm.
+
+        Not torch's own, whatever else they are bound to: the prefilter knows those.
+        """
         return {
             name
             for path in self._files
             for name, targets in self.exports(path).items()
             if not _is_torch_module(targets)
-            and not all(
-                isinstance(t, External) and t.qualified.endswith(f".{name}") for t in targets
+            and not any(
+                isinstance(t, External) and f".{t.qualified}".endswith(f".{name}") for t in targets
             )
         }
 

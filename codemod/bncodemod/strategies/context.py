@@ -11,6 +11,7 @@ from bncodemod.scan.names import Names
 from bncodemod.settings import Settings
 from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies import call_edit
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.imports import Imports
 
@@ -47,6 +48,18 @@ class Context:
         """An edit that puts ``text`` in the place of a node."""
         start, end = self.tree.span(node)
         return Edit(start, end, lambda _: text)
+
+    def append(self, call: ast.Call, keyword: str, value: str) -> Edit:
+        """An edit that adds a keyword argument to a call."""
+        start, end = self.tree.span(call)
+        newline = self.newline(call)
+        return Edit(
+            start,
+            end,
+            lambda text: call_edit.edit_call(
+                text, newline, lambda node: call_edit.append(node, keyword, value)
+            ),
+        )
 
     def line(self, node: ast.AST) -> int:
         """The line on which a node begins."""

@@ -83,6 +83,8 @@ def refresh(value: Any) -> Any:
 
 def show(value: Any) -> str:
     """A value as text for a report: short, classes and functions by their names."""
+    if isinstance(value, Fresh):
+        return value.text
     if inspect.isclass(value) or inspect.isroutine(value):
         return str(getattr(value, "__name__", value))
     if type(value) in (list, tuple):

@@ -26,6 +26,7 @@ from bncodemod.verify.specs import Feed
 
 _MOST_ATTEMPTS = 60
 _MOST_SECONDS = 20.0
+_LONGEST = 300  # characters of a call's arguments in a report
 
 T = TypeVar("T")
 
@@ -172,7 +173,8 @@ def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Construc
             module.train()
             return module.to(device)  # type: ignore[no-any-return]
 
-    call = f"{name}({attempt.arguments.text})"
+    text = attempt.arguments.text
+    call = f"{name}({text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'})"
     try:
         module = meta.build(lambda: attempt.arguments.call(target))
         if not isinstance(module, nn.Module):

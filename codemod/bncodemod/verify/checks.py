@@ -15,7 +15,7 @@ from bncodemod.verify.blame import Lenient
 from bncodemod.verify.calling import Outputs, copied
 from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
-from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
+from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.subject import STACK, Subject, varied
 
 Checker = Callable[[Subject], CheckResult]
@@ -56,7 +56,7 @@ def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[C
     at_fault = lenient.sites or set(first.sites)
     seconds = first.seconds + second.seconds
     if at_fault:
-        first = replace(first, sites=tuple(sorted(at_fault, key=lambda s: (s.path, s.line))))
+        first = replace(first, sites=in_order(at_fault))
         if second.outcome is Outcome.PASSED:
             return [replace(first, seconds=seconds)]
         return [first, second]

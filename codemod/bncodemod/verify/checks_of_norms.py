@@ -12,7 +12,7 @@ from bncodemod.verify import calling
 from bncodemod.verify.calling import Arguments, Outputs
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.comparing import differs
-from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, Site
+from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.recorder import GROUP_NORMS, NormCall, NormCalls
 from bncodemod.verify.subject import BATCH, Subject
 
@@ -31,7 +31,7 @@ def _constant(subject: Subject) -> CheckResult:
             f"a norm gives the same for every sample: {_places(dead)}",
             Cause.CONSTANT,
             "give GroupNorm fewer groups: one channel to a group leaves nothing of a single value",
-            sites=_in_order(at_fault),
+            sites=in_order(at_fault),
         )
     if dead:
         message = f"a norm built elsewhere gives the same for every sample: {_places(dead)}"
@@ -69,7 +69,7 @@ def _independence(subject: Subject) -> CheckResult:
             else f"a norm mixes the samples of a batch: {_places(mixing)}",
             Cause.BATCH_FOLDED if folded else Cause.DEPENDENT,
             "keep the batch in the first axis of a norm's input",
-            sites=_in_order(at_fault),
+            sites=in_order(at_fault),
         )
     message = "a sample's answer depends on the others of the batch, though not through a norm"
     return CheckResult(Check.INDEPENDENCE, Outcome.NOTED, message, Cause.DEPENDENT)
@@ -140,7 +140,3 @@ def _is_folded(call: NormCall) -> bool:
 
 def _places(calls: list[NormCall]) -> str:
     return ", ".join(sorted({call.place for call in calls}))
-
-
-def _in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
-    return tuple(sorted(sites, key=lambda site: (site.path, site.line, site.column)))

@@ -19,6 +19,7 @@ from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.names import CHANNELS, Wanted, by_name
 
 _DEEPEST = 3  # arguments of arguments
+_SWITCHES = (bool, str, enum.Enum)  # what asks for pretrained weights
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _PAIR = re.compile(r"size|stride|padding|dilation|resolution|shape", re.IGNORECASE)
 _UNKNOWN = object()  # the table does not have the name
@@ -164,7 +165,8 @@ def _signature(target: Callable[..., Any]) -> Sequence[inspect.Parameter]:
 
 def _asks_for_weights(parameter: inspect.Parameter) -> bool:
     name = parameter.name.lower()
-    return bool(parameter.default) and ("pretrained" in name or "weights" in name)
+    named = "pretrained" in name or "weights" in name
+    return named and bool(parameter.default) and isinstance(parameter.default, _SWITCHES)
 
 
 def _is_users(kind: type) -> bool:
@@ -186,7 +188,7 @@ def _fitted(value: Any, annotation: Any, count: int) -> Any:
     arguments = [typing.get_args(kind) for kind in _alternatives(annotation)]
     if not kinds:
         return CHANNELS if value is _UNKNOWN else value
-    for kind, inside in zip(kinds, arguments):
+    for kind, inside in zip(kinds, arguments, strict=True):
         fitted = _fit(value, kind, inside, count)
         if fitted is not None:
             return fitted

@@ -7,18 +7,14 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 
-import torch
-
-from bncodemod.verify import calling, checks_of_norms, checks_of_original  # noqa: F401
-from bncodemod.verify.candidates import Candidate, candidates
+from bncodemod.verify import checks_of_norms, checks_of_original  # noqa: F401
+from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import run_check
-from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
-from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import (
     NORM_CAUSES,
     CandidateResult,
@@ -31,10 +27,10 @@ from bncodemod.verify.model import (
     Outcome,
     Site,
     Started,
+    in_order,
 )
-from bncodemod.verify.prepare import Prepared, prepare
+from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
-from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timings
@@ -54,21 +50,8 @@ _AFTER_NORMS = frozenset(
     }
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
-_ROUNDS = 2  # what a bigger model shows of its parts helps to build them the second time
-_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 _TRIES = 3  # candidates that are checked for a site which none of them decides
-
-
-@dataclass
-class _Built:
-    """A candidate that runs, and the sites that ran in it."""
-
-    candidate: Candidate
-    prepared: Prepared
-    sites: frozenset[Site]
-    cost: float
-    seconds: float
 
 
 def examine(job: Job, emit: Emit) -> None:
@@ -100,84 +83,39 @@ def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResul
 
 
 class _Examination:
-    """The candidates of one module: all are built on meta, and few of them checked."""
+    """The candidates of one module: enough are built on meta, the cheapest of them are checked."""
 
     def __init__(self, job: Job, module: ModuleType, recorder: Recorder, emit: Emit) -> None:
-        self._job, self._module, self._recorder, self._emit = job, module, recorder, emit
-        self._harvest = Harvest((job.root,))
+        self._job, self._recorder, self._emit = job, recorder, emit
+        self._builder = Builder(job, module, recorder, emit, candidates(module, job))
         self._wanted = {*job.sites, *job.other_sites} - job.done
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
-        built = self._build_all(candidates(self._module, self._job))
-        for each in sorted(built, key=lambda b: (not self._is_named(b.candidate), b.cost)):
-            if self._is_named(each.candidate) or self._open(each.sites):
-                self._emit(self._checked(each))
-            else:
-                note = "not checked: others reach its sites" if each.sites else ""
-                self._emit(self._result(each, notes=(note,) if note else ()))
-
-    def _is_named(self, candidate: Candidate) -> bool:
-        return any(example.name == candidate.name for example in self._job.examples)
-
-    def _open(self, sites: Iterable[Site]) -> set[Site]:
-        return {s for s in sites if s in self._wanted and self._tries[s] < _TRIES}
-
-    def _build_all(self, waiting: list[Candidate]) -> list[_Built]:
-        """Build what can be built; say of the others why not."""
-        built: list[_Built] = []
-        refused: dict[str, CandidateResult] = {}
-        waiting = [each for each in waiting if each.name not in self._job.skip]
-        for _ in range(_ROUNDS):
-            for candidate in waiting:
-                outcome = self._built(candidate)
-                if isinstance(outcome, _Built):
-                    built.append(outcome)
-                    refused.pop(candidate.name, None)
-                else:
-                    refused[candidate.name] = outcome
-            waiting = [each for each in waiting if each.name in refused]
-        for result in refused.values():
+        for named in self._builder.named():
+            self._emit(self._checked(named))
+        # Sites of other files are looked for only where this one has none of its own.
+        own = frozenset(self._wanted & set(self._job.sites)) or frozenset(self._wanted)
+        built: list[Reached] = []
+        while (missing := self._open(own)) and not self._builder.is_done:
+            built += self._builder.reach(missing)
+            for each in sorted(built, key=lambda reached: reached.cost):
+                if self._open(each.sites):
+                    built.remove(each)
+                    self._emit(self._checked(each))
+        for each in built:
+            note = "not checked: others reach its sites" if each.sites else "it reaches no site"
+            self._emit(self._result(each, notes=(note,)))
+        for result in self._builder.refused.values():
             self._emit(result)
-        return built
 
-    def _built(self, candidate: Candidate) -> _Built | CandidateResult:
+    def _open(self, sites: Iterable[Site]) -> frozenset[Site]:
+        """Those that are wanted still, and not given up."""
+        return frozenset(s for s in sites if s in self._wanted and self._tries[s] < _TRIES)
+
+    def _checked(self, each: Reached) -> CandidateResult:
         start = time.perf_counter()
-        self._emit(Started(candidate.name))
-        with self._harvest:
-            prepared = prepare(
-                candidate.target, candidate.name, self._module, self._job, self._harvest
-            )
-        if not isinstance(prepared, Refusal):
-            try:
-                sites, cost = self._reach(prepared)
-            except Exception as error:
-                prepared = Refusal(str(error), "".join(traceback.format_exception(error)))
-            else:
-                return _Built(candidate, prepared, sites, cost, time.perf_counter() - start)
-        return CandidateResult(
-            self._job.path,
-            candidate.name,
-            candidate.line,
-            error=prepared.reason,
-            trace=prepared.trace,
-            seconds=time.perf_counter() - start,
-        )
-
-    def _reach(self, prepared: Prepared) -> tuple[frozenset[Site], float]:
-        """The sites that run, and roughly what a run costs."""
-        module = prepared.constructed.module
-        device = device_of(module)
-        arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
-        with torch.no_grad(), device, self._recorder.running(module) as ran:
-            calling.run(module, arguments)
-        parameters = sum(p.numel() for p in module.parameters() if not _is_lazy(p))
-        return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
-
-    def _checked(self, each: _Built) -> CandidateResult:
-        start = time.perf_counter()
-        sites = tuple(sorted(each.sites, key=lambda s: (s.path, s.line, s.column)))
-        name = each.candidate.name
+        sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
         results: list[CheckResult] = []
@@ -210,7 +148,7 @@ class _Examination:
 
     def _result(
         self,
-        each: _Built,
+        each: Reached,
         notes: tuple[str, ...] = (),
         results: tuple[CheckResult, ...] = (),
     ) -> CandidateResult:
@@ -222,7 +160,7 @@ class _Examination:
             constructed.how,
             constructed.call,
             each.prepared.inputs.text,
-            tuple(sorted(each.sites, key=lambda s: (s.path, s.line, s.column))),
+            in_order(each.sites),
             results,
             notes=notes,
             seconds=each.seconds,
@@ -241,7 +179,3 @@ def _succeeded(results: list[CheckResult]) -> bool:
     """Whether nothing failed, and something was run."""
     outcomes = {result.outcome for result in results}
     return Outcome.FAILED not in outcomes and Outcome.PASSED in outcomes
-
-
-def _is_lazy(parameter: torch.Tensor) -> bool:
-    return isinstance(parameter, torch.nn.parameter.UninitializedParameter)

@@ -13,13 +13,15 @@ import os
 import sys
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from torch import nn
 
-from bncodemod.verify.arguments import Arguments, Fresh
+from bncodemod.verify.arguments import Arguments, Fresh, refresh
+from bncodemod.verify.offline import replaced
 from bncodemod.verify.specs import Feed, describe
 
 _MOST_PER_CLASS = 12  # different ways of building one class
@@ -47,7 +49,7 @@ class Harvest:
         self._origins: weakref.WeakKeyDictionary[nn.Module, Sighting] = weakref.WeakKeyDictionary()
         self._is_users: dict[type, bool] = {}
         self._batch: int | None = None
-        self._saved: list[Any] = []
+        self._patches = ExitStack()
 
     def __enter__(self) -> Harvest:
         construct, call = nn.Module.__init__, nn.Module.__call__
@@ -63,9 +65,8 @@ class Harvest:
                 self._fed(module, args, kwargs)
             return call(module, *args, **kwargs)
 
-        self._saved.append((construct, call))
-        nn.Module.__init__ = constructing  # type: ignore[method-assign, assignment]
-        nn.Module.__call__ = calling
+        self._patches.enter_context(replaced(nn.Module, "__init__", constructing))
+        self._patches.enter_context(replaced(nn.Module, "__call__", calling))
         return self
 
     def __exit__(
@@ -74,7 +75,7 @@ class Harvest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        nn.Module.__init__, nn.Module.__call__ = self._saved.pop()  # type: ignore[method-assign]
+        self._patches.close()
 
     def watch(self, batch: int | None) -> None:
         """From now on inputs are recorded as those of a batch of this size; None: no more."""
@@ -119,7 +120,9 @@ class Harvest:
             if frame.f_code.co_name == "__init__":
                 outermost = frame
             frame = frame.f_back
-        seen = Sighting(*_arguments(outermost)) if outermost is not None else Sighting((), {})
+        positional, keywords = _arguments(outermost) if outermost is not None else ((), {})
+        # Copies: constructors take things out of the lists and dicts that they are given.
+        seen = Sighting(refresh(positional), refresh(keywords))
         self._origins[module] = seen
         kind = type(module)
         known = self._sightings.setdefault(kind, []) if self._belongs(kind) else None

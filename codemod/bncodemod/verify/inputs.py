@@ -11,8 +11,9 @@ from torch import nn
 
 from bncodemod.verify import meta
 from bncodemod.verify.build import Constructed
-from bncodemod.verify.guess import Guesses, larger
+from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.mend import larger
 from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.specs import Feed, Spec, describe

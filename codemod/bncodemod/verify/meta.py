@@ -73,18 +73,18 @@ def quick_batch_norms() -> Iterator[None]:
     slow = torch.batch_norm
 
     def quick(
-        input: torch.Tensor,
+        values: torch.Tensor,
         weight: torch.Tensor | None,
         bias: torch.Tensor | None,
         running_mean: torch.Tensor | None,
         *rest: Any,
     ) -> torch.Tensor:
-        if input.device != META or input.dim() < 2:
-            return slow(input, weight, bias, running_mean, *rest)
+        if values.device != META or values.dim() < 2:
+            return slow(values, weight, bias, running_mean, *rest)
         for each in (weight, running_mean):
-            if each is not None and each.shape[0] != input.shape[1]:
-                return slow(input, weight, bias, running_mean, *rest)
-        return torch.empty_like(input)
+            if each is not None and each.shape[0] != values.shape[1]:
+                return slow(values, weight, bias, running_mean, *rest)
+        return torch.empty_like(values)
 
     with replaced(torch, "batch_norm", quick):
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -33,6 +34,11 @@ class Site:
     code: str = ""
     rewritten: bool = False
     owner: str = ""
+
+
+def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Sites in the order of their places."""
+    return tuple(sorted(sites, key=lambda site: (site.path, site.line, site.column)))
 
 
 class Check(str, Enum):

@@ -26,7 +26,7 @@ class Wanted:
 
 # The first pattern that matches the whole name, in lower case, counts. Values are copied.
 _TABLE: tuple[tuple[str, Any], ...] = (
-    (r"pretrained.*|.*weights.*|checkpoint.*|ckpt.*|.*_path|device|dtype|(down_?sample|short_?cut)",
+    (r"pretrained.*|.*weights.*|checkpoint.*|ckpt.*|.*(file|model|data|root|save)_?path|device|dtype|(down_?sample|short_?cut)",
      None),
     (r"(use|with|is|has|if|do|no|enable|return)_.*|.*bias|bn|progress|inplace|verbose", False),
     (r"(n|num|nb|number)_?(of_)?(cls|class|classes|labels?)|n?class(es)?|nclass|out_size", 10),

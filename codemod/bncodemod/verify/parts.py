@@ -29,7 +29,9 @@ class Parts(nn.Module):
         self.parts = nn.ModuleList(whole.get_submodule(name) for name in names)
 
     def forward(self, *feeds: tuple[tuple[Any, ...], dict[str, Any]]) -> tuple[Any, ...]:
-        return tuple(part(*args, **kwargs) for part, (args, kwargs) in zip(self.parts, feeds))
+        return tuple(
+            part(*args, **kwargs) for part, (args, kwargs) in zip(self.parts, feeds, strict=True)
+        )
 
 
 def in_parts(constructed: Constructed, harvest: Harvest) -> tuple[Constructed, Inputs] | None:

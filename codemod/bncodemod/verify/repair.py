@@ -88,6 +88,8 @@ def _others(
         yield from _numbers(current, message)
     elif isinstance(current, bool):
         yield not current
+    elif isinstance(current, float) and current.is_integer():
+        yield int(current)
     elif isinstance(current, (list, tuple)) and current:
         if all(isinstance(item, int) for item in current):
             yield current[0]
@@ -201,7 +203,7 @@ class _Scene:
 
 def _function(target: Callable[..., Any]) -> types.FunctionType | None:
     if inspect.isclass(target):
-        target = target.__init__  # type: ignore[misc]
+        target = target.__init__
     target = inspect.unwrap(target)
     return target if isinstance(target, types.FunctionType) else None
 

@@ -1,0 +1,293 @@
+"""How candidates are built: which arguments are found, and by which way."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from candidates import Worker, module_of
+from torch import nn
+
+from bncodemod.verify.model import Built, Example
+from bncodemod.verify.offline import offline
+from bncodemod.verify.promises import builds_module
+from bncodemod.verify.refusal import Refusal
+
+NET = """
+class Net(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.bn = nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+"""
+
+
+def test_without_arguments(tmp_path: Path) -> None:
+    prepared = Worker(tmp_path, NET).prepared("Net")
+    assert prepared.constructed.how is Built.NO_ARGUMENTS
+    assert prepared.constructed.call == "Net()"
+    assert next(prepared.constructed.module.parameters()).device.type == "meta"
+
+
+def test_the_users_example_comes_first(tmp_path: Path) -> None:
+    example = Example("Net", "width=2 * 8", ((4, 3, 9, 7),))
+    prepared = Worker(tmp_path, NET).prepared("Net", examples=(example,))
+    assert prepared.constructed.how is Built.EXAMPLE
+    assert prepared.inputs.text == "(N, 3, 9, 7)"
+    assert prepared.constructed.rebuild(torch.device("cpu")).bn.num_features == 16
+
+
+def test_an_example_that_fails_is_not_replaced(tmp_path: Path) -> None:
+    outcome = Worker(tmp_path, NET).outcome("Net", examples=(Example("Net", "height=3"),))
+    assert isinstance(outcome, Refusal)
+    assert "unexpected keyword argument 'height'" in outcome.reason
+    assert "Traceback" in outcome.trace
+
+
+def test_inputs_of_an_example_that_fail_are_not_replaced(tmp_path: Path) -> None:
+    outcome = Worker(tmp_path, NET).outcome("Net", examples=(Example("Net", "", ((2, 4, 8, 8),)),))
+    assert isinstance(outcome, Refusal)
+    assert "(N, 4, 8, 8)" in outcome.reason
+
+
+def test_a_call_of_the_project(tmp_path: Path) -> None:
+    source = NET.replace("width=8", "width, mode").replace("        self.conv", """
+        assert mode.startswith("very special")
+        self.conv""", 1)  # fmt: skip
+    call = Example("models.Net", "24, mode='very special mode'")
+    prepared = Worker(tmp_path, source).prepared("Net", calls=(call,))
+    assert prepared.constructed.how is Built.CALL
+    assert prepared.constructed.module.bn.num_features == 24
+
+
+BLOCKS = """
+class Bottleneck(nn.Module):
+    expansion = 4
+
+    def __init__(self, inplanes, planes, stride, cut, norm_layer=None):
+        super().__init__()
+        norm_layer = norm_layer or nn.BatchNorm2d
+        self.body = nn.Sequential(
+            nn.Conv2d(inplanes, planes, 1), norm_layer(planes), nn.ReLU(),
+            nn.Conv2d(planes, 4 * planes, 3, stride, 1), norm_layer(4 * planes),
+        )
+        self.cut = cut
+
+    def forward(self, x, scale):
+        return self.body(x) + self.cut(x) * scale
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 1)
+        self.block = Bottleneck(24, 12, 2, nn.Conv2d(24, 48, 1, 2), norm_layer=nn.BatchNorm2d)
+
+    def forward(self, x):
+        return self.block(self.stem(x), 0.5)
+"""
+
+
+def test_a_block_is_built_and_fed_as_the_model_does(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, BLOCKS)
+    worker.prepared("Model")
+    prepared = worker.prepared("Bottleneck")
+    assert prepared.constructed.how is Built.HARVESTED
+    assert "inplanes=24, planes=12, stride=2, cut=Conv2d(" in prepared.constructed.call
+    assert prepared.inputs.text == "(N, 24, 64, 64), 0.5"
+    once, again = (prepared.constructed.rebuild(torch.device("cpu")) for _ in range(2))
+    assert once.cut is not again.cut
+    args, kwargs = prepared.inputs.make("cpu", batch=3, stack=None, seed=0)
+    assert once(*args, **kwargs).shape == (3, 48, 32, 32)
+
+
+DEDUCED = {
+    "channels, heads and a pair": """
+class Block(nn.Module):
+    def __init__(self, dim, num_heads, window_size: tuple[int, int], drop_path, norm_layer):
+        super().__init__()
+        assert dim % num_heads == 0 and len(window_size) == 2
+        self.norm = norm_layer(dim)
+        self.drop = nn.Dropout(drop_path)
+
+    def forward(self, x):
+        return self.drop(self.norm(x))
+""",
+    "a list of channels, and its length": """
+class Block(nn.Module):
+    def __init__(self, widths, repeats):
+        super().__init__()
+        if len(repeats) != 3:
+            raise ValueError("wrong number of repeats")
+        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+
+    def forward(self, x):
+        return [bn(x) for bn in self.bns]
+""",
+    "a name among those that the source knows": """
+class Block(nn.Module):
+    def __init__(self, padding_kind, ch):
+        super().__init__()
+        if padding_kind == "reflect":
+            self.pad = nn.ReflectionPad2d(1)
+        else:
+            raise NotImplementedError(padding_kind)
+        self.bn = nn.BatchNorm2d(ch)
+
+    def forward(self, x):
+        return self.bn(self.pad(x))
+""",
+    "a key of a table": """
+TABLE = {"small": 8, "large": 16}
+
+class Block(nn.Module):
+    def __init__(self, which):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(TABLE[which])
+
+    def forward(self, x):
+        return self.bn(x)
+""",
+    "a configuration": """
+class Block(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(cfg.in_channels)
+        self.fc = nn.Linear(cfg["hidden_dim"], cfg.num_classes)
+
+    def forward(self, x):
+        return self.fc(self.bn(x).mean((2, 3)))
+""",
+    "a class of the project by its annotation": """
+import dataclasses
+
+@dataclasses.dataclass
+class Options:
+    channels: int
+    kernel_size: int = 3
+
+class Block(nn.Module):
+    def __init__(self, options: list[Options]):
+        super().__init__()
+        self.bn = nn.Sequential(*(nn.BatchNorm2d(each.channels) for each in options))
+
+    def forward(self, x):
+        return self.bn(x)
+""",
+    "the arguments of a base class": """
+class Base(nn.Module):
+    def __init__(self, in_channels, kernel_size):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(in_channels)
+        self.pool = nn.AvgPool2d(kernel_size)
+
+    def forward(self, x):
+        return self.pool(self.bn(x))
+
+class Block(Base):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+""",
+    "a number that fits the shapes": """
+class Block(nn.Module):
+    def __init__(self, inplanes, planes):
+        super().__init__()
+        self.conv = nn.Conv2d(inplanes, 4 * planes, 1)
+        self.bn = nn.BatchNorm2d(4 * planes)
+
+    def forward(self, x):
+        return x + self.bn(self.conv(x))
+""",
+}
+
+
+@pytest.mark.parametrize("case", DEDUCED)
+def test_deduction_and_repair(tmp_path: Path, case: str) -> None:
+    prepared = Worker(tmp_path, DEDUCED[case]).prepared("Block")
+    assert prepared.constructed.how is Built.DEDUCED
+    args, kwargs = prepared.inputs.make("cpu", batch=2, stack=None, seed=0)
+    prepared.constructed.rebuild(torch.device("cpu"))(*args, **kwargs)
+
+
+def test_constructors_that_ask_for_values_are_built_on_the_cpu_in_part(tmp_path: Path) -> None:
+    source = NET.replace(
+        "        self.bn =",
+        "        self.rates = torch.linspace(0, 1, 4).tolist()\n        self.bn =",
+    )
+    prepared = Worker(tmp_path, source).prepared("Net")
+    assert prepared.constructed.module.rates == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert next(prepared.constructed.module.parameters()).device.type == "meta"
+
+
+def test_train_that_returns_nothing(tmp_path: Path) -> None:
+    source = NET + "\n    def train(self, mode=True):\n        super().train(mode)\n"
+    prepared = Worker(tmp_path, source).prepared("Net")
+    assert isinstance(prepared.constructed.rebuild(torch.device("cpu")), nn.Module)
+
+
+def test_only_functions_that_promise_a_module_are_called(tmp_path: Path) -> None:
+    source = (
+        NET
+        + """
+def promised() -> nn.Module:
+    return globals()["Net"]()
+
+def returned(**kwargs):
+    net = Net(**kwargs)
+    return net
+
+def indirectly():
+    return returned()
+
+def train():
+    raise SystemExit("deleted everything")
+
+def loss(x):
+    return F.relu(x)
+"""
+    )
+    module = module_of(tmp_path, source)
+    found = {name for name, value in vars(module).items() if builds_module(value)}
+    assert found == {"Net", "promised", "returned", "indirectly"}
+    outcome = Worker(tmp_path, source).outcome("train")
+    assert outcome == Refusal("nothing says that it builds a module")
+
+
+def test_pretrained_weights_are_not_downloaded(tmp_path: Path) -> None:
+    source = (
+        NET
+        + """
+from torch.hub import load_state_dict_from_url
+
+class Fancy(nn.Module):
+    def __init__(self, weights="DEFAULT"):
+        super().__init__()
+        self.net = Net()
+        if weights is not None:
+            raise OSError("no weights here")
+        self.net.load_state_dict(load_state_dict_from_url("https://example.invalid/net.pth"))
+
+    def forward(self, x):
+        return self.net(x)
+"""
+    )
+    prepared = Worker(tmp_path, source).prepared("Fancy")
+    assert prepared.constructed.call == "Fancy(weights=None)"
+    assert prepared.constructed.rebuild(torch.device("cpu")).net.bn.weight.sum() == 8
+
+
+def test_the_network_is_off() -> None:
+    with offline(), pytest.raises(OSError, match="network is off"):
+        socket.create_connection(("127.0.0.1", 9))
+
+
+def test_another_target_gets_the_same_arguments(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, NET)
+    prepared = worker.prepared("Net", examples=(Example("Net", "4"),))
+    module = prepared.constructed.rebuild(torch.device("cpu"), lambda width: nn.Linear(width, 1))
+    assert module.in_features == 4

@@ -19,7 +19,7 @@ from bncodemod.verify.model import CandidateResult, Job, Site, SiteKind
 from bncodemod.verify.protocol import Setup
 
 STAND_IN = Setup(examine="stand_in:examine")
-LIMITS = Limits(candidate=6, module=60, memory=2**30)
+LIMITS = Limits(step=6, module=60, memory=2**30)
 GOOD = "class Good:\n    pass\n"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")
 
@@ -198,7 +198,7 @@ def test_a_module_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
         f"class C{n}:\n    def check(self):\n        time.sleep(2)\n" for n in range(9)
     )
     path = tmp_path / "b.py"
-    with Driver(STAND_IN, Limits(candidate=60, module=5)) as driver:
+    with Driver(STAND_IN, Limits(step=60, module=5)) as driver:
         driver.start()
         driver.run([job(path, text)], ["cpu"])
     (note,) = driver.gathered.modules[str(path)].notes

@@ -19,21 +19,28 @@ TOLERANCE: dict[torch.dtype, float] = {
     torch.complex128: 1e-9,
 }
 
+_ROUNDING = 1e-3  # of the tolerance: what rounding alone makes of the largest number of all
+
 
 def difference(answers: Sequence[Tensor], loop: Sequence[Sequence[Tensor]]) -> str:
     """How stacked answers differ from those of a loop, in words; empty if they are equal."""
     sizes = {len(each) for each in loop}
     if sizes != {len(answers)}:
         return f"{len(answers)} tensors instead of {', '.join(map(str, sorted(sizes)))}"
+    scale = max((_largest(part) for each in loop for part in each), default=0.0)
     for place, answer in enumerate(answers):
         for step, part in zip(answer, (each[place] for each in loop), strict=True):
-            if words := differs(step, part):
+            if words := differs(step, part, scale):
                 return words if len(answers) == 1 else f"output {place}: {words}"
     return ""
 
 
-def differs(one: Tensor, other: Tensor) -> str:
-    """How two tensors differ, in words; empty if they are equal within the tolerance."""
+def differs(one: Tensor, other: Tensor, scale: float = 0.0) -> str:
+    """How two tensors differ, in words; empty if they are equal within the tolerance.
+
+    ``scale`` is the largest number of all tensors that belong together: what should be zero, as the
+    gradient of a bias before a batch norm, is of the size of their rounding.
+    """
     if one.shape != other.shape:
         return f"shape {tuple(one.shape)} instead of {tuple(other.shape)}"
     if one.dtype != other.dtype:
@@ -45,6 +52,13 @@ def differs(one: Tensor, other: Tensor) -> str:
         return "NaN in other places"
     one, other = one.detach().nan_to_num(), other.detach().nan_to_num()
     largest, off = other.abs().max().item(), (one - other).abs().max().item()
-    if off <= tolerance * max(largest, torch.finfo(one.dtype).tiny):
+    if off <= tolerance * max(largest, _ROUNDING * scale, torch.finfo(one.dtype).tiny):
         return ""
     return f"off by {off:.3g} where the largest number is {largest:.3g}"
+
+
+def _largest(tensor: Tensor) -> float:
+    """The largest finite number of a tensor of floats; 0 for any other."""
+    if tensor.dtype not in TOLERANCE or not tensor.numel():
+        return 0.0
+    return float(tensor.detach().nan_to_num(posinf=0.0, neginf=0.0).abs().max().item())

@@ -214,7 +214,9 @@ def test_the_same_text_in_two_places(tmp_path: Path) -> None:
 
 def test_sites_of_other_files(tmp_path: Path) -> None:
     other = tmp_path / "other_norms.py"
-    plain, sites = parse("from torch import nn\ndef norm(c):\n    return ⟪nn.GroupNorm(1, c)⟫\n", str(other))
+    plain, sites = parse(
+        "from torch import nn\ndef norm(c):\n    return ⟪nn.GroupNorm(1, c)⟫\n", str(other)
+    )
     other.write_text(plain)
     text = """
     from other_norms import norm
@@ -247,9 +249,7 @@ def test_without_columns(tmp_path: Path) -> None:
     """As Python 3.10 does, and any that runs with -X no_debug_ranges."""
     apart = "a call over several lines"  # of which 3.10 knows the first line alone
     names = [name for name in CASES if not name.startswith(apart)]
-    source = LINES_ONLY.format(
-        tests=str(Path(__file__).parent), names=names, folder=str(tmp_path)
-    )
+    source = LINES_ONLY.format(tests=str(Path(__file__).parent), names=names, folder=str(tmp_path))
     command = [sys.executable, "-X", "no_debug_ranges", "-c", source]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

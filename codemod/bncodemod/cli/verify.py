@@ -98,7 +98,7 @@ def _device(ctx: click.Context, param: click.Parameter, value: str | None) -> st
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="For one import, and for one model.  [default: 60]",
+    help="For one step: an import, a build, a check.  [default: 60]",
 )
 @click.option(
     "--memory",
@@ -149,7 +149,7 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
     if options["format_"] == "json":
         from bncodemod.report.verification_json import write_json
 
-        write_json(sys.stdout, found)
+        write_json(sys.stdout, found, traces=options["trace"])
     else:
         report_text(found, wanted, options)
     return exit_code(found, wanted)

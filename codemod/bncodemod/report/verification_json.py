@@ -9,19 +9,20 @@ from typing import Any, TextIO
 
 from bncodemod.report.json import VERSION
 from bncodemod.report.verification_text import stages
-from bncodemod.verify.model import Verdict, Verification
+from bncodemod.verify.model import CandidateResult, SiteResult, Verdict, Verification
 
 
-def write_json(stream: TextIO, verification: Verification) -> None:
-    """Write the object of a run that only verifies."""
-    report = {"version": VERSION, "verification": record(verification)}
+def write_json(stream: TextIO, verification: Verification, *, traces: bool = False) -> None:
+    """Write the object of a run that only verifies; ``traces`` adds raw tracebacks."""
+    report = {"version": VERSION, "verification": record(verification, traces=traces)}
     json.dump(report, stream, indent=2)
     stream.write("\n")
     stream.flush()
 
 
-def record(verification: Verification) -> dict[str, Any]:
+def record(verification: Verification, *, traces: bool = False) -> dict[str, Any]:
     """The object ``verification`` of a report."""
+    left_out = frozenset() if traces else frozenset({"trace"})
     counts = {
         verdict.value.replace(" ", "_"): sum(r.verdict is verdict for r in verification.sites)
         for verdict in Verdict
@@ -41,31 +42,38 @@ def record(verification: Verification) -> dict[str, Any]:
             "total": round(sum(verification.seconds.values()), 3),
             **{stage: round(taken, 3) for stage, taken in stages(verification).items()},
         },
-        "sites": [_flat(result) for result in verification.sites],
-        "modules": [_plain(module) for module in verification.modules],
-        "candidates": [_candidate(candidate) for candidate in verification.candidates],
+        "sites": [_flat(result, left_out) for result in verification.sites],
+        "modules": [_plain(module, left_out) for module in verification.modules],
+        "candidates": [_candidate(candidate, left_out) for candidate in verification.candidates],
     }
 
 
-def _flat(result: Any) -> dict[str, Any]:
+def _flat(result: SiteResult, left_out: frozenset[str]) -> dict[str, Any]:
     """A site's answer, with what says where it stands on the same level."""
-    answer: dict[str, Any] = _plain(result)
+    answer: dict[str, Any] = _plain(result, left_out)
+    if answer["failure"] is not None:
+        answer["failure"]["sites"] = _places(answer["failure"]["sites"])
     return {**answer.pop("site"), **answer}
 
 
-def _candidate(candidate: Any) -> dict[str, Any]:
-    """A candidate; its sites are named by their places, which are those of the array ``sites``."""
-    answer: dict[str, Any] = _plain(candidate)
+def _candidate(candidate: CandidateResult, left_out: frozenset[str]) -> dict[str, Any]:
+    answer: dict[str, Any] = _plain(candidate, left_out)
     for holder in (answer, *answer["checks"]):
-        holder["sites"] = [f"{s['path']}:{s['line']}:{s['column']}" for s in holder["sites"]]
+        holder["sites"] = _places(holder["sites"])
     return answer
 
 
-def _plain(value: Any) -> Any:
+def _places(sites: list[dict[str, Any]]) -> list[str]:
+    """Sites by the places that they have in the array ``sites``, for what refers to them."""
+    return [f"{site['path']}:{site['line']}:{site['column']}" for site in sites]
+
+
+def _plain(value: Any, left_out: frozenset[str]) -> Any:
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        names = (field.name for field in fields(value))
+        return {n: _plain(getattr(value, n), left_out) for n in names if n not in left_out}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, left_out) for item in value]
     return round(value, 4) if isinstance(value, float) else value

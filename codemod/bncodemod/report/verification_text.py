@@ -10,6 +10,7 @@ from bncodemod.report.console import Console, Span
 from bncodemod.report.text import plural
 from bncodemod.verify.model import (
     CandidateResult,
+    Cause,
     ModuleResult,
     Outcome,
     SiteResult,
@@ -17,8 +18,11 @@ from bncodemod.verify.model import (
     Verdict,
     Verification,
 )
+from bncodemod.verify.verdicts import REGISTRY
 
 _STYLES = {Verdict.VERIFIED: "green", Verdict.FAILED: "red", Verdict.NOT_REACHED: "yellow"}
+# torch says the same in four lines.
+_RUNNING_STATS = "running statistics are updated in place, which vmap refuses"
 _EXAMPLE = "say how to build and feed it: docs/verify.md, or `bncodemod explain not-reached`"
 
 
@@ -132,7 +136,8 @@ def _words(result: SiteResult) -> str:
     if failure is not None:
         cause = f", {failure.cause.value}" if failure.cause else ""
         where = f", at {failure.path}:{failure.line}" if failure.line else ""
-        return f"{failure.check.value}{cause}: {failure.message} (in {result.candidate}{where})"
+        said = _RUNNING_STATS if failure.cause is Cause.RUNNING_STATS else failure.message
+        return f"{failure.check.value}{cause}: {said} (in {result.candidate}{where})"
     if result.verdict is Verdict.VERIFIED:
         return f"in {result.candidate}: {', '.join(check.value for check in result.checks)}"
     return result.reason
@@ -142,7 +147,8 @@ def _remedy_of(result: SiteResult) -> tuple[str, str]:
     """The file and the remedy: sites in a row that have these in common share a line."""
     if result.failure is not None:
         return result.site.path, result.failure.remedy
-    return result.site.path, _EXAMPLE if result.verdict is Verdict.NOT_REACHED else ""
+    unreached = result.verdict is Verdict.NOT_REACHED and result.reason != REGISTRY
+    return result.site.path, _EXAMPLE if unreached else ""
 
 
 def summary(whole: Verification) -> Iterator[list[Span]]:

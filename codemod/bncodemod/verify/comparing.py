@@ -60,7 +60,9 @@ def differs(one: Tensor, other: Tensor, whole: float = 0.0) -> str:
 
 
 def _largest(tensor: Tensor) -> float:
-    """The largest finite number."""
+    """The largest finite number of a tensor of floats; 0 for any other."""
+    if tensor.dtype not in TOLERANCE:
+        return 0.0
     numbers = tensor.detach().abs()
     finite = numbers[numbers.isfinite()]
     return float(finite.max().item()) if finite.numel() else 0.0

@@ -38,9 +38,9 @@ _SHOWN_OUTPUT = 4000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds for one candidate (or one import) and for one module; bytes, 0 for no limit."""
+    """Seconds for one step (an import, a build, a check) and for one module; bytes, 0 for none."""
 
-    candidate: float = 60.0
+    step: float = 60.0
     module: float = 900.0
     memory: int = 0
 
@@ -217,17 +217,14 @@ class Driver:
     def _heard(self, post: _Post, message: object) -> None:
         work = post.work
         assert work is not None
+        work.since = time.monotonic()
         if isinstance(message, Started):
-            if message.name != work.now.name:
-                work.since = time.monotonic()
             work.now = message
         elif isinstance(message, ModuleResult):
             work.imported = True
-            work.since = time.monotonic()
             printed = message.output or _shortened(post.process.output())
             self.gathered.add(dataclasses.replace(message, output=printed))
         elif isinstance(message, CandidateResult):
-            work.since = time.monotonic()
             work.now = _SEARCHING
             self.gathered.add(message)
         elif isinstance(message, Finished):
@@ -259,8 +256,8 @@ class Driver:
             limit = f"it needed more than {self.limits.memory / 2**30:.3g} GiB of memory"
             return Cause.MEMORY, limit, post.process.where()
         now = time.monotonic()
-        if now - work.since > self.limits.candidate:
-            limit = f"it took longer than {self.limits.candidate:g} s"
+        if now - work.since > self.limits.step:
+            limit = f"it took longer than {self.limits.step:g} s"
             return Cause.TIMEOUT, limit, post.process.where()
         if now - work.begun > self.limits.module:
             work.deaths = _MAX_DEATHS

@@ -20,7 +20,7 @@ _EXAMPLE_KEYS = ("name", "arguments", "inputs")
 class Options:
     """How the verifier runs.
 
-    ``timeout`` and ``module_timeout`` are seconds for one candidate (or the import) and for one
+    ``timeout`` is seconds for one step (an import, a build, a check), ``module_timeout`` for one
     module; ``memory`` is GiB for a worker, 0 for three quarters of what the machine has.
     ``examples`` is a Python file, ``example`` what is said of candidates without one. ``against``
     is a git revision at which the sources were not rewritten yet.

@@ -16,9 +16,14 @@ from bncodemod.verify.model import (
     ModuleResult,
     Outcome,
     Site,
+    SiteKind,
     SiteResult,
     Verdict,
 )
+
+# Rules whose sites are names and configurations that a library turns into norms.
+_REGISTRIES = frozenset({"BN108", "BN109"})
+REGISTRY = "a configuration that only the library reads which it is written for"
 
 
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
@@ -135,8 +140,10 @@ def _why_not(
                     return f"{name} was built and run, but this line made no norm that ran"
     if module is not None and module.notes:
         return module.notes[-1]
+    if site.code in _REGISTRIES and site.kind is SiteKind.VALUE:
+        return REGISTRY
     if not parts:
-        return "no candidate that was built uses what stands here"
+        return "nothing that could be built from the module uses it"
     return f"{site.owner} was not built on its own, and nothing that was built uses it"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from bncodemod.scan.comparisons import may_meet_batch_norm
 from bncodemod.scan.index import Elsewhere, Exit, ExitKind
 from bncodemod.scan.names import Names
-from bncodemod.scan.parameters import fields, parameters
+from bncodemod.scan.parameters import fields, is_super_init, parameters
 from bncodemod.scan.scopes import Function
 
 
@@ -507,7 +507,7 @@ class _Tracer:
 
     def _bases_that_take(self, func: ast.expr) -> list[ast.expr]:
         """The bases whose ``__init__`` is called by ``super().__init__`` or by building a class."""
-        if _is_super_init(func):
+        if is_super_init(func):
             owners = [a for a in self.tree.ancestors(func) if isinstance(a, ast.ClassDef)][:1]
         else:
             found = (meaning.definition for meaning in self.names.meanings(func))
@@ -521,7 +521,7 @@ class _Tracer:
 
     def _definitions(self, func: ast.expr) -> list[ast.AST]:
         """The functions and classes of this file that a call may reach, methods by their name."""
-        if _is_super_init(func):
+        if is_super_init(func):
             return []
         found = [m.definition for m in self.names.meanings(func) if m.definition is not None]
         if not found and isinstance(func, ast.Attribute) and not self.names.qualified(func):
@@ -595,17 +595,6 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
     ast.FunctionDef: _Tracer.on_function,
     ast.AsyncFunctionDef: _Tracer.on_function,
 }
-
-
-def _is_super_init(func: ast.expr) -> bool:
-    """``super().__init__``, without or with arguments."""
-    return (
-        isinstance(func, ast.Attribute)
-        and func.attr == "__init__"
-        and isinstance(func.value, ast.Call)
-        and isinstance(func.value.func, ast.Name)
-        and func.value.func.id == "super"
-    )
 
 
 def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -52,6 +52,7 @@ class Beyond:
     ``calls`` says whether it is called, ``sure`` whether nothing else can be what those calls call;
     ``unwrapped`` whether some use reads ``.func``; ``escapes`` whether it goes on to where it
     cannot be followed, ``returned`` whether the call that it is handed to gives it back.
+    ``sees_to_flag``: what it is handed to shows itself what becomes of the flag.
     """
 
     demands: tuple[Elsewhere, ...] = ()
@@ -60,6 +61,7 @@ class Beyond:
     unwrapped: bool = False
     escapes: bool = False
     returned: bool = False
+    sees_to_flag: bool = False
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class Project:
         summary = self._files[path].summary
         names = self._with_carried(path)
         exits = {way for _, facts in summary.flows for way, _ in facts.exits}
+        exits.update(summary.flag_exits)
         beyond = {way: self._beyond(path, way) for way in exits}
         return replace(
             names,
@@ -222,6 +223,8 @@ class Project:
 
     def _exits(self) -> Iterator[tuple[str, Exit]]:
         for path in sorted(self._read_files):
+            for way in self._files[path].summary.flag_exits:
+                yield path, way
             for _, facts in self._files[path].summary.flows:
                 for way, _ in facts.exits:
                     yield path, way
@@ -270,9 +273,12 @@ class Project:
         seen: set[tuple[str, Request]] = set()
         for asked, request in requests:
             self._merge_answer(asked, request, merged, seen)
-        given_back = (self._answers.get(asked) for asked in requests)
-        returned = any(facts is not None and facts.returned for facts in given_back)
-        return replace(merged.beyond(), returned=returned)
+        given_back = [self._answers[asked] for asked in requests]
+        return replace(
+            merged.beyond(),
+            returned=any(facts.returned for facts in given_back),
+            sees_to_flag=bool(given_back) and all(facts.sees_to_flag for facts in given_back),
+        )
 
     def _is_answered(self, asked: tuple[str, Request]) -> bool:
         return self._answers.get(asked, _UNANSWERED).found

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bncodemod.catalog.torch import FLAG, NORM_CLASSES
+from bncodemod.scan.flag import exits_of_flag, sees_to_flag
 from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.libraries import uses_of
@@ -81,7 +82,8 @@ class Request:
 class FlowFacts:
     """A flow without its nodes. ``exits`` come with what is guessed where nothing is known.
 
-    ``found`` says whether the file has what it was asked about.
+    ``found`` says whether the file has what it was asked about, ``sees_to_flag`` whether the file
+    itself shows what becomes of the flag that is handed to it.
     """
 
     found: bool = True
@@ -92,6 +94,7 @@ class FlowFacts:
     unwrapped: bool = False
     escapes: bool = False
     returned: bool = False
+    sees_to_flag: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Summary:
     """One file as the others see it.
 
     ``assigned`` maps a module's name to the dotted names it is bound to; ``others`` are the names
-    that it binds in any other way. ``roots`` are the names from which something spelled like a norm
+    that it binds in any other way. ``flag_exits`` are the ways on which it hands the flag to callables
+    of other files. ``roots`` are the names from which something spelled like a norm
     is read, ``words`` all words of a file with a star import. ``flows`` are those of the norm
     classes that it names as values.
     """
@@ -112,6 +116,7 @@ class Summary:
     roots: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
     flows: tuple[tuple[str, FlowFacts], ...] = ()
+    flag_exits: tuple[Exit, ...] = ()
     answers: Mapping[Request, FlowFacts] = field(default_factory=dict)
 
 
@@ -159,6 +164,7 @@ class _Reader:
             roots=frozenset(self._roots()),
             words=frozenset(_WORD.findall(self.tree.source.text) if has_star else ()),
             flows=tuple(self._flows(found)),
+            flag_exits=exits_of_flag(self.names),
             answers={request: self._answer(request) for request in requests},
         )
 
@@ -230,7 +236,9 @@ class _Reader:
         bound = parameters(definition, call, request.position, request.keyword)
         if bound:
             flow = trace_variable(self.names, *bound, key=request.keyword, entered=definition)
-            return self._facts(flow)
+            return replace(
+                self._facts(flow), sees_to_flag=sees_to_flag(self.names, definition)
+            )
         named = fields(definition, request.position, request.keyword)
         if named:
             return self._facts(trace_attribute(self.names, named[0]))

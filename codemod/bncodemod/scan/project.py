@@ -106,7 +106,9 @@ class Project:
         users = self._of_users(target, Asked.USES)
         uses = [self._answers.get(asked, _UNANSWERED) for asked in users]
         builds = any(
-            facts.found and (facts.calls or facts.exits or facts.demands) for facts in uses
+            facts.found
+            and (facts.calls or facts.exits or any(d.need not in TESTS for d in facts.demands))
+            for facts in uses
         )
         return builds and all(self._keeps_batch_norm(path) for path, _ in users)
 

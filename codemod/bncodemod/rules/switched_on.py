@@ -75,6 +75,7 @@ def _keywords(context: Context) -> Iterator[Match]:
 
 def _strings(context: Context) -> Iterator[Match]:
     """``{"track_running_stats": True}``, ``kwargs["track_running_stats"] = True`` and the like."""
+    context.tree.occurrences(FLAG)  # walks the statements that spell it, in strings too
     for key in context.tree.of_type(ast.Constant):
         if key.value != FLAG:
             continue
@@ -85,7 +86,7 @@ def _strings(context: Context) -> Iterator[Match]:
         if mapping is None or not _is_overruled(context, mapping):
             node = above if isinstance(above, ast.expr) else key
             if not _is_inside_claimed(context, node):
-                yield Match(node, partial(_open, "under its name, where a norm may read it"))
+                yield Match(node, partial(_open, "in a mapping or argument that may reach a norm"))
 
 
 def _entry(
@@ -183,6 +184,8 @@ def _may_build_norm(context: Context, callee: ast.expr) -> bool:
     """Whether what takes the flag may build a norm with it where that is not seen."""
     if not context.keeps_batch_norm:
         return _is_of_a_library(context, callee)
+    if context.names.norms(callee):
+        return False  # what it is decided where it comes from, or the call is a site
     methods = _methods(context, callee)
     if methods:
         return not all(sees_to_flag(context.names, method) for method in methods)
@@ -219,20 +222,34 @@ def _is_of_a_library(context: Context, callee: ast.expr) -> bool:
 def _is_overruled(context: Context, mapping: ast.expr) -> bool:
     """Whether a mapping is handed by ``**`` to calls alone that other rules have dealt with."""
     if isinstance(mapping, ast.Name):
-        bindings = context.names.scopes.reaching(mapping) or []
-        return bool(bindings) and all(_is_used_safely(context, b.node) for b in bindings)
-    statement = context.tree.parent(mapping)
-    if isinstance(statement, ast.Assign):
-        return all(
-            isinstance(target, ast.Name) and _is_used_safely(context, target)
-            for target in statement.targets
-        )
-    return _ends_off(context, mapping)
+        variables = [b.node for b in context.names.scopes.reaching(mapping) or ()]
+    else:
+        variables = _variables(context, mapping)
+    if not variables:
+        return _ends_off(context, mapping)
+    return all(_is_used_safely(context, variable) for variable in variables)
+
+
+def _variables(context: Context, value: ast.expr) -> list[ast.AST]:
+    """The targets that a value is assigned to, or the parameter whose default it is."""
+    above = context.tree.parent(value)
+    while isinstance(above, (ast.BoolOp, ast.IfExp)):
+        value, above = above, context.tree.parent(above)
+    if isinstance(above, ast.Assign):
+        return list(above.targets)
+    if isinstance(above, ast.AnnAssign):
+        return [above.target]
+    if isinstance(above, ast.arguments):
+        parameters = (*above.posonlyargs, *above.args, *above.kwonlyargs)
+        return [a for a in parameters if context.names.scopes.default(a) is value]
+    return []
 
 
 def _is_used_safely(context: Context, variable: ast.AST) -> bool:
     """Whether a variable is read, and goes by ``**`` to calls that are dealt with only."""
-    name = getattr(variable, "arg", None) or getattr(variable, "id", "")
+    if not isinstance(variable, (ast.Name, ast.arg)):
+        return False
+    name = variable.arg if isinstance(variable, ast.arg) else variable.id
     scope = context.names.scopes.binding_target_scope(variable)
     within = scope if isinstance(scope, Function) else None
     uses = [

@@ -69,9 +69,10 @@ def sees_to_flag(names: Names, definition: ast.AST | None) -> bool:
     """
     if isinstance(definition, ast.ClassDef):
         names.tree.expand(definition)
-        definition = next(
-            (s for s in definition.body if isinstance(s, Function) and s.name == "__init__"), None
-        )
+        inits = [s for s in definition.body if isinstance(s, Function) and s.name == "__init__"]
+        if not inits:
+            return any(_base_sees_to_flag(names, base) for base in definition.bases)
+        definition = inits[-1]
     if not isinstance(definition, (ast.Lambda, *Function)):
         return False
     arguments = definition.args
@@ -86,6 +87,14 @@ def sees_to_flag(names: Names, definition: ast.AST | None) -> bool:
         and any(b.node is arguments.kwarg for b in names.scopes.reaching(use) or ())
     ]
     return bool(uses) and all(_goes_to_norm(names, use) for use in uses)
+
+
+def _base_sees_to_flag(names: Names, base: ast.expr) -> bool:
+    """Whether a base is a norm, which stays one only if that is reported, or sees to it itself."""
+    return bool(names.norms(base)) or any(
+        meaning.definition is not None and sees_to_flag(names, meaning.definition)
+        for meaning in names.meanings(base)
+    )
 
 
 def _goes_to_norm(names: Names, mapping: ast.Name) -> bool:

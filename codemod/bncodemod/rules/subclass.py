@@ -264,6 +264,8 @@ def _own_uses(
     derived = BatchNormClass(context, owner, base, norm)
     calls = list(_own_calls(context, owner))
     with_init = [d.name for d in derived.family if calls and _method(d, "__init__") is not None]
+    if owner.name in context.names.index.extended_elsewhere:
+        with_init.append("a class of another file")
     for call in calls:
         if with_init:
             yield Match(call, partial(_builds_derived, with_init[0]))

@@ -27,13 +27,15 @@ class Exit:
     """One way on which a value leaves its file.
 
     ``name`` is the callee or the target as the file names it (a leading dot marks a relative
-    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is.
+    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is,
+    ``many`` whether there are so many others that a ``*args`` may reach a norm's flag.
     """
 
     kind: ExitKind
     name: str
     position: int | None = None
     keyword: str = ""
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class ProjectIndex:
     - ``own``: the packages that it imports and that are part of the project: in a sweep of timm,
       timm is no library whose models come from elsewhere.
     - ``built_elsewhere``: the file's own classes that other files build, the flag in their calls.
+    - ``extended_elsewhere``: those from which classes of other files derive that have an
+      ``__init__`` of their own.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +91,7 @@ class ProjectIndex:
     ambiguous: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[Exit, Beyond] = field(default_factory=dict)
     built_elsewhere: frozenset[str] = frozenset()
+    extended_elsewhere: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
 
     @property

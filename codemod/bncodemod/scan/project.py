@@ -33,6 +33,7 @@ class Task:
 
 _UNANSWERED = FlowFacts(found=False, escapes=True)
 
+_Seen = set[tuple[str, Request, bool]]
 Summarise = Callable[[list[Task]], Iterable[tuple[str, Summary | None]]]
 Find = Callable[[frozenset[str]], Iterable[str]]
 
@@ -66,6 +67,7 @@ class Project:
         self._answers: dict[tuple[str, Request], FlowFacts] = {}
         self._given_back: dict[str, set[str]] = defaultdict(set)
         self._carried: dict[Symbol, bool] = {}  # filled once all is read
+        self._is_cut = False  # whether values were left that could not be followed to their end
         self._linker = Linker(self._modules, self._files, self._given_back)
 
     def build(self, seeds: Iterable[str]) -> None:
@@ -78,6 +80,8 @@ class Project:
         for _ in range(_MAX_ROUNDS):
             if not self._follow_values():
                 break
+        else:
+            self._is_cut = True
 
     def index(self, path: str) -> ProjectIndex:
         """What one file needs to know of the others."""
@@ -98,6 +102,9 @@ class Project:
             beyond={way: known for way, known in beyond.items() if known is not None},
             built_elsewhere=frozenset(
                 name for name in summary.classes if self._calls_carry(Symbol(path, name))
+            ),
+            extended_elsewhere=frozenset(
+                name for name in summary.classes if self._linker.is_extended(Symbol(path, name))
             ),
         )
 
@@ -270,11 +277,12 @@ class Project:
         """What becomes of a value behind an exit; None where the project does not say."""
         requests = self._requests(path, way)
         if requests is None or not all(map(self._is_answered, requests)):
-            return None
+            cut = self._cut(way, requests)
+            return Beyond((cut,), escapes=True) if cut is not None else None
         merged = _Merged()
-        seen: set[tuple[str, Request]] = set()
+        seen: _Seen = set()
         for asked, request in requests:
-            self._merge_answer(asked, request, merged, seen)
+            self._merge_answer(asked, request, merged, seen, way.many)
         given_back = [self._answers[asked] for asked in requests]
         return replace(
             merged.beyond(),
@@ -285,25 +293,34 @@ class Project:
     def _is_answered(self, asked: tuple[str, Request]) -> bool:
         return self._answers.get(asked, _UNANSWERED).found
 
+    def _cut(self, way: Exit, requests: list[tuple[str, Request]] | None) -> Elsewhere | None:
+        """What is said of a value that goes on from here, further than values are followed."""
+        if not self._is_cut or all(asked in self._answers for asked in requests or ()):
+            return None
+        return Elsewhere(Need.UNKNOWN, "", f"{way.name}(…)")
+
     def _merge_answer(
-        self, path: str, request: Request, merged: _Merged, seen: set[tuple[str, Request]]
+        self, path: str, request: Request, merged: _Merged, seen: _Seen, many: bool = False
     ) -> None:
-        if (path, request) not in seen:
-            seen.add((path, request))
+        if (path, request, many) not in seen:
+            seen.add((path, request, many))
             facts = self._answers.get((path, request), _UNANSWERED)
+            if many:
+                merged.demands.update(dict.fromkeys(facts.star_demands))
             self._merge(path, facts, merged, seen)
 
-    def _merge(
-        self, path: str, facts: FlowFacts, merged: _Merged, seen: set[tuple[str, Request]]
-    ) -> None:
+    def _merge(self, path: str, facts: FlowFacts, merged: _Merged, seen: _Seen) -> None:
         merged.add(facts)
         for way, guesses in facts.exits:
             requests = self._requests(path, way)
             if requests is None or not all(map(self._is_answered, requests)):
                 merged.demands.update(dict.fromkeys(guesses))
+                cut = self._cut(way, requests)
+                if cut is not None:
+                    merged.demands[cut] = None
                 merged.escapes = True
             for asked, request in requests or ():
-                self._merge_answer(asked, request, merged, seen)
+                self._merge_answer(asked, request, merged, seen, way.many)
                 answer = self._answers.get((asked, request))
                 # Where a call in that other file gives it back, it is not followed further.
                 merged.escapes |= answer is not None and answer.returned

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from bncodemod.catalog.torch import FLAG, NORM_CLASSES
+from bncodemod.catalog.torch import FLAG, FLAG_POSITION
 from bncodemod.scan.flag import exits_of_flag, sees_to_flag
 from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
@@ -26,7 +26,6 @@ from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 
 _WORD = re.compile(r"\w+")
-_FLAG_POSITION = NORM_CLASSES["BatchNorm2d"].parameters.index(FLAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,7 @@ class Request:
 class FlowFacts:
     """A flow without its nodes. ``exits`` come with what is guessed where nothing is known.
 
+    ``star_demands`` hold where the call that hands the value over has many arguments.
     ``found`` says whether the file has what it was asked about, ``sees_to_flag`` whether the file
     itself shows what becomes of the flag that is handed to it.
     """
@@ -95,6 +95,7 @@ class FlowFacts:
     escapes: bool = False
     returned: bool = False
     sees_to_flag: bool = False
+    star_demands: tuple[Elsewhere, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,7 @@ class _Reader:
         demands += [
             Elsewhere(Need.FLAG_BY_POSITION, self.path, f"{ast.unparse(call.func)}(…)")
             for call in flow.calls
-            if len(call.args) > _FLAG_POSITION
+            if len(call.args) > FLAG_POSITION
         ]
         return FlowFacts(
             demands=tuple(dict.fromkeys(demands)),
@@ -303,6 +304,9 @@ class _Reader:
             unwrapped=flow.unwrapped,
             escapes=flow.lost,
             returned=flow.returned,
+            star_demands=tuple(
+                Elsewhere(Need.FLAG_BY_STAR, self.path, excerpt(call)) for call in flow.star_calls
+            ),
         )
 
     def _elsewhere(self, demand: Demand) -> Elsewhere:

@@ -277,7 +277,7 @@ class Project:
         """What becomes of a value behind an exit; None where the project does not say."""
         requests = self._requests(path, way)
         if requests is None or not all(map(self._is_answered, requests)):
-            cut = self._cut(way, requests)
+            cut = self._cut(path, way)
             return Beyond((cut,), escapes=True) if cut is not None else None
         merged = _Merged()
         seen: _Seen = set()
@@ -293,9 +293,11 @@ class Project:
     def _is_answered(self, asked: tuple[str, Request]) -> bool:
         return self._answers.get(asked, _UNANSWERED).found
 
-    def _cut(self, way: Exit, requests: list[tuple[str, Request]] | None) -> Elsewhere | None:
+    def _cut(self, path: str, way: Exit) -> Elsewhere | None:
         """What is said of a value that goes on from here, further than values are followed."""
-        if not self._is_cut or all(asked in self._answers for asked in requests or ()):
+        unread: set[str] = set()
+        requests = self._requests(path, way, unread) if self._is_cut else None
+        if not unread and all(asked in self._answers for asked in requests or ()):
             return None
         return Elsewhere(Need.UNKNOWN, "", f"{way.name}(…)")
 
@@ -315,7 +317,7 @@ class Project:
             requests = self._requests(path, way)
             if requests is None or not all(map(self._is_answered, requests)):
                 merged.demands.update(dict.fromkeys(guesses))
-                cut = self._cut(way, requests)
+                cut = self._cut(path, way)
                 if cut is not None:
                     merged.demands[cut] = None
                 merged.escapes = True

@@ -61,9 +61,7 @@ _FIELD_BASES = frozenset(
     {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}
 )
 _FIELD_DECORATORS = frozenset({"dataclass", "attrs", "attr", "define", "frozen", "mutable", "s"})
-_MEANT_FOR_THE_FLAG = frozenset(
-    {Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION, Need.FLAG_BY_STAR}
-)
+_MEANT_FOR_THE_FLAG = frozenset({Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION, Need.FLAG_BY_STAR})
 # What says where a class comes from says another thing of any class but torch's.
 _ORIGIN = frozenset({"__module__", "__qualname__", "__bases__", "__base__", "__mro__", "mro"})
 # Callees that look for modules of a class, which a GroupNorm built otherwise does not match.

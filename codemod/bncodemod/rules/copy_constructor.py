@@ -7,7 +7,8 @@ attributes, so that the copy fails.
 Before:
     new = type(m)(m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
 
-By hand: pass ``m.track_running_stats`` on, or build ``nn.GroupNorm(m.num_groups, m.num_channels, m.eps, m.affine)`` where ``m`` is one.
+By hand: pass ``m.track_running_stats`` on, or build
+``nn.GroupNorm(m.num_groups, m.num_channels, m.eps, m.affine)`` where ``m`` is one.
 """
 
 from __future__ import annotations

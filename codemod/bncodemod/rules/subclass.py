@@ -1,8 +1,8 @@
 """A class derives from a batch norm.
 
 The flag goes where it takes effect: into the call of ``super().__init__``, into the default of a
-parameter ``track_running_stats``, or, for a class without an ``__init__``, into the calls that build
-it. A parameter that feeds it by another name decides nothing any more.
+parameter ``track_running_stats``, or, for a class without an ``__init__``, into the calls that
+build it. A parameter that feeds it by another name decides nothing any more.
 
 Before:
     class Flat(nn.BatchNorm1d):
@@ -186,7 +186,7 @@ def _passed_over(context: Context) -> Iterator[Match]:
 
 def _open_passed_over(called: str) -> Open:
     return Open(
-        f"{called} is called past the base of the class, which is a GroupNorm where it is rewritten",
+        f"{called} is called past the base of the class, which may be a GroupNorm now",
         "call super().__init__, or use strategy no-running-stats for the class and its base",
     )
 
@@ -378,9 +378,7 @@ def _open_begins_above(heir: ast.ClassDef, base: ast.expr) -> Open:
     )
 
 
-def _signature(
-    owner: ast.ClassDef, init: ast.FunctionDef | ast.AsyncFunctionDef
-) -> NormClass:
+def _signature(owner: ast.ClassDef, init: ast.FunctionDef | ast.AsyncFunctionDef) -> NormClass:
     """How a class is called that has an ``__init__`` of its own."""
     names = tuple(a.arg for a in (*init.args.posonlyargs, *init.args.args))[1:]
     return NormClass(owner.name, "batch", names, False, False, 0)
@@ -416,9 +414,7 @@ def _flip_default(context: Context, default: ast.expr, owner: ast.ClassDef) -> D
     )
 
 
-def _explicit_flags(
-    context: Context, owner: ast.ClassDef, signature: NormClass
-) -> Iterator[Match]:
+def _explicit_flags(context: Context, owner: ast.ClassDef, signature: NormClass) -> Iterator[Match]:
     """Calls of the class, and of those that derive from it, that say something about the flag."""
     calls = list(_own_calls(context, owner))
     for node in context.tree.occurrences(owner.name):

@@ -148,7 +148,7 @@ def _attributes(context: Context) -> Iterator[Match]:
 
 
 def _is_class_attribute(context: Context, node: ast.Name) -> bool:
-    """Whether a name is an attribute of a class that is no norm: those set it when they are built."""
+    """Whether a name is an attribute of a class that is no norm: norms set it when built."""
     owner = context.names.scopes.binding_target_scope(node)
     if not isinstance(owner, ast.ClassDef):
         return False
@@ -214,7 +214,9 @@ def _is_of_a_library(context: Context, callee: ast.expr) -> bool:
     """Whether a callee comes from outside the project, by an absolute import."""
     qualified = context.names.qualified(callee)
     index = context.names.index
-    own = qualified in index.names or index.is_own(qualified) or qualified in index.beyond
+    own = (
+        qualified in index.names or index.is_own(qualified) or handed_to(qualified) in index.beyond
+    )
     root = qualified.partition(".")[0]
     return bool(root) and not own and root not in ("builtins", "torch", *OTHER_FRAMEWORKS)
 
@@ -264,7 +266,7 @@ def _is_used_safely(context: Context, variable: ast.AST) -> bool:
 
 
 def _ends_off(context: Context, mapping: ast.expr) -> bool:
-    """Whether a mapping goes by ``**`` to a call that is dealt with, or where False overrules it."""
+    """Whether a mapping goes by ``**`` to a call that is dealt with, or False overrules it."""
     outer = spread(context.names, mapping)
     if isinstance(outer, ast.Dict) and outer is not mapping:
         entries = zip(outer.keys, outer.values, strict=True)

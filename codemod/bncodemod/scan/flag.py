@@ -101,8 +101,10 @@ def _goes_to_norm(names: Names, mapping: ast.Name) -> bool:
     """Whether ``**mapping`` is an argument of a norm's constructor."""
     keyword = names.tree.parents.get(spread(names, mapping))
     call = names.tree.parents.get(keyword) if keyword is not None else None
-    return isinstance(keyword, ast.keyword) and isinstance(call, ast.Call) and bool(
-        names.norm(call.func)
+    return (
+        isinstance(keyword, ast.keyword)
+        and isinstance(call, ast.Call)
+        and bool(names.norm(call.func))
     )
 
 

@@ -103,10 +103,10 @@ class Summary:
     """One file as the others see it.
 
     ``assigned`` maps a module's name to the dotted names it is bound to; ``others`` are the names
-    that it binds in any other way. ``flag_exits`` are the ways on which it hands the flag to callables
-    of other files. ``roots`` are the names from which something spelled like a norm
-    is read, ``words`` all words of a file with a star import. ``flows`` are those of the norm
-    classes that it names as values.
+    that it binds in any other way. ``flag_exits`` are the ways on which it hands the flag to
+    callables of other files. ``roots`` are the names from which something spelled like a norm is
+    read, ``words`` all words of a file with a star import. ``flows`` are those of the norm classes
+    that it names as values.
     """
 
     imports: tuple[Import, ...] = ()
@@ -237,9 +237,7 @@ class _Reader:
         bound = parameters(definition, call, request.position, request.keyword)
         if bound:
             flow = trace_variable(self.names, *bound, key=request.keyword, entered=definition)
-            return replace(
-                self._facts(flow), sees_to_flag=sees_to_flag(self.names, definition)
-            )
+            return replace(self._facts(flow), sees_to_flag=sees_to_flag(self.names, definition))
         named = fields(definition, request.position, request.keyword)
         if named:
             return self._facts(trace_attribute(self.names, named[0]))

@@ -42,9 +42,13 @@ from functools import partial
 from bncodemod.catalog.torch import FLAG, NormClass
 from bncodemod.rules.class_reference import references
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.flag import fills_up_to_flag
+from bncodemod.scan.flow import Need
+from bncodemod.scan.index import Exit, ExitKind
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.scopes import Function
+from bncodemod.scan.summary import excerpt
 from bncodemod.strategies.arguments import bind
 from bncodemod.strategies.batch_norm_class import BatchNormClass, super_calls
 from bncodemod.strategies.context import Context
@@ -327,9 +331,33 @@ def _through_init(
                 f"pass {FLAG}=False on to batch norm",
             ),
         )
+    filled = _filled_up_to_flag(context, owner) if init.args.vararg is not None else ""
     for call, skip in calls:
-        yield _handed_on(context, call, norm, skip, owner, init)
+        if filled and any(isinstance(argument, ast.Starred) for argument in call.args):
+            yield Match(call, partial(_open_filled, init.args.vararg, filled))
+        else:
+            yield _handed_on(context, call, norm, skip, owner, init)
     yield from _explicit_flags(context, owner, _signature(owner, init))
+
+
+def _filled_up_to_flag(context: Context, owner: ast.ClassDef) -> str:
+    """What builds a class with positional arguments up to the flag, in this file or another."""
+    for use in context.tree.occurrences(owner.name):
+        if isinstance(use, ast.Name) and fills_up_to_flag(context.names, use):
+            return excerpt(context.tree.parent(use))
+    way = Exit(ExitKind.VARIABLE, owner.name, many=True)
+    beyond = context.names.index.beyond.get(way)
+    for demand in beyond.demands if beyond is not None else ():
+        if demand.need in (Need.FLAG_BY_STAR, Need.FLAG_BY_POSITION):
+            return f"{demand.code} in {demand.place}"
+    return ""
+
+
+def _open_filled(star: ast.arg, by: str) -> Open:
+    return Open(
+        f"*{star.arg} may hold {FLAG} ({by}): neither it nor a keyword can be set safely",
+        f"write the arguments out, with {FLAG}=False",
+    )
 
 
 def _handed_on(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from bncodemod.catalog.torch import FLAG
+from bncodemod.catalog.torch import FLAG, FLAG_POSITION
 from bncodemod.scan.index import Exit, ExitKind
 from bncodemod.scan.names import Names
 from bncodemod.scan.parameters import is_super_init
@@ -60,6 +60,23 @@ def exits_of_flag(names: Names) -> tuple[Exit, ...]:
         for callee in callees(names, call)
     }
     return tuple(handed_to(q) for q in found if q and not q.startswith(("builtins.", "torch.")))
+
+
+def fills_up_to_flag(names: Names, use: ast.AST) -> bool:
+    """Whether a class is built with so many positional arguments that one of them is the flag.
+
+    By a call, or by ``super().__init__`` of a class that derives from it.
+    """
+    above = names.tree.parents.get(use)
+    if isinstance(above, ast.ClassDef) and use in above.bases:
+        names.tree.expand(above)
+        return any(
+            isinstance(node, ast.Call)
+            and is_super_init(node.func)
+            and len(node.args) > FLAG_POSITION
+            for node in ast.walk(above)
+        )
+    return isinstance(above, ast.Call) and use is above.func and len(above.args) > FLAG_POSITION
 
 
 def sees_to_flag(names: Names, definition: ast.AST | None) -> bool:

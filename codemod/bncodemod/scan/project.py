@@ -91,6 +91,7 @@ class Project:
         names = self._with_carried(path)
         exits = {way for _, facts in summary.flows for way, _ in facts.exits}
         exits.update(summary.flag_exits)
+        exits.update(Exit(ExitKind.VARIABLE, n, many=True) for n in self._with_star(path))
         beyond = {way: self._beyond(path, way) for way in exits}
         return replace(
             names,
@@ -237,13 +238,19 @@ class Project:
             for _, facts in self._files[path].summary.flows:
                 for way, _ in facts.exits:
                     yield path, way
-            for name in self._files[path].summary.classes:
+            for name, facts in self._files[path].summary.classes.items():
                 derived = self._linker.derived(Symbol(path, name))
-                if derived is not None and derived[1] is None:
+                if derived is not None and (derived[1] is None or facts.has_star):
                     yield path, Exit(ExitKind.VARIABLE, name)  # who builds it?
         for (path, _), facts in list(self._answers.items()):
             for way, _ in facts.exits:
                 yield path, way
+
+    def _with_star(self, path: str) -> Iterator[str]:
+        """The subclasses of norms in a file whose ``__init__`` takes ``*args``."""
+        for name, facts in self._files[path].summary.classes.items():
+            if facts.has_star and self._linker.derived(Symbol(path, name)) is not None:
+                yield name
 
     def _requests(
         self, path: str, way: Exit, missing: set[str] | None = None

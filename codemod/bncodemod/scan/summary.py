@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bncodemod.catalog.torch import FLAG, FLAG_POSITION
-from bncodemod.scan.flag import exits_of_flag, sees_to_flag
+from bncodemod.scan.flag import exits_of_flag, fills_up_to_flag, sees_to_flag
 from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.libraries import uses_of
@@ -52,10 +52,14 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class ClassFacts:
-    """A class of a module: its bases as written, the parameters of its own ``__init__``."""
+    """A class of a module: its bases as written, the parameters of its own ``__init__``.
+
+    ``has_star`` says whether that takes ``*args`` as well.
+    """
 
     bases: tuple[str, ...]
     parameters: tuple[str, ...] | None
+    has_star: bool = False
 
 
 class Asked(Enum):
@@ -221,7 +225,12 @@ class _Reader:
             ]
         facts = self._facts(trace(self.names, *uses), direct=uses)
         wrapped = any(role(self.names, node) is Role.PARTIAL for node in uses)
-        return replace(facts, calls=facts.calls or wrapped)
+        filled = tuple(
+            Elsewhere(Need.FLAG_BY_STAR, self.path, excerpt(self.tree.parent(node)))
+            for node in uses
+            if fills_up_to_flag(self.names, node)
+        )
+        return replace(facts, calls=facts.calls or wrapped, star_demands=filled)
 
     def _of_parameter(self, request: Request) -> FlowFacts:
         """What becomes of an argument that another file hands to a definition of this one."""
@@ -241,7 +250,7 @@ class _Reader:
         named = fields(definition, request.position, request.keyword)
         if named:
             return self._facts(trace_attribute(self.names, named[0]))
-        if isinstance(definition, ast.ClassDef) and not _has_init(definition):
+        if isinstance(definition, ast.ClassDef) and _init(definition) is None:
             return self._of_bases(definition, request)
         return _NOT_FOUND
 
@@ -337,7 +346,12 @@ class _Table:
         for statement in body:
             if isinstance(statement, ast.ClassDef):
                 bases = tuple(ast.unparse(base) for base in statement.bases)
-                self.classes[statement.name] = ClassFacts(bases, _init_parameters(statement))
+                init = _init(statement)
+                self.classes[statement.name] = ClassFacts(
+                    bases,
+                    _init_parameters(statement),
+                    init is not None and init.args.vararg is not None,
+                )
             elif isinstance(statement, Function):
                 self.others.add(statement.name)
             elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
@@ -362,15 +376,15 @@ class _Table:
 
 
 def _init_parameters(definition: ast.ClassDef) -> tuple[str, ...] | None:
-    for statement in definition.body:
-        if isinstance(statement, Function) and statement.name == "__init__":
-            arguments = statement.args
-            return tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args))[1:]
-    return None
+    init = _init(definition)
+    if init is None:
+        return None
+    return tuple(a.arg for a in (*init.args.posonlyargs, *init.args.args))[1:]
 
 
-def _has_init(definition: ast.ClassDef) -> bool:
-    return _init_parameters(definition) is not None
+def _init(definition: ast.ClassDef) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    inits = (s for s in definition.body if isinstance(s, Function) and s.name == "__init__")
+    return next(inits, None)
 
 
 def _strings(node: ast.expr | None) -> tuple[str, ...] | None:

@@ -331,10 +331,11 @@ def _through_init(
                 f"pass {FLAG}=False on to batch norm",
             ),
         )
-    filled = _filled_up_to_flag(context, owner) if init.args.vararg is not None else ""
+    star = init.args.vararg
+    filled = _filled_up_to_flag(context, owner) if star is not None else ""
     for call, skip in calls:
-        if filled and any(isinstance(argument, ast.Starred) for argument in call.args):
-            yield Match(call, partial(_open_filled, init.args.vararg, filled))
+        if star is not None and filled and any(isinstance(a, ast.Starred) for a in call.args):
+            yield Match(call, partial(_open_filled, star, filled))
         else:
             yield _handed_on(context, call, norm, skip, owner, init)
     yield from _explicit_flags(context, owner, _signature(owner, init))

@@ -238,9 +238,9 @@ class Project:
             for _, facts in self._files[path].summary.flows:
                 for way, _ in facts.exits:
                     yield path, way
-            for name, facts in self._files[path].summary.classes.items():
+            for name, definition in self._files[path].summary.classes.items():
                 derived = self._linker.derived(Symbol(path, name))
-                if derived is not None and (derived[1] is None or facts.has_star):
+                if derived is not None and (derived[1] is None or definition.has_star):
                     yield path, Exit(ExitKind.VARIABLE, name)  # who builds it?
         for (path, _), facts in list(self._answers.items()):
             for way, _ in facts.exits:

@@ -68,6 +68,20 @@ def test_a_chain_that_is_too_long_is_reported() -> None:
     assert [f.code for f in found["far.py"].findings if f.status is Status.OPEN] == ["BN203"]
 
 
+def test_a_value_that_goes_too_far_is_reported() -> None:
+    """Each file hands the class to the next; the last one passes the flag by position."""
+    files = {
+        f"v{i}.py": f"from v{i + 1} import f as g\ndef f(c, norm): return g(c, norm)\n"
+        for i in range(50)
+    }
+    last = "def f(c, norm): return norm(c, 1e-5, 0.1, True, True)\n"
+    use = "from torch import nn\nfrom v0 import f\nf(8, nn.BatchNorm2d)\n"
+    fill({**files, "v50.py": last, "use.py": use})
+    (finding,) = swept(".")["use.py"].findings
+    assert finding.status is Status.OPEN
+    assert "cannot be followed" in finding.message
+
+
 def test_a_broken_file_in_between_costs_what_it_hides() -> None:
     fill({"norms.py": NORMS + "x = (\n", "use.py": "from norms import Norm\nx = Norm(3)\n"})
     found = swept(".")

@@ -193,6 +193,20 @@ class Block(Base):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
 """,
+    "a base class that is given some of its arguments": """
+class Base(nn.Module):
+    def __init__(self, num_features, pool: nn.Module):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(num_features)
+        self.pool = pool
+
+    def forward(self, x):
+        return self.pool(self.bn(x))
+
+class Block(Base):
+    def __init__(self, ch, **kwargs):
+        super().__init__(ch, **kwargs)
+""",
     "a number that fits the shapes": """
 class Block(nn.Module):
     def __init__(self, inplanes, planes):

@@ -57,6 +57,7 @@ def _classes() -> dict[str, NormClass]:
 
 
 NORM_CLASSES = _classes()
+FLAG_POSITION = NORM_CLASSES["BatchNorm2d"].parameters.index(FLAG)
 
 _PACKAGES = (
     "torch.nn",

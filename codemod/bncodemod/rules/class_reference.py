@@ -54,7 +54,6 @@ from bncodemod.strategies.no_running_stats import switch_off
 
 rule = Rule("BN102", "class reference")
 
-_SWITCHED_ON = re.compile(rf"{FLAG}['\"]?\s*\]?\s*[:=]\s*True")
 # torchvision's ConvNormActivation is no such thing: it calls norm_layer with the channels alone.
 _FUSED = re.compile(r"\b\w*(?:[Nn]orm_?[Aa]ct|[Bb]n_?[Aa]ct)(?!ivation)\w*\b")
 # Classes whose body's attributes become fields, not methods, when they hold a function.
@@ -62,7 +61,7 @@ _FIELD_BASES = frozenset(
     {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}
 )
 _FIELD_DECORATORS = frozenset({"dataclass", "attrs", "attr", "define", "frozen", "mutable", "s"})
-_MEANT_FOR_THE_FLAG = frozenset({Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION})
+_MEANT_FOR_THE_FLAG = frozenset({Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION, Need.FLAG_BY_STAR})
 # What says where a class comes from says another thing of any class but torch's.
 _ORIGIN = frozenset({"__module__", "__qualname__", "__bases__", "__base__", "__mro__", "mro"})
 # Callees that look for modules of a class, which a GroupNorm built otherwise does not match.
@@ -123,20 +122,9 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
 
 def _flags_by_keyword(context: Context, flow: Flow, norm: NormClass) -> Iterator[Match]:
     """The calls of the value that say ``track_running_stats=`` themselves; a factory ignores it."""
-    switched_on = bool(_SWITCHED_ON.search(context.tree.source.text))
     for call in flow.calls if context.keeps_batch_norm else ():
-        names = {keyword.arg for keyword in call.keywords}
-        if FLAG in names:
+        if any(keyword.arg == FLAG for keyword in call.keywords):
             yield Match(call, partial(switch_off, context, call, norm))
-        elif None in names and switched_on:
-            yield Match(call, _open_stars)
-
-
-def _open_stars() -> Open:
-    return Open(
-        f"** may switch {FLAG} on again: the file has it as True in a mapping",
-        f"set {FLAG} to False in the mapping",
-    )
 
 
 def _flags_by_position(flow: Flow, norm: NormClass) -> list[Demand]:

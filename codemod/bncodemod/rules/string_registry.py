@@ -198,6 +198,11 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
             "the dict is merged with another, whose momentum a GroupNorm would not take",
             "write out the dict of the GroupNorm",
         )
+    elif "num_features" in entries:
+        return Open(
+            "the dict has num_features, which a GroupNorm does not take",
+            "write out the dict of the GroupNorm, with num_channels",
+        )
     else:
         groups, kind = context.settings.groups, entries["type"]
         quote = context.tree.text(kind)[0]

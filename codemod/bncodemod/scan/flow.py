@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from bncodemod.catalog.torch import FLAG_POSITION
 from bncodemod.scan.comparisons import may_meet_batch_norm
 from bncodemod.scan.index import Elsewhere, Exit, ExitKind
 from bncodemod.scan.names import Names
-from bncodemod.scan.parameters import fields, parameters
+from bncodemod.scan.parameters import fields, is_super_init, parameters
 from bncodemod.scan.scopes import Function
 
 
@@ -31,6 +32,7 @@ class Need(Enum):
     TYPE = "it stands in a type expression"
     METHOD = "it becomes an attribute of a class, where a function would be bound as a method"
     FLAG_BY_POSITION = "a call passes track_running_stats by position"
+    FLAG_BY_STAR = "a call passes a * that may reach track_running_stats"
     FUNCTION_TEST = "it is asked whether it is a function"
     RETURNED = "the function says that it returns a class"
     FLAG_BY_KEYWORD = "a call passes track_running_stats itself"
@@ -61,7 +63,8 @@ class Flow:
     ``lost`` says whether it goes where not even that can be said, ``returned`` whether the function
     that it entered from another file gives it back there.
     ``called_elsewhere``: it is called in other files, by the name that this file gives it;
-    ``sure_elsewhere``: nothing else can be what those calls call.
+    ``sure_elsewhere``: nothing else can be what those calls call. ``star_calls`` are its calls with
+    the ``*args`` of the function that it entered from another file.
     """
 
     calls: list[ast.Call] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Flow:
     escapes: list[ast.AST] = field(default_factory=list)
     exits: dict[Exit, list[Demand]] = field(default_factory=dict)
     class_attributes: list[ast.Name] = field(default_factory=list)
+    star_calls: list[ast.Call] = field(default_factory=list)
     unwrapped: bool = False
     lost: bool = False
     returned: bool = False
@@ -191,6 +195,10 @@ class _Tracer:
     def followed(self) -> Flow:
         while self.pending:
             self.step(self.pending.pop())
+        for call in self.flow.calls:
+            for argument in call.args:
+                if isinstance(argument, ast.Starred) and self._reaches_flag(argument, call):
+                    self.demand(call, Need.FLAG_BY_STAR)
         return self.flow
 
     def step(self, node: ast.AST) -> None:
@@ -203,6 +211,31 @@ class _Tracer:
 
     def demand(self, node: ast.AST, need: Need) -> None:
         self.flow.demands.append(Demand(node, need))
+
+    def _reaches_flag(self, star: ast.Starred, call: ast.Call) -> bool:
+        """Whether the ``*args`` of a function is filled far enough by who hands it the value."""
+        function = self._function_of(star)
+        if function is None:
+            return False
+        if function is self.entered:
+            self.flow.star_calls.append(call)
+        entries = self._entries.pop(function, [])  # each once, however they call one another
+        try:
+            return any(_has_many(entry, self._reaches_flag) for entry in entries)
+        finally:
+            self._entries[function] = entries
+
+    def _function_of(self, star: ast.Starred) -> ast.AST | None:
+        """The function whose ``*args`` a star hands on, or the class whose ``__init__`` does."""
+        if not isinstance(star.value, ast.Name):
+            return None
+        for binding in self.names.scopes.reaching(star.value) or ():
+            arguments = self.tree.parents.get(binding.node)
+            if isinstance(arguments, ast.arguments) and arguments.vararg is binding.node:
+                function = self.tree.parent(arguments)
+                owner = self.tree.parent(function)
+                return owner if isinstance(owner, ast.ClassDef) else function
+        return None
 
     # One method a kind of parent; ``node`` is the value that stands in it.
 
@@ -294,7 +327,8 @@ class _Tracer:
         starred = any(isinstance(a, ast.Starred) for a in call.args[: (position or 0) + 1])
         if callee.startswith("builtins.") or starred or not (keyword or position is not None):
             callee = ""
-        self.leave(call, Exit(ExitKind.ARGUMENT, callee, position, keyword), guess)
+        many = _has_many(call)
+        self.leave(call, Exit(ExitKind.ARGUMENT, callee, position, keyword, many), guess)
 
     def leave(self, node: ast.AST, way: Exit, guess: list[Demand]) -> None:
         """The value leaves the file; what the index does not know is guessed."""
@@ -507,7 +541,7 @@ class _Tracer:
 
     def _bases_that_take(self, func: ast.expr) -> list[ast.expr]:
         """The bases whose ``__init__`` is called by ``super().__init__`` or by building a class."""
-        if _is_super_init(func):
+        if is_super_init(func):
             owners = [a for a in self.tree.ancestors(func) if isinstance(a, ast.ClassDef)][:1]
         else:
             found = (meaning.definition for meaning in self.names.meanings(func))
@@ -521,7 +555,7 @@ class _Tracer:
 
     def _definitions(self, func: ast.expr) -> list[ast.AST]:
         """The functions and classes of this file that a call may reach, methods by their name."""
-        if _is_super_init(func):
+        if is_super_init(func):
             return []
         found = [m.definition for m in self.names.meanings(func) if m.definition is not None]
         if not found and isinstance(func, ast.Attribute) and not self.names.qualified(func):
@@ -597,15 +631,13 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
 }
 
 
-def _is_super_init(func: ast.expr) -> bool:
-    """``super().__init__``, without or with arguments."""
-    return (
-        isinstance(func, ast.Attribute)
-        and func.attr == "__init__"
-        and isinstance(func.value, ast.Call)
-        and isinstance(func.value.func, ast.Name)
-        and func.value.func.id == "super"
-    )
+def _has_many(
+    call: ast.Call, star: Callable[[ast.Starred, ast.Call], bool] = lambda *_: True
+) -> bool:
+    """Whether a call has arguments enough beside one norm class to fill up to the norm's flag."""
+    if len(call.args) > FLAG_POSITION + 1:
+        return True
+    return any(isinstance(a, ast.Starred) and star(a, call) for a in call.args)
 
 
 def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -27,13 +27,15 @@ class Exit:
     """One way on which a value leaves its file.
 
     ``name`` is the callee or the target as the file names it (a leading dot marks a relative
-    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is.
+    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is,
+    ``many`` whether there are so many others that a ``*args`` may reach a norm's flag.
     """
 
     kind: ExitKind
     name: str
     position: int | None = None
     keyword: str = ""
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Beyond:
     ``calls`` says whether it is called, ``sure`` whether nothing else can be what those calls call;
     ``unwrapped`` whether some use reads ``.func``; ``escapes`` whether it goes on to where it
     cannot be followed, ``returned`` whether the call that it is handed to gives it back.
+    ``sees_to_flag``: what it is handed to shows itself what becomes of the flag.
     """
 
     demands: tuple[Elsewhere, ...] = ()
@@ -60,6 +63,7 @@ class Beyond:
     unwrapped: bool = False
     escapes: bool = False
     returned: bool = False
+    sees_to_flag: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class ProjectIndex:
     - ``own``: the packages that it imports and that are part of the project: in a sweep of timm,
       timm is no library whose models come from elsewhere.
     - ``built_elsewhere``: the file's own classes that other files build, the flag in their calls.
+    - ``extended_elsewhere``: those from which classes of other files derive that have an
+      ``__init__`` of their own.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +91,7 @@ class ProjectIndex:
     ambiguous: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[Exit, Beyond] = field(default_factory=dict)
     built_elsewhere: frozenset[str] = frozenset()
+    extended_elsewhere: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
 
     @property

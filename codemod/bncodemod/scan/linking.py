@@ -544,6 +544,15 @@ class Linker:
             self._bases[target] = self._derived_from(target, below | {target})
         return self._bases[target]
 
+    def is_extended(self, target: Symbol, below: frozenset[Symbol] = frozenset()) -> bool:
+        """Whether a class of another file derives from a class and has an ``__init__`` itself."""
+        return target not in below and any(
+            facts.parameters is not None or self.is_extended(Symbol(path, name), below | {target})
+            for path in {path for path, _ in self.users.get(target, ())}
+            for name, facts in self._files[path].summary.classes.items()
+            if any(target in self._dotted(path, base) for base in facts.bases)
+        )
+
     def _derived_from(self, target: Symbol, below: frozenset[Symbol]) -> Derived | None:
         file = self._files.get(target.path)
         facts = file.summary.classes.get(target.name) if file else None

@@ -33,6 +33,7 @@ class Task:
 
 _UNANSWERED = FlowFacts(found=False, escapes=True)
 
+_Seen = set[tuple[str, Request, bool]]
 Summarise = Callable[[list[Task]], Iterable[tuple[str, Summary | None]]]
 Find = Callable[[frozenset[str]], Iterable[str]]
 
@@ -66,6 +67,7 @@ class Project:
         self._answers: dict[tuple[str, Request], FlowFacts] = {}
         self._given_back: dict[str, set[str]] = defaultdict(set)
         self._carried: dict[Symbol, bool] = {}  # filled once all is read
+        self._is_cut = False  # whether values were left that could not be followed to their end
         self._linker = Linker(self._modules, self._files, self._given_back)
 
     def build(self, seeds: Iterable[str]) -> None:
@@ -78,6 +80,8 @@ class Project:
         for _ in range(_MAX_ROUNDS):
             if not self._follow_values():
                 break
+        else:
+            self._is_cut = True
 
     def index(self, path: str) -> ProjectIndex:
         """What one file needs to know of the others."""
@@ -86,6 +90,8 @@ class Project:
         summary = self._files[path].summary
         names = self._with_carried(path)
         exits = {way for _, facts in summary.flows for way, _ in facts.exits}
+        exits.update(summary.flag_exits)
+        exits.update(Exit(ExitKind.VARIABLE, n, many=True) for n in self._with_star(path))
         beyond = {way: self._beyond(path, way) for way in exits}
         return replace(
             names,
@@ -98,6 +104,9 @@ class Project:
             built_elsewhere=frozenset(
                 name for name in summary.classes if self._calls_carry(Symbol(path, name))
             ),
+            extended_elsewhere=frozenset(
+                name for name in summary.classes if self._linker.is_extended(Symbol(path, name))
+            ),
         )
 
     def _calls_carry(self, target: Symbol) -> bool:
@@ -105,7 +114,9 @@ class Project:
         users = self._of_users(target, Asked.USES)
         uses = [self._answers.get(asked, _UNANSWERED) for asked in users]
         builds = any(
-            facts.found and (facts.calls or facts.exits or facts.demands) for facts in uses
+            facts.found
+            and (facts.calls or facts.exits or any(d.need not in TESTS for d in facts.demands))
+            for facts in uses
         )
         return builds and all(self._keeps_batch_norm(path) for path, _ in users)
 
@@ -222,16 +233,24 @@ class Project:
 
     def _exits(self) -> Iterator[tuple[str, Exit]]:
         for path in sorted(self._read_files):
+            for way in self._files[path].summary.flag_exits:
+                yield path, way
             for _, facts in self._files[path].summary.flows:
                 for way, _ in facts.exits:
                     yield path, way
-            for name in self._files[path].summary.classes:
+            for name, definition in self._files[path].summary.classes.items():
                 derived = self._linker.derived(Symbol(path, name))
-                if derived is not None and derived[1] is None:
+                if derived is not None and (derived[1] is None or definition.has_star):
                     yield path, Exit(ExitKind.VARIABLE, name)  # who builds it?
         for (path, _), facts in list(self._answers.items()):
             for way, _ in facts.exits:
                 yield path, way
+
+    def _with_star(self, path: str) -> Iterator[str]:
+        """The subclasses of norms in a file whose ``__init__`` takes ``*args``."""
+        for name, facts in self._files[path].summary.classes.items():
+            if facts.has_star and self._linker.derived(Symbol(path, name)) is not None:
+                yield name
 
     def _requests(
         self, path: str, way: Exit, missing: set[str] | None = None
@@ -265,37 +284,52 @@ class Project:
         """What becomes of a value behind an exit; None where the project does not say."""
         requests = self._requests(path, way)
         if requests is None or not all(map(self._is_answered, requests)):
-            return None
+            cut = self._cut(path, way)
+            return Beyond((cut,), escapes=True) if cut is not None else None
         merged = _Merged()
-        seen: set[tuple[str, Request]] = set()
+        seen: _Seen = set()
         for asked, request in requests:
-            self._merge_answer(asked, request, merged, seen)
-        given_back = (self._answers.get(asked) for asked in requests)
-        returned = any(facts is not None and facts.returned for facts in given_back)
-        return replace(merged.beyond(), returned=returned)
+            self._merge_answer(asked, request, merged, seen, way.many)
+        given_back = [self._answers[asked] for asked in requests]
+        return replace(
+            merged.beyond(),
+            returned=any(facts.returned for facts in given_back),
+            sees_to_flag=bool(given_back) and all(facts.sees_to_flag for facts in given_back),
+        )
 
     def _is_answered(self, asked: tuple[str, Request]) -> bool:
         return self._answers.get(asked, _UNANSWERED).found
 
+    def _cut(self, path: str, way: Exit) -> Elsewhere | None:
+        """What is said of a value that goes on from here, further than values are followed."""
+        unread: set[str] = set()
+        requests = self._requests(path, way, unread) if self._is_cut else None
+        if not unread and all(asked in self._answers for asked in requests or ()):
+            return None
+        return Elsewhere(Need.UNKNOWN, "", f"{way.name}(…)")
+
     def _merge_answer(
-        self, path: str, request: Request, merged: _Merged, seen: set[tuple[str, Request]]
+        self, path: str, request: Request, merged: _Merged, seen: _Seen, many: bool = False
     ) -> None:
-        if (path, request) not in seen:
-            seen.add((path, request))
+        if (path, request, many) not in seen:
+            seen.add((path, request, many))
             facts = self._answers.get((path, request), _UNANSWERED)
+            if many:
+                merged.demands.update(dict.fromkeys(facts.star_demands))
             self._merge(path, facts, merged, seen)
 
-    def _merge(
-        self, path: str, facts: FlowFacts, merged: _Merged, seen: set[tuple[str, Request]]
-    ) -> None:
+    def _merge(self, path: str, facts: FlowFacts, merged: _Merged, seen: _Seen) -> None:
         merged.add(facts)
         for way, guesses in facts.exits:
             requests = self._requests(path, way)
             if requests is None or not all(map(self._is_answered, requests)):
                 merged.demands.update(dict.fromkeys(guesses))
+                cut = self._cut(path, way)
+                if cut is not None:
+                    merged.demands[cut] = None
                 merged.escapes = True
             for asked, request in requests or ():
-                self._merge_answer(asked, request, merged, seen)
+                self._merge_answer(asked, request, merged, seen, way.many)
                 answer = self._answers.get((asked, request))
                 # Where a call in that other file gives it back, it is not followed further.
                 merged.escapes |= answer is not None and answer.returned

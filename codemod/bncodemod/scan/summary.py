@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from bncodemod.catalog.torch import FLAG, NORM_CLASSES
+from bncodemod.catalog.torch import FLAG, FLAG_POSITION
+from bncodemod.scan.flag import exits_of_flag, fills_up_to_flag, sees_to_flag
 from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.libraries import uses_of
@@ -25,7 +26,6 @@ from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 
 _WORD = re.compile(r"\w+")
-_FLAG_POSITION = NORM_CLASSES["BatchNorm2d"].parameters.index(FLAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,14 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class ClassFacts:
-    """A class of a module: its bases as written, the parameters of its own ``__init__``."""
+    """A class of a module: its bases as written, the parameters of its own ``__init__``.
+
+    ``has_star`` says whether that takes ``*args`` as well.
+    """
 
     bases: tuple[str, ...]
     parameters: tuple[str, ...] | None
+    has_star: bool = False
 
 
 class Asked(Enum):
@@ -81,7 +85,9 @@ class Request:
 class FlowFacts:
     """A flow without its nodes. ``exits`` come with what is guessed where nothing is known.
 
-    ``found`` says whether the file has what it was asked about.
+    ``star_demands`` hold where the call that hands the value over has many arguments.
+    ``found`` says whether the file has what it was asked about, ``sees_to_flag`` whether the file
+    itself shows what becomes of the flag that is handed to it.
     """
 
     found: bool = True
@@ -92,6 +98,8 @@ class FlowFacts:
     unwrapped: bool = False
     escapes: bool = False
     returned: bool = False
+    sees_to_flag: bool = False
+    star_demands: tuple[Elsewhere, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +107,10 @@ class Summary:
     """One file as the others see it.
 
     ``assigned`` maps a module's name to the dotted names it is bound to; ``others`` are the names
-    that it binds in any other way. ``roots`` are the names from which something spelled like a norm
-    is read, ``words`` all words of a file with a star import. ``flows`` are those of the norm
-    classes that it names as values.
+    that it binds in any other way. ``flag_exits`` are the ways on which it hands the flag to
+    callables of other files. ``roots`` are the names from which something spelled like a norm is
+    read, ``words`` all words of a file with a star import. ``flows`` are those of the norm classes
+    that it names as values.
     """
 
     imports: tuple[Import, ...] = ()
@@ -112,6 +121,7 @@ class Summary:
     roots: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
     flows: tuple[tuple[str, FlowFacts], ...] = ()
+    flag_exits: tuple[Exit, ...] = ()
     answers: Mapping[Request, FlowFacts] = field(default_factory=dict)
 
 
@@ -159,6 +169,7 @@ class _Reader:
             roots=frozenset(self._roots()),
             words=frozenset(_WORD.findall(self.tree.source.text) if has_star else ()),
             flows=tuple(self._flows(found)),
+            flag_exits=exits_of_flag(self.names),
             answers={request: self._answer(request) for request in requests},
         )
 
@@ -214,7 +225,12 @@ class _Reader:
             ]
         facts = self._facts(trace(self.names, *uses), direct=uses)
         wrapped = any(role(self.names, node) is Role.PARTIAL for node in uses)
-        return replace(facts, calls=facts.calls or wrapped)
+        filled = tuple(
+            Elsewhere(Need.FLAG_BY_STAR, self.path, excerpt(self.tree.parent(node)))
+            for node in uses
+            if fills_up_to_flag(self.names, node)
+        )
+        return replace(facts, calls=facts.calls or wrapped, star_demands=filled)
 
     def _of_parameter(self, request: Request) -> FlowFacts:
         """What becomes of an argument that another file hands to a definition of this one."""
@@ -230,11 +246,11 @@ class _Reader:
         bound = parameters(definition, call, request.position, request.keyword)
         if bound:
             flow = trace_variable(self.names, *bound, key=request.keyword, entered=definition)
-            return self._facts(flow)
+            return replace(self._facts(flow), sees_to_flag=sees_to_flag(self.names, definition))
         named = fields(definition, request.position, request.keyword)
         if named:
             return self._facts(trace_attribute(self.names, named[0]))
-        if isinstance(definition, ast.ClassDef) and not _has_init(definition):
+        if isinstance(definition, ast.ClassDef) and _init(definition) is None:
             return self._of_bases(definition, request)
         return _NOT_FOUND
 
@@ -278,7 +294,7 @@ class _Reader:
         demands += [
             Elsewhere(Need.FLAG_BY_POSITION, self.path, f"{ast.unparse(call.func)}(…)")
             for call in flow.calls
-            if len(call.args) > _FLAG_POSITION
+            if len(call.args) > FLAG_POSITION
         ]
         return FlowFacts(
             demands=tuple(dict.fromkeys(demands)),
@@ -295,6 +311,9 @@ class _Reader:
             unwrapped=flow.unwrapped,
             escapes=flow.lost,
             returned=flow.returned,
+            star_demands=tuple(
+                Elsewhere(Need.FLAG_BY_STAR, self.path, excerpt(call)) for call in flow.star_calls
+            ),
         )
 
     def _elsewhere(self, demand: Demand) -> Elsewhere:
@@ -327,7 +346,12 @@ class _Table:
         for statement in body:
             if isinstance(statement, ast.ClassDef):
                 bases = tuple(ast.unparse(base) for base in statement.bases)
-                self.classes[statement.name] = ClassFacts(bases, _init_parameters(statement))
+                init = _init(statement)
+                self.classes[statement.name] = ClassFacts(
+                    bases,
+                    _init_parameters(statement),
+                    init is not None and init.args.vararg is not None,
+                )
             elif isinstance(statement, Function):
                 self.others.add(statement.name)
             elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
@@ -352,15 +376,15 @@ class _Table:
 
 
 def _init_parameters(definition: ast.ClassDef) -> tuple[str, ...] | None:
-    for statement in definition.body:
-        if isinstance(statement, Function) and statement.name == "__init__":
-            arguments = statement.args
-            return tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args))[1:]
-    return None
+    init = _init(definition)
+    if init is None:
+        return None
+    return tuple(a.arg for a in (*init.args.posonlyargs, *init.args.args))[1:]
 
 
-def _has_init(definition: ast.ClassDef) -> bool:
-    return _init_parameters(definition) is not None
+def _init(definition: ast.ClassDef) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    inits = (s for s in definition.body if isinstance(s, Function) and s.name == "__init__")
+    return next(inits, None)
 
 
 def _strings(node: ast.expr | None) -> tuple[str, ...] | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from bncodemod.verify.model import Site
 from bncodemod.verify.recorder import Recorder, place_of, running_norm, sites_of
 
 _BUFFERS = ("running_mean", "running_var")
+_REFUSAL = re.compile(r"running_mean or running_var|would mutate a captured Tensor")
 _POSITIONS = {  # of the two buffers
     functional.batch_norm: (1, 2),
     functional.instance_norm: (1, 2),
@@ -41,9 +44,13 @@ class Lenient(TorchFunctionMode):
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
-            if func not in _POSITIONS or "running_mean or running_var" not in str(error):
+            norm = running_norm(sys._getframe(1))
+            counts = func is torch.Tensor.add_ and isinstance(norm, _NormBase)
+            if not _REFUSAL.search(str(error)) or not (counts or func in _POSITIONS):
                 raise
-        self._blame(running_norm(sys._getframe(1)))
+        self._blame(norm)
+        if counts:  # the batches that were seen
+            return args[0]
         positions = _POSITIONS[func]
         args = tuple(None if i in positions else value for i, value in enumerate(args))
         return func(*args, **{k: None if k in _BUFFERS else v for k, v in kwargs.items()})

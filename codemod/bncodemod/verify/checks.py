@@ -238,17 +238,19 @@ class _Attributes:
 def _buffers(subject: Subject) -> CheckResult:
     device = subject.built_on
     module = subject.built()
-    before = _Attributes.of(module)
     context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
-    with torch.no_grad(), context:
-        inputs = subject.feed(stack=STACK, device=device)
-        _with_randomness(
-            subject, lambda how: calling.vmapped(module, inputs, subject.job.seed, how)
-        )
+    inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
+    try:
+        with torch.no_grad(), context:
+            _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
+    except Exception as error:
+        raise Skipped("vmap does not run to its end") from error
     after = _Attributes.of(module)
     leaked = [name for name, tensor in after.buffers.items() if _is_batched(tensor)]
     held = [name for name, tensor in after.plain.items() if _is_batched(tensor)]
-    state = sorted({*leaked, *(name for name in held if name in before.plain)})
+    # What is empty before the first run is a cache; what is not is the model's state.
+    before = _Attributes.of(subject.fresh()).plain if held else {}
+    state = sorted({*leaked, *(name for name in held if name in before)})
     if state:
         return CheckResult(
             Check.BUFFERS,

@@ -16,6 +16,8 @@ from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.recorder import GROUP_NORMS, NormCall, NormCalls
 from bncodemod.verify.subject import BATCH, Subject
 
+_SAME = 1e-3  # what samples that are one after the norm differ by, for rounding
+
 
 @check(Check.CONSTANT)
 def _constant(subject: Subject) -> CheckResult:
@@ -56,8 +58,11 @@ def _independence(subject: Subject) -> CheckResult:
     mixing = [
         call
         for call, other in zip(calls, others, strict=False)
-        if not _rows_differ([call.input], [other.input])
-        and (_is_folded(call) or _rows_differ([call.answer], [other.answer]))
+        if not _rows(call.input)
+        or (
+            not _rows_differ([call.input], [other.input])
+            and _rows_differ([call.answer], [other.answer])
+        )
     ]
     if at_fault := {site for call in mixing for site in call.sites}:
         folded = any(_is_folded(call) for call in mixing)
@@ -87,7 +92,7 @@ def _is_constant(call: NormCall) -> bool:
     given, answer = call.input, call.answer
     if not given.dim() or given.shape[0] < 2 or not given.numel():
         return False
-    return _spread(given) > 1e-6 and _spread(answer) <= 1e-6
+    return _spread(given) > _SAME and _spread(answer) <= _SAME
 
 
 def _spread(tensor: Tensor) -> float:
@@ -133,7 +138,7 @@ def _rows_differ(ones: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
 
 
 def _is_folded(call: NormCall) -> bool:
-    """Whether the norm is given one row, and the batch among its channels."""
+    """Whether the norm is given a single row, with the batch among its channels."""
     shape = call.input.shape
     return len(shape) > 1 and shape[0] == 1 and shape[1] % BATCH == 0
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# The largest difference that passes, as a part of the largest number in the answer. vmap sums in
-# another order than the loop does. What differs by more in float32 is compared again in float64,
-# where rounding is far below any real difference.
+# The largest difference that passes, as a part of the scale of the answer. vmap sums in another
+# order than the loop does. What differs by more in float32 is compared again in float64, where
+# rounding is far below any real difference.
 TOLERANCE: dict[torch.dtype, float] = {
     torch.float64: 1e-9,
     torch.float32: 1e-4,
@@ -19,7 +19,9 @@ TOLERANCE: dict[torch.dtype, float] = {
     torch.complex128: 1e-9,
 }
 
-_ROUNDING = 1e-3  # of the tolerance: what rounding alone makes of the largest number of all
+# What is 0 but for rounding, as the gradient of a bias before a batch norm, has no scale of its
+# own: it is held against this part of the largest number in the whole answer, or of 1.
+_FLOOR = 1e-3
 
 
 def difference(answers: Sequence[Tensor], loop: Sequence[Sequence[Tensor]]) -> str:
@@ -27,19 +29,18 @@ def difference(answers: Sequence[Tensor], loop: Sequence[Sequence[Tensor]]) -> s
     sizes = {len(each) for each in loop}
     if sizes != {len(answers)}:
         return f"{len(answers)} tensors instead of {', '.join(map(str, sorted(sizes)))}"
-    scale = max((_largest(part) for each in loop for part in each), default=0.0)
+    whole = max((_largest(part) for each in loop for part in each), default=0.0)
     for place, answer in enumerate(answers):
         for step, part in zip(answer, (each[place] for each in loop), strict=True):
-            if words := differs(step, part, scale):
+            if words := differs(step, part, whole):
                 return words if len(answers) == 1 else f"output {place}: {words}"
     return ""
 
 
-def differs(one: Tensor, other: Tensor, scale: float = 0.0) -> str:
+def differs(one: Tensor, other: Tensor, whole: float = 0.0) -> str:
     """How two tensors differ, in words; empty if they are equal within the tolerance.
 
-    ``scale`` is the largest number of all tensors that belong together: what should be zero, as the
-    gradient of a bias before a batch norm, is of the size of their rounding.
+    ``whole`` is the largest number in the answer that they are a part of.
     """
     if one.shape != other.shape:
         return f"shape {tuple(one.shape)} instead of {tuple(other.shape)}"
@@ -48,17 +49,20 @@ def differs(one: Tensor, other: Tensor, scale: float = 0.0) -> str:
     tolerance = TOLERANCE.get(one.dtype)
     if tolerance is None or not one.numel():
         return "" if torch.equal(one, other) else "other whole numbers"
-    if not torch.equal(one.isnan(), other.isnan()):
-        return "NaN in other places"
-    one, other = one.detach().nan_to_num(), other.detach().nan_to_num()
-    largest, off = other.abs().max().item(), (one - other).abs().max().item()
-    if off <= tolerance * max(largest, _ROUNDING * scale, torch.finfo(one.dtype).tiny):
+    one, other = one.detach(), other.detach()
+    if not torch.equal(one.isfinite(), other.isfinite()):
+        return "NaN or infinity in other places"
+    scale = max(_largest(other), _FLOOR * whole, _FLOOR)
+    off = _largest(one - other)
+    if off <= tolerance * scale:
         return ""
-    return f"off by {off:.3g} where the largest number is {largest:.3g}"
+    return f"off by {off:.3g} where the largest number is {scale:.3g}"
 
 
 def _largest(tensor: Tensor) -> float:
     """The largest finite number of a tensor of floats; 0 for any other."""
-    if tensor.dtype not in TOLERANCE or not tensor.numel():
+    if tensor.dtype not in TOLERANCE:
         return 0.0
-    return float(tensor.detach().nan_to_num(posinf=0.0, neginf=0.0).abs().max().item())
+    numbers = tensor.detach().abs()
+    finite = numbers[numbers.isfinite()]
+    return float(finite.max().item()) if finite.numel() else 0.0

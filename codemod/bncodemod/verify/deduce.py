@@ -136,16 +136,16 @@ def _block(target: Callable[..., Any]) -> type[nn.Module] | None:
 
 
 def parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The named parameters of a call, with their annotations evaluated where that works.
+    """The named parameters of a call, with their annotations evaluated where that works."""
+    return [each for each in _signature(target) if each.kind in _NAMED]
 
-    Where a class hands ``**kwargs`` on, the parameters of its base class are among them.
-    """
-    found = {each.name: each for each in _signature(target) if each.kind in _NAMED}
-    if inspect.isclass(target) and takes_any_keyword(target):
-        own = [kind for kind in target.__mro__ if "__init__" in vars(kind)]
-        if len(own) > 1 and own[1] not in (nn.Module, object):
-            found = {each.name: each for each in parameters(own[1])} | found
-    return list(found.values())
+
+def parameters_of_bases(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Those to which the ``**kwargs`` of a class may go: of the constructors of its bases."""
+    if not inspect.isclass(target):
+        return []
+    bases = [kind for kind in target.__mro__[1:] if "__init__" in vars(kind)]
+    return [each for kind in bases if kind not in (nn.Module, object) for each in parameters(kind)]
 
 
 def takes_any_keyword(target: Callable[..., Any]) -> bool:

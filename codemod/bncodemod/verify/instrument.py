@@ -8,6 +8,7 @@ and a function a function; the norms that they build are those of the unchanged 
 from __future__ import annotations
 
 import ast
+import copyreg
 import functools
 import importlib.abc
 import importlib.machinery
@@ -104,12 +105,16 @@ def _marked_class(site: Site, original: Class) -> Class:
         def __hash__(cls) -> int:
             return hash(original) if cls is stand_in else super().__hash__()
 
-        def __reduce_ex__(cls, protocol: Any) -> Any:
-            return original.__qualname__ if cls is stand_in else cls.__qualname__
-
     names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
     stand_in = Marked(original.__name__, (original,), names)
+    copyreg.pickle(
+        Marked, lambda cls: (_itself, (original,)) if cls is stand_in else cls.__qualname__
+    )
     return stand_in
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _number(site: Site) -> int:

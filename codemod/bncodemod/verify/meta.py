@@ -26,14 +26,14 @@ def build(make: Callable[[], object]) -> object:
         with META:
             return make()
     except Exception as error:
-        if not _is_meta(error):
+        if not asks_for_values(error):
             raise
     try:
         with CPU, _parameters_on_meta():
             made = make()
         return made.to(META) if isinstance(made, nn.Module) else made
     except Exception as error:
-        if not _is_meta(error):
+        if not asks_for_values(error):
             raise
     with CPU:
         return make()
@@ -45,8 +45,8 @@ def device_of(module: nn.Module) -> torch.device:
     return CPU if any(tensor.device.type == "cpu" for tensor in tensors) else META
 
 
-def _is_meta(error: Exception) -> bool:
-    """Whether an error may be due to tensors without values."""
+def asks_for_values(error: Exception) -> bool:
+    """Whether an error may be due to tensors without values, as those on meta are."""
     return re.search("meta", str(error), re.IGNORECASE) is not None
 
 

@@ -12,7 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from bncodemod.verify.deduce import Deduction, parameters, takes_any_keyword
+from bncodemod.verify.deduce import (
+    Deduction,
+    parameters,
+    parameters_of_bases,
+    takes_any_keyword,
+)
 from bncodemod.verify.promises import builds_module
 
 Values = dict[str, Any]
@@ -61,7 +66,7 @@ def _renamed(
 
 def _named(name: str, target: Callable[..., Any], deduction: Deduction) -> Any:
     """What to pass for a parameter, though it has a default or only ``**kwargs`` takes it."""
-    for each in parameters(target):
+    for each in (*parameters(target), *parameters_of_bases(target)):
         if each.name == name:
             return deduction.value(each.replace(default=each.empty), target)
     return deduction.value(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target)

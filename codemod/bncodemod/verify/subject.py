@@ -16,7 +16,9 @@ from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared
 from bncodemod.verify.recorder import Recorder, norms_in
 
-BATCH = 4  # samples in a batch: more than two, whose normed values are all 1 and -1
+# Samples in a batch: more than two, whose normed values are all 1 and -1, and a number that seldom
+# divides that of the channels, so that the axes can be told from each other.
+BATCH = 5
 STACK = 2  # batches under vmap, samples for gradients, models of an ensemble
 
 _RANDOM = re.compile(r"drop_?(out|path|block|connect)|stochastic_?depth|rrelu", re.IGNORECASE)

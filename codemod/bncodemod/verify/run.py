@@ -89,6 +89,9 @@ def _examined(
         left = [r.site for r in _judged(asked, sources, driver.gathered) if _is_left(r, driver)]
         driver.run(jobs.of_users(left), devices, on_progress)
         gathered = driver.gathered
+        for candidate in gathered.candidates.values():
+            if candidate.error and jobs.is_said(candidate):
+                say(f"the example for {candidate.name} is no help: {candidate.error}")
         device = ", ".join(label(device, hello.cards) for device in dict.fromkeys(devices))
         return Verification(
             sites=_judged(asked, sources, gathered, device),

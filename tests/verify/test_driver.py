@@ -62,6 +62,8 @@ MODULES = {
     "meddles": (
         "import os, sys\nos.chdir('/')\nsys.path.clear()\nos.environ.clear()\nsys.stdout = None\n"
     ),
+    "parses": "import argparse\nargparse.ArgumentParser().parse_args()\n",
+    "closes": "import os\nos.closerange(3, 100)\n",
     **({"greedy": GREEDY} if sys.platform == "linux" else {}),
     "built_loop": in_method("__init__", LOOP),
     "built_segfault": in_method("__init__", SEGFAULT),
@@ -131,6 +133,7 @@ def test_the_next_module_comes_through(run: Run, name: str) -> None:
         ("exit", "SystemExit: None"),
         ("leave", "the process ended itself with exit code 5, as os._exit(5) does"),
         ("loop", "it took longer than 6 s, at loop.py:"),
+        ("closes", "the process ended itself with exit code 0"),
         ("asks", "EOFError: EOF when reading a line"),
         pytest.param("greedy", "it needed more than 1 GiB of memory", marks=linux),
     ],
@@ -139,7 +142,9 @@ def test_an_import_that_fails(run: Run, name: str, expected: str) -> None:
     assert run.error(name).startswith(expected)
 
 
-@pytest.mark.parametrize("name", ["prints", "forks", "child_sleeps", "never_ends", "meddles"])
+@pytest.mark.parametrize(
+    "name", ["prints", "forks", "child_sleeps", "never_ends", "meddles", "parses"]
+)
 def test_an_import_that_is_only_odd(run: Run, name: str) -> None:
     assert run.error(name) == ""
 

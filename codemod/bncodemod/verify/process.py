@@ -79,9 +79,13 @@ class WorkerProcess:
     def messages(self) -> Iterator[object]:
         """What the worker has said since."""
         connection = self._connection
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while connection is not None and connection.poll():
                 yield connection.recv()
+        except (EOFError, OSError):
+            return
+        except Exception:  # what was written there is no message: the user's code has the file
+            self._process.kill()
 
     def death(self) -> str:
         """How the process ended; empty while it runs."""

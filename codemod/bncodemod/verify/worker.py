@@ -83,6 +83,7 @@ class _Worker:
 
     def _work(self, examine: Examine, job: Job) -> str:
         state = os.getcwd(), sys.path[:], dict(os.environ)
+        sys.argv[:] = [job.path]  # as for a script that is called without arguments
         try:
             examine(job, self._send)
         except BaseException:  # SystemExit too: a module must not end its worker

@@ -26,7 +26,6 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 """
 # Hazards of one strategy; the others are found under both.
 ONLY_UNDER = {
-    "BN204": "group-norm",
     "BN206": "no-running-stats",
     "BN305": "group-norm",
     "BN306": "group-norm",

@@ -281,6 +281,7 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
     from bncodemod.report.totals import Totals
 
     standard_input = paths == ("-",)
+    notes: list[str] = []
     totals = Totals(applied=not (options["check"] or options["diff"]))
     report = _report(options, totals.applied, standard_input)
     progress = ProgressBar(sys.stderr, shown=not options["quiet"])
@@ -297,6 +298,7 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
             jobs=options["jobs"],
             on_progress=progress,
             seconds=totals.seconds,
+            notes=notes,
         )
     with_diff = options["diff"] and options["format_"] == "text"
     try:
@@ -310,6 +312,8 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
         progress.pause()
     totals.files = progress.total
     report.finish(totals)
+    for note in notes:
+        click.echo(f"Warning: {note}", err=True)
     if not totals.files:
         click.echo("Warning: no Python files found under the given paths", err=True)
     return totals.exit_code(exit_zero=options["exit_zero"])

@@ -83,9 +83,8 @@ def subclasses(context: Context) -> Iterator[Match]:
                 yield from matches(context, mention.node, mention.norm, owner)
             else:
                 yield from _instance_norm(context, mention.node, mention.norm, owner)
-    if context.keeps_batch_norm:
-        yield from _flags_in_other_files(context)
-    else:
+    yield from _flags_in_other_files(context)
+    if not context.keeps_batch_norm:
         yield from _on_group_norms_elsewhere(context)
     yield from _passed_over(context)
 
@@ -192,6 +191,8 @@ def _onto_group_norm(
 def _on_group_norms_elsewhere(context: Context) -> Iterator[Match]:
     """Classes that derive from one of another file, whose base becomes a GroupNorm there."""
     for qualified, norm in context.names.index.handled.items():
+        if norm.family != "batch":
+            continue
         for base, _ in uses_of(context.names, [qualified]):
             owner = context.tree.parent(base)
             if not isinstance(owner, ast.ClassDef) or base not in owner.bases:
@@ -242,6 +243,8 @@ def _regrouped(context: Context, call: ast.Call, self_name: str) -> Decision:
 def _flags_in_other_files(context: Context) -> Iterator[Match]:
     """Calls that ask a class or alias of another file for running statistics."""
     for qualified, norm in context.names.index.handled.items():
+        if norm.family == "batch" and not context.keeps_batch_norm:
+            continue
         for node, _ in uses_of(context.names, [qualified]):
             above = context.tree.parents.get(node)
             use = role(context.names, node)

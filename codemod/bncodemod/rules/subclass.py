@@ -390,7 +390,8 @@ def _through_init(
             yield Match(call, partial(_open_filled, star, filled))
         else:
             yield _handed_on(context, call, norm, skip, owner, init)
-    yield from _explicit_flags(context, owner, _signature(owner, init))
+    by_caller = any(_feeding_parameter(call, norm, skip, init) for call, skip in calls)
+    yield from _explicit_flags(context, owner, _signature(owner, init), by_caller)
 
 
 def _filled_up_to_flag(context: Context, owner: ast.ClassDef) -> str:
@@ -429,19 +430,22 @@ def _handed_on(
 
 
 def _of_heir(
-    context: Context, heir: ast.ClassDef, base: ast.expr, norm: NormClass
+    context: Context, heir: ast.ClassDef, base: ast.expr, norm: NormClass, by_caller: bool = True
 ) -> Iterator[Match]:
-    """What a class says of the flag to its base, a norm's subclass that sees to it by default."""
+    """What a class says of the flag to its base, a norm's subclass that sees to it by default.
+
+    ``by_caller`` says whether the base lets those that call it have a say.
+    """
     context.tree.expand(heir)
     init = _method(heir, "__init__")
     for call, skip in super_calls(init, base) if init is not None else ():
         rebased = context.names.qualified(base) in context.names.index.rebased_elsewhere
         if _begins_above(call, heir) and not rebased:
             yield Match(call, partial(_open_begins_above, heir, base))
-        elif init is not None and FLAG in bind(call, norm.parameters, skip).value:
+        elif by_caller and init is not None and FLAG in bind(call, norm.parameters, skip).value:
             yield _handed_on(context, call, norm, skip, heir, init)
     signature = replace(norm, name=heir.name) if init is None else _signature(heir, init)
-    yield from _explicit_flags(context, heir, signature)
+    yield from _explicit_flags(context, heir, signature, by_caller)
 
 
 def _begins_above(call: ast.Call, heir: ast.ClassDef) -> bool:
@@ -496,7 +500,9 @@ def _flip_default(context: Context, default: ast.expr, owner: ast.ClassDef) -> D
     )
 
 
-def _explicit_flags(context: Context, owner: ast.ClassDef, signature: NormClass) -> Iterator[Match]:
+def _explicit_flags(
+    context: Context, owner: ast.ClassDef, signature: NormClass, by_caller: bool
+) -> Iterator[Match]:
     """Calls of the class, and of those that derive from it, that say something about the flag."""
     calls = list(own_calls(owner))
     for node in context.tree.occurrences(owner.name):
@@ -508,7 +514,7 @@ def _explicit_flags(context: Context, owner: ast.ClassDef, signature: NormClass)
         if isinstance(above, ast.Call) and node is above.func:
             calls.append(above)
         elif isinstance(above, ast.ClassDef) and node in above.bases and above is not owner:
-            yield from _of_heir(context, above, node, signature)
+            yield from _of_heir(context, above, node, signature, by_caller)
     for call in calls:
         if FLAG in bind(call, signature.parameters).value:
             yield Match(call, partial(switch_off, context, call, signature))

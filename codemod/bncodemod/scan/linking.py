@@ -91,6 +91,7 @@ class Linker:
         self._resolved: dict[Symbol, Targets] = {}
         self._bases: dict[Symbol, Derived | None] = {}
         self._whole_modules: dict[str, dict[str, Module]] = {}
+        self._whole_imports: dict[tuple[str, str], Module | None] = {}
         self.users: dict[Symbol, set[tuple[str, str]]] = defaultdict(set)
         self.unread: dict[str, list[tuple[Import, Unread]]] = defaultdict(list)
 
@@ -99,6 +100,7 @@ class Linker:
         self._files[path] = file
         self._resolved.clear()
         self._whole_modules.clear()
+        self._whole_imports.clear()
         exported = self._own_exports(path)
         if file.stars or not all(map(_is_torch_module, exported.values())):
             return False
@@ -263,7 +265,6 @@ class Linker:
         """The modules of the project that a module imports whole."""
         file = self._files.get(path)
         if path not in self._whole_modules:
-            self._whole_modules[path] = {}  # ends a cycle
             items = file.by_local.items() if file is not None else ()
             found = {name: self._whole(path, item) for name, (item, *_) in items}
             self._whole_modules[path] = {n: m for n, m in found.items() if m is not None}
@@ -271,16 +272,29 @@ class Linker:
 
     def _whole(self, path: str, item: Import) -> Module | None:
         """The module that an import brings in, if it brings in one."""
-        if not item.name:
-            name = item.module if item.local else item.spelled
-            found = self._modules.resolve(path, name, 0)
-            return Module(found) if found else None
-        module = self._modules.resolve(path, item.module, item.level)
-        if not module:
-            return None
-        whole = self._modules_in(module).get(item.name)
-        submodule = None if whole else self._modules.submodule(module, item.name)
-        return Module(submodule) if submodule else whole
+        passed: list[tuple[str, str]] = []  # modules, and the names that are asked of them
+        found = None
+        while item.name:
+            module = self._modules.resolve(path, item.module, item.level)
+            step = (module or "", item.name)
+            if not module:
+                break
+            if step in self._whole_imports:
+                found = self._whole_imports[step]
+                break
+            passed.append(step)
+            self._whole_imports[step] = None  # ends a cycle
+            file = self._files.get(module)
+            if file is None or item.name not in file.by_local:
+                break
+            path, item = module, file.by_local[item.name][0]
+        else:
+            target = self._modules.resolve(path, item.module if item.local else item.spelled, 0)
+            found = Module(target) if target else None
+        for step in reversed(passed):
+            submodule = None if found else self._modules.submodule(*step)
+            found = self._whole_imports[step] = Module(submodule) if submodule else found
+        return found
 
     def _described(self, target: Target) -> str:
         """What a message calls a target."""

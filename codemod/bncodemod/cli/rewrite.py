@@ -239,6 +239,7 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
         from bncodemod.verify.errors import require_torch
 
         require_torch()  # before anything is written
+    notes: list[str] = []
     totals = Totals(applied=not (options["check"] or options["diff"]))
     report = _report(options, totals.applied, standard_input)
     progress = ProgressBar(sys.stderr, shown=not options["quiet"])
@@ -255,6 +256,7 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
             jobs=options["jobs"],
             on_progress=progress,
             seconds=totals.seconds,
+            notes=notes,
         )
     with_diff = options["diff"] and options["format_"] == "text"
     rewritten: list[FileResult] = []
@@ -275,6 +277,8 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
         code = max(code, _finish_verified(paths, configuration, options, report, totals, rewritten))
     else:
         report.finish(totals)
+    for note in notes:
+        click.echo(f"Warning: {note}", err=True)
     if not totals.files:
         click.echo("Warning: no Python files found under the given paths", err=True)
     return code

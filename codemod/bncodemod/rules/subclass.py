@@ -83,9 +83,8 @@ def subclasses(context: Context) -> Iterator[Match]:
                 yield from matches(context, mention.node, mention.norm, owner)
             else:
                 yield from _instance_norm(context, mention.node, mention.norm, owner)
-    if context.keeps_batch_norm:
-        yield from _flags_in_other_files(context)
-    else:
+    yield from _flags_in_other_files(context)
+    if not context.keeps_batch_norm:
         yield from _on_group_norms_elsewhere(context)
     yield from _passed_over(context)
 
@@ -192,6 +191,8 @@ def _onto_group_norm(
 def _on_group_norms_elsewhere(context: Context) -> Iterator[Match]:
     """Classes that derive from one of another file, whose base becomes a GroupNorm there."""
     for qualified, norm in context.names.index.handled.items():
+        if norm.family != "batch":
+            continue
         for base, _ in uses_of(context.names, [qualified]):
             owner = context.tree.parent(base)
             if not isinstance(owner, ast.ClassDef) or base not in owner.bases:
@@ -242,6 +243,8 @@ def _regrouped(context: Context, call: ast.Call, self_name: str) -> Decision:
 def _flags_in_other_files(context: Context) -> Iterator[Match]:
     """Calls that ask a class or alias of another file for running statistics."""
     for qualified, norm in context.names.index.handled.items():
+        if norm.family == "batch" and not context.keeps_batch_norm:
+            continue
         for node, _ in uses_of(context.names, [qualified]):
             above = context.tree.parents.get(node)
             use = role(context.names, node)
@@ -387,7 +390,8 @@ def _through_init(
             yield Match(call, partial(_open_filled, star, filled))
         else:
             yield _handed_on(context, call, norm, skip, owner, init)
-    yield from _explicit_flags(context, owner, _signature(owner, init))
+    by_caller = any(_feeding_parameter(call, norm, skip, init) for call, skip in calls)
+    yield from _explicit_flags(context, owner, _signature(owner, init), by_caller)
 
 
 def _filled_up_to_flag(context: Context, owner: ast.ClassDef) -> str:
@@ -426,19 +430,22 @@ def _handed_on(
 
 
 def _of_heir(
-    context: Context, heir: ast.ClassDef, base: ast.expr, norm: NormClass
+    context: Context, heir: ast.ClassDef, base: ast.expr, norm: NormClass, by_caller: bool = True
 ) -> Iterator[Match]:
-    """What a class says of the flag to its base, a norm's subclass that sees to it by default."""
+    """What a class says of the flag to its base, a norm's subclass that sees to it by default.
+
+    ``by_caller`` says whether the base lets those that call it have a say.
+    """
     context.tree.expand(heir)
     init = _method(heir, "__init__")
     for call, skip in super_calls(init, base) if init is not None else ():
         rebased = context.names.qualified(base) in context.names.index.rebased_elsewhere
         if _begins_above(call, heir) and not rebased:
             yield Match(call, partial(_open_begins_above, heir, base))
-        elif init is not None and FLAG in bind(call, norm.parameters, skip).value:
+        elif by_caller and init is not None and FLAG in bind(call, norm.parameters, skip).value:
             yield _handed_on(context, call, norm, skip, heir, init)
     signature = replace(norm, name=heir.name) if init is None else _signature(heir, init)
-    yield from _explicit_flags(context, heir, signature)
+    yield from _explicit_flags(context, heir, signature, by_caller)
 
 
 def _begins_above(call: ast.Call, heir: ast.ClassDef) -> bool:
@@ -493,7 +500,9 @@ def _flip_default(context: Context, default: ast.expr, owner: ast.ClassDef) -> D
     )
 
 
-def _explicit_flags(context: Context, owner: ast.ClassDef, signature: NormClass) -> Iterator[Match]:
+def _explicit_flags(
+    context: Context, owner: ast.ClassDef, signature: NormClass, by_caller: bool
+) -> Iterator[Match]:
     """Calls of the class, and of those that derive from it, that say something about the flag."""
     calls = list(own_calls(owner))
     for node in context.tree.occurrences(owner.name):
@@ -505,7 +514,7 @@ def _explicit_flags(context: Context, owner: ast.ClassDef, signature: NormClass)
         if isinstance(above, ast.Call) and node is above.func:
             calls.append(above)
         elif isinstance(above, ast.ClassDef) and node in above.bases and above is not owner:
-            yield from _of_heir(context, above, node, signature)
+            yield from _of_heir(context, above, node, signature, by_caller)
     for call in calls:
         if FLAG in bind(call, signature.parameters).value:
             yield Match(call, partial(switch_off, context, call, signature))

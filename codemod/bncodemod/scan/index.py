@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from bncodemod.catalog.libraries import USUAL_MODULE_NAMES, counts
 from bncodemod.catalog.torch import NormClass, norm_class
 from bncodemod.scan.need import Need
 
@@ -77,6 +78,7 @@ class ProjectIndex:
     - ``handled``: those that see to the flag themselves, and aliases, with their parameters: only a
       call that names the flag undoes it.
     - ``ambiguous``: names that are a norm or something else, said in words.
+    - ``ignored``: names from files that may build norms and are never rewritten, with those files.
     - ``beyond``: what becomes of the values that leave the file.
     - ``own``: the packages that it imports and that are part of the project: in a sweep of timm,
       timm is no library whose models come from elsewhere.
@@ -91,6 +93,7 @@ class ProjectIndex:
     subclasses: Mapping[str, NormClass] = field(default_factory=dict)
     handled: Mapping[str, NormClass] = field(default_factory=dict)
     ambiguous: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[Exit, Beyond] = field(default_factory=dict)
     built_elsewhere: frozenset[str] = frozenset()
     rebased: frozenset[str] = frozenset()
@@ -101,8 +104,29 @@ class ProjectIndex:
     @property
     def words(self) -> set[str]:
         """What a file must spell to use a norm of another file."""
-        known = {spelled for spelled, target in self.names.items() if self.norm(target)}
-        return {name.rpartition(".")[2] for name in {*known, *self.handled, *self.ambiguous}}
+        known = {name for name, target in self.names.items() if self._brings_norm(name, target)}
+        named = {*known, *self.handled, *self.ambiguous, *self.ignored}
+        return {name.rpartition(".")[2] for name in named}
+
+    @property
+    def has_demands(self) -> bool:
+        """Whether other files ask something of a value that leaves the file."""
+        return any(beyond.demands for beyond in self.beyond.values())
+
+    def _brings_norm(self, name: str, target: str) -> bool:
+        """Whether a name is a norm, or what may hold or build one under a name that hides it."""
+        if self.norm(target):
+            return True
+        hidden = name.rpartition(".")[2] not in USUAL_MODULE_NAMES
+        return target != name and hidden and counts(target)
+
+    def spellings(self, *packages: str) -> list[str]:
+        """The names by which the file imports something of other libraries from the project."""
+        return [
+            name
+            for name, target in self.names.items()
+            if any(f"{target}.".startswith(f"{package}.") for package in packages)
+        ]
 
     def is_own(self, qualified: str) -> bool:
         """Whether a name is one of the project's."""

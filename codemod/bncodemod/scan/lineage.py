@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from bncodemod.catalog.torch import norm_class
 from bncodemod.scan.construction import HARMLESS
-from bncodemod.scan.linking import External, File, Linker, Symbol, Target, Targets
+from bncodemod.scan.linking import Linker
 from bncodemod.scan.summary import ClassFacts
+from bncodemod.scan.targets import External, File, Symbol, Target, Targets
 
 
 class Lineage:
@@ -43,7 +44,7 @@ class Lineage:
         if facts is None or target in below:
             return False
         derived = self._linker.derived(target)
-        if facts.intervenes and (derived is None or derived[1] is None):
+        if facts.intervenes and (derived is None or derived.parameters is None):
             return False
         if facts.parameters is not None and derived is None:
             return False

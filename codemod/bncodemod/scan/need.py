@@ -29,6 +29,9 @@ class Need(Enum):
 # A value with no other uses than these is never built: it is only compared with.
 TESTS = frozenset({Need.INSTANCE_TEST, Need.CLASS_TEST, Need.IDENTITY, Need.ATTRIBUTE, Need.TYPE})
 
+# Calls that say track_running_stats themselves.
+FLAG_NEEDS = frozenset({Need.FLAG_BY_POSITION, Need.FLAG_BY_KEYWORD})
+
 
 def calls_can_carry(needs: Iterable[Need], *, builds: bool, sure: bool, escapes: bool) -> bool:
     """Whether a value can stay a class, because its calls can carry what it needs.

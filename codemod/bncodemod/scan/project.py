@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from bncodemod.catalog.torch import norm_class
 from bncodemod.scan.index import EMPTY_INDEX, Beyond, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.lineage import Lineage
-from bncodemod.scan.linking import File, Linker, Symbol, Target, Unread, results_of
+from bncodemod.scan.linking import Linker
 from bncodemod.scan.modules import ModuleMap
 from bncodemod.scan.need import TESTS, Need, calls_can_carry
 from bncodemod.scan.summary import Asked, FlowFacts, Request, Summary
+from bncodemod.scan.targets import File, Symbol, Target, Unread, results_of
 
 # A value or a name that passes through more files than this is not followed to its end.
 _MAX_ROUNDS = 100
@@ -38,15 +40,18 @@ _UNASKED = FlowFacts()
 
 _Seen = set[tuple[str, Request, bool]]
 Summarise = Callable[[list[Task]], Iterable[tuple[str, Summary | None]]]
-Find = Callable[[frozenset[str]], Iterable[str]]
+Find = Callable[[frozenset[tuple[str, str]]], Iterable[str]]
 
 
 class Project:
     """The files of a project and what is known of them so far.
 
-    ``summarise`` summarises files, ``find`` gives the files in which one of some words stands.
+    ``summarise`` summarises files, ``find`` gives the files that may use names, each of the module
+    beside it.
     ``may_export`` says whether a name of a file that was not read (``*``: any) may mean a norm.
+    ``holds_modules`` says whether other modules of the project may be read from one.
     ``keeps_batch_norm`` says of a file whether its norms are batch norms after the rewrite.
+    ``ignored`` names a file that may build norms and is never rewritten, and no other.
     ``stars`` holds the star imports, as ``..package.module``, of files that hold nothing else.
     """
 
@@ -56,17 +61,21 @@ class Project:
         summarise: Summarise,
         find: Find,
         may_export: Callable[[str, str], bool],
+        holds_modules: Callable[[str], bool],
         keeps_batch_norm: Callable[[str], bool],
+        ignored: Callable[[str], str],
         stars: Mapping[str, tuple[str, ...]],
     ) -> None:
         self._modules = modules
         self._summarise = summarise
         self._find = find
         self._may_export = may_export
+        self._holds_modules = holds_modules
         self._keeps_batch_norm = keeps_batch_norm
+        self._ignored = ignored
         self._files = {path: File.of_stars(found) for path, found in stars.items()}
         self._read_files: set[str] = set()
-        self._searched: set[str] = set()
+        self._searched: set[tuple[str, str]] = set()
         self._answers: dict[tuple[str, Request], FlowFacts] = {}
         self._given_back: dict[str, set[str]] = defaultdict(set)
         self._carried: dict[Symbol, bool] = {}  # filled once all is read
@@ -110,10 +119,22 @@ class Project:
                 found = filter(None, map(self._linker.norm_of, sorted(targets, key=repr)))
                 settled.update((spelled, replace(norm, tracks=False)) for norm in found)
         ambiguous = {n: said for n, said in names.ambiguous.items() if n not in settled}
+        used = self._linker.subclasses_used(path)
+        subclasses = {
+            spelled: norm
+            for spelled, norm in names.subclasses.items()
+            if spelled not in settled and not self._is_out_of_reach(used[spelled])
+        }
         return replace(
             names,
             ambiguous=ambiguous,
-            subclasses={n: norm for n, norm in names.subclasses.items() if n not in settled},
+            subclasses=subclasses,
+            ignored={
+                spelled: shown
+                for spelled, source in self._linker.sources(path)
+                for shown in [self._ignored(source)]
+                if shown and not (spelled in subclasses or norm_class(names.names.get(spelled, "")))
+            },
             handled={**names.handled, **settled},
             rebased=frozenset(s.name for s in self._rebased if s.path == path),
             rebased_elsewhere=frozenset(
@@ -145,13 +166,23 @@ class Project:
         """Whether a norm of the project is dealt with where it is defined, whoever uses it."""
         if not isinstance(target, Symbol):
             return False
+        if self._ignored(target.path):
+            return False
         if not self._keeps_batch_norm(target.path):
             return True
         if self._linker.alias(target) is not None:
             return not self._is_carried(target)
         derived = self._linker.derived(target)
-        has_init = derived is not None and derived[1] is not None
+        if derived is not None and derived.alias is not None:
+            return not self._is_carried(derived.alias)
+        has_init = derived is not None and derived.parameters is not None
         return has_init or not self._rebased.isdisjoint(self._lineage.roots(target))
+
+    def _is_out_of_reach(self, target: Symbol) -> bool:
+        """Whether a class is never rewritten, and no call can carry the flag to its norm."""
+        if not self._ignored(target.path):
+            return False
+        return not self._keeps_batch_norm(target.path) or not self._lineage.is_plain(target)
 
     def _is_built_unseen(self, target: Symbol) -> bool:
         """Whether the calls that build a class without an ``__init__`` cannot all carry a flag."""
@@ -191,7 +222,8 @@ class Project:
             if norm is not None and self._is_carried(target)
         }
         handled = {name: norm for name, norm in index.handled.items() if name not in carried}
-        return replace(index, names={**index.names, **carried}, handled=handled)
+        spelled = {name: carried.get(known, known) for name, known in index.names.items()}
+        return replace(index, names=spelled, handled=handled)
 
     def _is_carried(self, target: Symbol) -> bool:
         """Whether an alias stays a class, as its uses need one, and its calls carry the flag."""
@@ -200,7 +232,8 @@ class Project:
             for _, facts in self._files[target.path].aliases.get(target.name, ()):
                 self._merge(target.path, facts, merged, set())
             needs = {d.need for d in merged.demands} - {Need.FUNCTION_TEST}
-            self._carried[target] = (
+            # A file that is never rewritten only gives the norm another name.
+            self._carried[target] = bool(self._ignored(target.path)) or (
                 self._keeps_batch_norm(target.path)
                 and bool(needs)
                 and calls_can_carry(
@@ -242,6 +275,7 @@ class Project:
             for item, target in unread
             if (item.local or item.spelled) in self._files[path].summary.roots
             or (item.name == "*" and self._files[path].has_free_roots)
+            or (item.name != "*" and target.name == "*" and self._holds_modules(target.path))
             or self._may_export(target.path, target.name)
         }
         missing |= {
@@ -313,7 +347,7 @@ class Project:
                     yield path, way
             for name, definition in self._files[path].summary.classes.items():
                 derived = self._linker.derived(Symbol(path, name))
-                if derived is not None and (derived[1] is None or definition.has_star):
+                if derived is not None and (derived.parameters is None or definition.has_star):
                     yield path, Exit(ExitKind.VARIABLE, name)  # who builds it?
         for (path, _), facts in list(self._answers.items()):
             for way, _ in facts.exits:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from bncodemod.scan.flow import Demand, Flow, trace, trace_attribute, trace_vari
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Mention, Role, mentions, role
+from bncodemod.scan.modules import INSTALLED
 from bncodemod.scan.names import Names
 from bncodemod.scan.need import Need
 from bncodemod.scan.parameters import fields, parameters
@@ -30,6 +32,8 @@ from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 
 _WORD = re.compile(r"\w+")
+# What stands in the names of torch's norms, classes and functions.
+_NORM_PARTS = ("BatchNorm", "InstanceNorm", "_NormBase", "batch_norm", "instance_norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,8 @@ class Summary:
     ``assigned`` maps a module's name to the dotted names it is bound to; ``others`` are the names
     that it binds in any other way. ``flag_exits`` are the ways on which it hands the flag to
     callables of other files. ``roots`` are the names from which something spelled like a norm is
-    read, ``words`` all words of a file with a star import. ``flows`` are those of the norm classes
-    that it names as values.
+    read or looked up, ``words`` all words of a file that imports modules or by a star. ``flows``
+    are those of the norm classes that it names as values.
     """
 
     imports: tuple[Import, ...] = ()
@@ -170,15 +174,15 @@ class _Reader:
         self.tree.expand_imports()
         found = mentions(self.names)
         imports = tuple(self._imports())
-        has_star = any(item.name == "*" for item in imports)
         return Summary(
             imports=imports,
             exported=table.exported,
             assigned={name: tuple(dotted) for name, dotted in table.assigned.items()},
             classes=table.classes,
-            others=frozenset(table.others),
+            # ``nn = None`` stands in for an import that failed: no use of it can succeed.
+            others=frozenset(table.others | (table.blank - {item.local for item in imports})),
             roots=frozenset(self._roots()),
-            words=frozenset(table.words if has_star else ()),
+            words=frozenset(table.words if any(map(_needs_words, imports)) else ()),
             flows=tuple(self._flows(found)),
             flag_exits=exits_of_flag(self.names),
             answers={request: self._answer(request) for request in requests},
@@ -194,15 +198,30 @@ class _Reader:
                 yield Import(local, module, statement.level, alias.name, exported)
             else:
                 yield Import(alias.asname or "", alias.name, 0, "", exported)
+        for function in ("import_module", "__import__"):
+            for node in self.tree.occurrences(function):
+                call = self.tree.parents.get(node)
+                if isinstance(call, ast.Call) and node is call.func and len(call.args) == 1:
+                    name = call.args[0].value if isinstance(call.args[0], ast.Constant) else None
+                    if isinstance(name, str):
+                        # ``__import__("a.b")`` gives a, and so does ``import a.b``.
+                        local = name if function == "import_module" else ""
+                        yield Import(local, name, 0, "", exported=False)
 
     def _roots(self) -> Iterator[str]:
         """The names from which something spelled like a norm is read: ``layers.BatchNorm2d``."""
-        for word in self.tree.words_with("BatchNorm"):
-            for node in self.tree.occurrences(word):
-                while isinstance(node, ast.Attribute):
-                    node = node.value
-                if isinstance(node, ast.Name):
-                    yield node.id
+        for part in _NORM_PARTS:
+            for word in self.tree.words_with(part):
+                for node in self.tree.occurrences(word):
+                    if isinstance(node, (ast.Name, ast.Attribute)):
+                        yield from _root(node)
+        for function in ("getattr", "vars"):
+            for node in self.tree.occurrences(function):
+                call = self.tree.parents.get(node)
+                if isinstance(call, ast.Call) and node is call.func and call.args:
+                    yield from _root(call.args[0])
+        for node in self.tree.occurrences("__dict__"):
+            yield from _root(node)
 
     def _flows(self, found: list[Mention]) -> Iterator[tuple[str, FlowFacts]]:
         for mention in found:
@@ -362,6 +381,22 @@ class _Reader:
         return Elsewhere(demand.need, self.path, excerpt(demand.node))
 
 
+def _root(node: ast.AST) -> Iterator[str]:
+    """The name that a chain of attributes begins with."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    if isinstance(node, ast.Name):
+        yield node.id
+
+
+def _needs_words(item: Import) -> bool:
+    """Whether an import may bring in a module or more: the file's words say what counts of it."""
+    if item.name:
+        return item.name == "*" or (item.level > 0 and not item.module)
+    top = item.module.partition(".")[0]
+    return top not in INSTALLED and top not in sys.stdlib_module_names
+
+
 def excerpt(node: ast.AST) -> str:
     """What begins a piece of code: its rest may be rewritten, and a second run says the same."""
     if isinstance(node, ast.ClassDef):
@@ -381,6 +416,7 @@ class _Table:
         self.assigned: dict[str, list[str]] = {}
         self.classes: dict[str, ClassFacts] = {}
         self.others: set[str] = set()
+        self.blank: set[str] = set()
         self.exported: tuple[str, ...] | None = None
 
     def read(self, body: list[ast.stmt]) -> None:
@@ -419,7 +455,7 @@ class _Table:
             elif isinstance(statement.value, (ast.Name, ast.Attribute)):
                 self.assigned.setdefault(target.id, []).append(ast.unparse(statement.value))
             elif statement.value is not None:
-                self.others.add(target.id)
+                (self.blank if _is_none(statement.value) else self.others).add(target.id)
 
 
 def _init_parameters(definition: ast.ClassDef) -> tuple[str, ...] | None:
@@ -440,6 +476,10 @@ def _strings(node: ast.expr | None) -> tuple[str, ...] | None:
         return None
     found = [e.value for e in node.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
     return tuple(found) if len(found) == len(node.elts) else None
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _is_false(node: ast.expr) -> bool:

@@ -31,7 +31,7 @@ WORDS = (b"GroupNorm", b"WithoutStats", HELPER.encode())
 
 # Rules whose findings are no expressions that make norms: hazards (BN3xx), imports, the page's
 # mistakes that are found by another rule as well, and F.batch_norm where it is harmless.
-_MAKES = ("BN1", "BN201", "BN203", "BN205", "BN402", "BN403")
+_MAKES = ("BN1", "BN201", "BN203", "BN204", "BN205", "BN402", "BN403")
 _FUNCTIONAL = "BN104"
 _GROUP_NORM = tuple(
     f"torch.nn.{module}GroupNorm" for module in ("", "modules.", "modules.normalization.")

@@ -1,6 +1,6 @@
 from functools import partial
 
-from heirs import Bare, Handing, Insisting, Over, Tracking
+from heirs import Bare, Handing, Insisting, Over
 from norms import Named, Renamed
 
 
@@ -16,5 +16,4 @@ def modules():
         Insisting(11),
         Bare(12, 1e-5, 0.1, True, True),
         Over(13),
-        Tracking(14),
     ]

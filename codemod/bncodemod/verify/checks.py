@@ -53,24 +53,22 @@ def run_check(which: Check, subject: Subject) -> list[CheckResult]:
 
 def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[CheckResult]:
     """Put a failure down to the norms that failed, now that the others are known."""
-    at_fault = lenient.sites or set(first.sites)
     seconds = first.seconds + second.seconds
-    if at_fault:
+    if at_fault := lenient.sites or set(first.sites):
         first = replace(first, sites=in_order(at_fault))
-        if second.outcome is Outcome.PASSED:
-            return [replace(first, seconds=seconds)]
-        return [first, second]
-    if second.outcome is not Outcome.PASSED:
-        return [first, second]
-    elsewhere = ", ".join(sorted(lenient.elsewhere))
-    return [
-        replace(
+        if second.outcome is Outcome.FAILED:
+            return [first, second]
+        return [replace(first, seconds=seconds)]
+    if not lenient.elsewhere:
+        return [replace(first, seconds=seconds)]
+    if second.outcome is Outcome.PASSED:
+        elsewhere = ", ".join(sorted(lenient.elsewhere))
+        second = replace(
             second,
-            message=f"passes with the running statistics of other norms switched off: {elsewhere}",
+            message=f"passes with the running statistics of other norms off: {elsewhere}",
             remedy="rewrite these norms too, or give the model others",
-            seconds=seconds,
         )
-    ]
+    return [replace(second, seconds=seconds)]
 
 
 def _attempt(which: Check, subject: Subject) -> CheckResult:

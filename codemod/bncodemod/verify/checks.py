@@ -163,7 +163,7 @@ def _grad(subject: Subject) -> CheckResult:
     if result.outcome is Outcome.PASSED:
         words = "for pairs of samples: batch norm needs more than one value per channel"
         subject.note(f"gradients were taken {words}")
-        return replace(result, message=f"taken {words}")
+        return replace(result, message=f"{result.message}, taken {words}".lstrip(", "))
     return result
 
 
@@ -174,6 +174,10 @@ def _gradients(subject: Subject, samples: int) -> CheckResult:
         answers = calling.vmapped_gradients(copied(module), inputs, seed, how)
         return answers, calling.looped_gradients(module, inputs, seed)
 
+    # Rounding in float32 grows so much on the way back through many norms that nearly every deep
+    # model would be run in both.
+    if _in_float64(run, "error") == "":
+        return CheckResult(Check.GRAD, Outcome.PASSED, "compared in float64")
     return equal(Check.GRAD, subject, run)
 
 
@@ -226,7 +230,7 @@ class _Attributes:
             f"{name}.{key}".lstrip("."): tensor
             for name, part in module.named_modules()
             for key, value in vars(part).items()
-            if not key.startswith("_parameters") and key not in ("_buffers", "_modules")
+            if key not in ("_parameters", "_buffers", "_modules")
             for tensor in calling.outputs(value)
         }
         return cls(buffers, plain)

@@ -124,6 +124,33 @@ def test_examples(project: Path, way: str) -> None:
     assert "(as the user says)" in result.stdout
 
 
+def test_an_example_that_does_not_work_is_said(project: Path) -> None:
+    Path("net.py").write_text(NEEDS_HELP)
+    Path("pyproject.toml").write_text(
+        "[tool.bncodemod.verify]\n"
+        "example = [{name = 'Planned', arguments = '3'}, {name = 'Gone', arguments = ''}]\n"
+    )
+    said = run("verify", "net.py").stderr
+    assert "Note: an example is for Gone, which no module of the run defines" in said
+    assert "Note: the example for Planned is no help: Planned(3) failed: TypeError" in said
+
+
+def test_a_site_is_reached_by_way_of_another_module(project: Path) -> None:
+    Path("pkg").mkdir()
+    Path("pkg/__init__.py").write_text("")
+    Path("pkg/norms.py").write_text(
+        "from functools import partial\nimport torch.nn as nn\n\n"
+        "NORM = partial(nn.BatchNorm2d, track_running_stats=False)\n"
+    )
+    Path("pkg/net.py").write_text(
+        "from torch import nn\nfrom .norms import NORM\n\n\nclass Net(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Conv2d(3, 8, 3), NORM(8))\n"
+    )
+    result = run("verify", "-v", "pkg")
+    assert result.exit_code == 0
+    assert "pkg/norms.py:4:8 [verified] in Net: " in result.stdout
+
+
 def test_too_little_is_covered(project: Path) -> None:
     Path("net.py").write_text(NEEDS_HELP + "\n\nraise ImportError('not here')\n")
     assert run("verify", "net.py").exit_code == 0

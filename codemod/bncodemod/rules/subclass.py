@@ -2,7 +2,10 @@
 
 The flag goes where it takes effect: into the call of ``super().__init__``, into the default of a
 parameter ``track_running_stats``, or, for a class without an ``__init__``, into the calls that
-build it. A parameter that feeds it by another name decides nothing any more.
+build it. A parameter that feeds it by another name decides nothing any more. If something stands
+between these calls and batch norm (a mixin, a metaclass, a decorator, a method that builds its own
+kind), or if no call is seen, ``BatchNorm2dWithoutStats`` becomes the base, a class that is added to
+the file once: torch's own, with ``track_running_stats`` False.
 
 Before:
     class Flat(nn.BatchNorm1d):
@@ -39,23 +42,30 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.catalog.torch import FLAG, NormClass, norm_class
 from bncodemod.rules.class_reference import references
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.construction import is_plain, own_calls
 from bncodemod.scan.flag import fills_up_to_flag
-from bncodemod.scan.flow import Need
 from bncodemod.scan.index import Exit, ExitKind
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Role, role
+from bncodemod.scan.need import Need
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.summary import excerpt
-from bncodemod.strategies.arguments import bind
+from bncodemod.strategies.arguments import bind, flag_is_off
 from bncodemod.strategies.batch_norm_class import BatchNormClass, super_calls
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
-from bncodemod.strategies.functional import functional_norms, group_norm_edit, hands_on_by_flag
+from bncodemod.strategies.functional import (
+    dropped_arguments,
+    functional_norms,
+    group_norm_edit,
+    hands_on_by_flag,
+)
 from bncodemod.strategies.group_norm import class_helper
 from bncodemod.strategies.no_running_stats import switch_off
+from bncodemod.strategies.stand_in import without_stats
 
 rule = Rule("BN103", "subclass")
 
@@ -75,6 +85,8 @@ def subclasses(context: Context) -> Iterator[Match]:
                 yield from _instance_norm(context, mention.node, mention.norm, owner)
     if context.keeps_batch_norm:
         yield from _flags_in_other_files(context)
+    else:
+        yield from _on_group_norms_elsewhere(context)
     yield from _passed_over(context)
 
 
@@ -82,26 +94,71 @@ def _matches(
     context: Context, base: ast.expr, norm: NormClass, owner: ast.ClassDef
 ) -> Iterator[Match]:
     context.tree.expand(owner)
+    derived = BatchNormClass(context, owner, base, norm)
+    if _has_stand_in(context, base) and _is_in_between(context, derived):
+        yield from _onto_stand_in(context, derived)
+        return
     obstacle = _obstacle(context, owner)
     if obstacle is not None:
         claims = tuple(call for call, _ in functional_norms(context, owner))
         yield Match(base, lambda: obstacle, claims)
         return
+    if not is_plain(context.names, owner):
+        yield Match(base, partial(_in_between, owner))
+        return
     init = _method(owner, "__init__")
     if init is not None:
         yield from _through_init(context, base, norm, owner, init)
         return
-    new = _method(owner, "__new__")
-    if new is not None and new.args.kwarg is None:
-        yield Match(base, partial(_built_by_new, owner))
-        return
-    own = replace(norm, name=owner.name)
-    uses = [*_uses(context, owner, own), *_own_uses(context, base, owner, own)]
+    uses = list(_uses(context, owner, replace(norm, name=owner.name)))
     yield from uses
     if owner.name in context.names.index.built_elsewhere:
         yield Match(base, partial(_carried_elsewhere, owner))
+    elif not uses and _has_stand_in(context, base):
+        yield Match(base, partial(_on_stand_in, context, derived))
     elif not uses:
         yield Match(base, partial(_unseen, owner))
+
+
+def _has_stand_in(context: Context, base: ast.expr) -> bool:
+    """Whether a base is torch's own class, for which another can stand in."""
+    return norm_class(context.names.qualified(base)) is not None
+
+
+def _is_in_between(context: Context, derived: BatchNormClass) -> bool:
+    """Whether more than the class's own ``__init__`` stands between a call and batch norm's."""
+    calls = super_calls(derived.owner, derived.base)
+    if calls and all(flag_is_off(bind(c, derived.norm.parameters, skip)) for c, skip in calls):
+        return False  # it is the class that sees to the flag
+    if derived.owner.name in context.names.index.rebased:
+        return True
+    return not all(is_plain(context.names, member) for member in derived.family)
+
+
+def _onto_stand_in(context: Context, derived: BatchNormClass) -> Iterator[Match]:
+    """The base alone changes, if that is enough for all classes that derive from it."""
+    refused = False
+    for member in derived.family:
+        obstacle = _obstacle(context, member)
+        if obstacle is not None:
+            refused = True
+            at = derived.base if member is derived.owner else member.bases[0]
+            claims = tuple(call for call, _ in functional_norms(context, member))
+            yield Match(at, partial(_as_is, obstacle), claims)
+    if not refused:
+        yield Match(derived.base, partial(_on_stand_in, context, derived))
+
+
+def _as_is(decision: Open) -> Open:
+    return decision
+
+
+def _on_stand_in(context: Context, derived: BatchNormClass) -> Decision:
+    name = without_stats(context, derived.base, derived.norm)
+    return Rewrite(
+        (context.replace(derived.base, name),),
+        f"class {derived.owner.name} keeps no running statistics, however it is built",
+    )
 
 
 def _onto_group_norm(
@@ -130,6 +187,33 @@ def _onto_group_norm(
         yield Match(mention.node, partial(_renamed, context, mention.node, norm))
     for call in derived.functional_calls:
         yield Match(call, partial(_regrouped, context, call, derived.self_name(call)))
+
+
+def _on_group_norms_elsewhere(context: Context) -> Iterator[Match]:
+    """Classes that derive from one of another file, whose base becomes a GroupNorm there."""
+    for qualified, norm in context.names.index.handled.items():
+        for base, _ in uses_of(context.names, [qualified]):
+            owner = context.tree.parent(base)
+            if not isinstance(owner, ast.ClassDef) or base not in owner.bases:
+                continue
+            context.tree.expand(owner)
+            derived = BatchNormClass(context, owner, base, norm)
+            by_name = (f"calls {m.norm.name}.__init__" for m in derived.inits_by_name)
+            obstacle = next(by_name, None) or next(derived.obstacles(), None)
+            if obstacle is not None:
+                claims = tuple(mention.node for mention in derived.inits_by_name)
+                yield Match(base, partial(_refused, owner, obstacle), claims)
+            for call in derived.functional_calls:
+                if dropped_arguments(context, call, derived.self_name(call)) is not None:
+                    decide = partial(_regrouped, context, call, derived.self_name(call))
+                    yield Match(call, decide, claims=tuple(derived.buffer_reads))
+
+
+def _refused(owner: ast.ClassDef, obstacle: str) -> Open:
+    return Open(
+        f"class {owner.name} {obstacle}, and its base becomes a GroupNorm",
+        "change the class by hand, or use strategy no-running-stats for it and its base",
+    )
 
 
 def _rebased(
@@ -261,44 +345,9 @@ def _uses_of_name(
                 yield from references(context, node, norm)
 
 
-def _own_uses(
-    context: Context, base: ast.expr, owner: ast.ClassDef, norm: NormClass
-) -> Iterator[Match]:
-    """The calls by which methods of a class without an ``__init__`` build others of its kind."""
-    derived = BatchNormClass(context, owner, base, norm)
-    calls = list(_own_calls(context, owner))
-    with_init = [d.name for d in derived.family if calls and _method(d, "__init__") is not None]
-    if owner.name in context.names.index.extended_elsewhere:
-        with_init.append("a class of another file")
-    for call in calls:
-        if with_init:
-            yield Match(call, partial(_builds_derived, with_init[0]))
-        else:
-            yield Match(call, partial(context.strategy.constructor, context, call, norm))
-
-
-def _own_calls(context: Context, owner: ast.ClassDef) -> Iterator[ast.Call]:
-    """``cls(…)``, ``type(self)(…)`` and ``self.__class__(…)`` in the methods of a class."""
-    for method in owner.body:
-        if isinstance(method, Function) and method.args.args:
-            first = method.args.args[0].arg
-            is_class = any(ast.unparse(d) == "classmethod" for d in method.decorator_list)
-            spelled = [first] if is_class else [f"type({first})", f"{first}.__class__"]
-            for node in ast.walk(method):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in spelled:
-                    yield node
-
-
-def _builds_derived(name: str) -> Open:
+def _in_between(owner: ast.ClassDef) -> Open:
     return Open(
-        f"this builds {name} as well, whose __init__ takes other arguments",
-        f"pass {FLAG}=False here if every class takes it",
-    )
-
-
-def _built_by_new(owner: ast.ClassDef) -> Open:
-    return Open(
-        f"class {owner.name} has a __new__ that does not take {FLAG}, which the calls would pass",
+        f"what is mixed into class {owner.name}, or decorates it, may not hand {FLAG} on",
         f"give the class an __init__ that passes {FLAG}=False on to batch norm",
     )
 
@@ -383,7 +432,8 @@ def _of_heir(
     context.tree.expand(heir)
     init = _method(heir, "__init__")
     for call, skip in super_calls(init, base) if init is not None else ():
-        if _begins_above(call, heir):
+        rebased = context.names.qualified(base) in context.names.index.rebased_elsewhere
+        if _begins_above(call, heir) and not rebased:
             yield Match(call, partial(_open_begins_above, heir, base))
         elif init is not None and FLAG in bind(call, norm.parameters, skip).value:
             yield _handed_on(context, call, norm, skip, heir, init)
@@ -445,7 +495,7 @@ def _flip_default(context: Context, default: ast.expr, owner: ast.ClassDef) -> D
 
 def _explicit_flags(context: Context, owner: ast.ClassDef, signature: NormClass) -> Iterator[Match]:
     """Calls of the class, and of those that derive from it, that say something about the flag."""
-    calls = list(_own_calls(context, owner))
+    calls = list(own_calls(owner))
     for node in context.tree.occurrences(owner.name):
         if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
             continue

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from bncodemod.catalog.torch import NormClass, norm_class
-
-if TYPE_CHECKING:
-    from bncodemod.scan.flow import Need
+from bncodemod.scan.need import Need
 
 
 class ExitKind(Enum):
@@ -20,6 +17,8 @@ class ExitKind(Enum):
     VARIABLE = "is bound to a name of the module"
     RESULT = "is returned by a function of the module"
     ASSIGNED = "is assigned into another module"
+    ATTRIBUTE = "is bound to an attribute that a base class of another file may read"
+    METHOD = "is an argument of a method of an object whose class is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,9 @@ class Exit:
     """One way on which a value leaves its file.
 
     ``name`` is the callee or the target as the file names it (a leading dot marks a relative
-    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is,
-    ``many`` whether there are so many others that a ``*args`` may reach a norm's flag.
+    import), or a name of the module itself, or of a method; ``position`` and ``keyword`` say which
+    argument it is, ``many`` whether there are so many others that a ``*args`` may reach a norm's
+    flag.
     """
 
     kind: ExitKind
@@ -81,8 +81,10 @@ class ProjectIndex:
     - ``own``: the packages that it imports and that are part of the project: in a sweep of timm,
       timm is no library whose models come from elsewhere.
     - ``built_elsewhere``: the file's own classes that other files build, the flag in their calls.
-    - ``extended_elsewhere``: those from which classes of other files derive that have an
-      ``__init__`` of their own.
+    - ``rebased``: its own classes whose calls cannot carry the flag, for what derives from them or
+      is mixed in somewhere.
+    - ``rebased_elsewhere``: the imported ones, which see to the flag whatever is passed over.
+    - ``plain``: imported classes of the project that have no say in how a class is built.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +93,9 @@ class ProjectIndex:
     ambiguous: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[Exit, Beyond] = field(default_factory=dict)
     built_elsewhere: frozenset[str] = frozenset()
-    extended_elsewhere: frozenset[str] = frozenset()
+    rebased: frozenset[str] = frozenset()
+    rebased_elsewhere: frozenset[str] = frozenset()
+    plain: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
 
     @property

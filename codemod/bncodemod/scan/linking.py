@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
+from bncodemod.scan.construction import norm_it_stands_for
 from bncodemod.scan.index import Exit, ExitKind, ProjectIndex
 from bncodemod.scan.modules import AMBIGUOUS, INSTALLED, ModuleMap
 from bncodemod.scan.summary import FlowFacts, Import, Summary
@@ -171,8 +172,10 @@ class _Found:
     subclasses: dict[str, NormClass] = field(default_factory=dict)
     handled: dict[str, NormClass] = field(default_factory=dict)
     ambiguous: dict[str, str] = field(default_factory=dict)
+    may_be: dict[str, Targets] = field(default_factory=dict)
     aliases_used: dict[str, Symbol] = field(default_factory=dict)
     subclasses_used: dict[str, Symbol] = field(default_factory=dict)
+    classes_used: dict[str, Symbol] = field(default_factory=dict)
 
 
 class Linker:
@@ -227,9 +230,22 @@ class Linker:
         """The aliases of other files that a file imports, as it spells them."""
         return self._linked(path).aliases_used
 
+    def may_be(self, path: str) -> dict[str, Targets]:
+        """The norms, of several things, that an ambiguous name of a file may stand for."""
+        return self._linked(path).may_be
+
+    def norm_of(self, target: Target) -> NormClass | None:
+        """The norm that a name of the project stands for or derives from."""
+        derived = self.norm_base(target)
+        return derived[0] if derived else None
+
     def subclasses_used(self, path: str) -> dict[str, Symbol]:
         """The subclasses of other files that a file imports and whose calls carry the flag."""
         return self._linked(path).subclasses_used
+
+    def classes_used(self, path: str) -> dict[str, Symbol]:
+        """The classes of other files that derive from a norm, as a file spells them."""
+        return self._linked(path).classes_used
 
     def _linked(self, path: str) -> _Found:
         found = self._links.get(path)
@@ -304,6 +320,7 @@ class Linker:
             # Which of them it is is known only at run time.
             if item.name and any(map(self._may_be_norm, targets)):
                 found.ambiguous[spelled] = " or ".join(sorted(map(self._described, targets)))
+                found.may_be[spelled] = frozenset(filter(self._may_be_norm, targets))
             return
         (target,) = targets
         if isinstance(target, External):
@@ -340,6 +357,7 @@ class Linker:
         if derived is None:
             return
         norm, parameters = derived
+        found.classes_used[spelled] = target
         if parameters is None:
             found.subclasses[spelled] = replace(norm, name=target.name)
             found.subclasses_used[spelled] = target
@@ -395,7 +413,7 @@ class Linker:
             found: set[Target] = {here} if file.defines(name) else set()
             dotted = () if found else file.summary.assigned.get(name, ())
             for expression in dotted:
-                found |= self._dotted(path, expression, through)
+                found |= self.dotted(path, expression, through)
             for item in file.by_local.get(name, ()):
                 found |= self.imported(path, item, through)
             if found:
@@ -427,7 +445,7 @@ class Linker:
         file = self._files.get(module)
         return not name.startswith("_") if file is None else file.is_public(name)
 
-    def _dotted(self, path: str, dotted: str, through: set[Symbol] | None = None) -> Targets:
+    def dotted(self, path: str, dotted: str, through: set[Symbol] | None = None) -> Targets:
         """What an expression such as ``layers.BN`` stands for in a module."""
         head, *rest = dotted.split(".")
         targets = self.in_module(path, head, through)
@@ -544,28 +562,23 @@ class Linker:
             self._bases[target] = self._derived_from(target, below | {target})
         return self._bases[target]
 
-    def is_extended(self, target: Symbol, below: frozenset[Symbol] = frozenset()) -> bool:
-        """Whether a class of another file derives from a class and has an ``__init__`` itself."""
-        return target not in below and any(
-            facts.parameters is not None or self.is_extended(Symbol(path, name), below | {target})
-            for path in {path for path, _ in self.users.get(target, ())}
-            for name, facts in self._files[path].summary.classes.items()
-            if any(target in self._dotted(path, base) for base in facts.bases)
-        )
-
     def _derived_from(self, target: Symbol, below: frozenset[Symbol]) -> Derived | None:
         file = self._files.get(target.path)
         facts = file.summary.classes.get(target.name) if file else None
         if facts is None:
             return None
+        replaced = norm_it_stands_for(target.name)
+        if replaced is not None:
+            return replaced, facts.parameters
         for base in facts.bases:
-            for found in self._dotted(target.path, base):
-                derived = self._norm_base(found, below)
+            for found in self.dotted(target.path, base):
+                derived = self.norm_base(found, below)
                 if derived is not None:
                     return derived if facts.parameters is None else (derived[0], facts.parameters)
         return None
 
-    def _norm_base(self, base: Target, below: frozenset[Symbol]) -> Derived | None:
+    def norm_base(self, base: Target, below: frozenset[Symbol] = frozenset()) -> Derived | None:
+        """The norm that a base is, or derives from."""
         norm = None
         if isinstance(base, External):
             norm = norm_class(base.qualified)
@@ -574,6 +587,13 @@ class Linker:
             if norm is None:
                 return self.derived(base, below)
         return None if norm is None else (norm, None)
+
+    def brought_in(self, path: str, item: Import) -> Targets:
+        """What an import brings in; a star import, the whole module."""
+        if item.name != "*":
+            return self.imported(path, item)
+        module = self._modules.resolve(path, item.module, item.level)
+        return frozenset({Module(module)} if module and module != AMBIGUOUS else ())
 
     def definition(self, path: str, way: Exit) -> tuple[Symbol, list[str]] | Unread | None:
         """The symbol that an exit's name leads to, with the attributes behind it."""

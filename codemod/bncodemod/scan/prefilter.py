@@ -6,6 +6,11 @@ import re
 
 from bncodemod.scan.index import ProjectIndex
 
+# An attribute of batch norm's that is read from what is called like a norm, or like any module.
+_OF_NORM = re.compile(
+    rb"\w*(?:[nN]orm|bn)\w*(?:\[[^]\n]*\])?\.(?:num_features|momentum|reset_running_stats)\b"
+    rb"|\b(?:m|mod|module|layer|child|sub_?module|l|x)\d?\.(?:num_features|reset_running_stats)\b"
+)
 # Plain substring tests beat one alternation twentyfold. What stands behind a token is tried only
 # where the token is found: a pattern, or other tokens of which one has to be there.
 _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] = (
@@ -21,6 +26,9 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
     # What a GroupNorm lacks stays reported once no batch norm is left in the file.
     (b".num_features", (b"GroupNorm", b"__class__(")),
     (b".num_features", re.compile(rb"type\(\s*\w+\s*\)\s*\(")),
+    (b".num_features", _OF_NORM),
+    (b".momentum", _OF_NORM),
+    (b".reset_running_stats", _OF_NORM),
     (b".load_state_dict(", (b"make_group_norm", b"GroupNorm(")),
     (b"convert_sync", re.compile(rb"convert_sync(?:_batchnorm|bn_model)\b")),
     (b"qat", re.compile(rb"\b(?:Conv|Linear)Bn(?:ReLU)?[123]d\b")),

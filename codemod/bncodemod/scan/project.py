@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from bncodemod.scan.flow import TESTS, Need
 from bncodemod.scan.index import EMPTY_INDEX, Beyond, Elsewhere, Exit, ExitKind, ProjectIndex
-from bncodemod.scan.linking import File, Linker, Symbol, Unread, results_of
+from bncodemod.scan.lineage import Lineage
+from bncodemod.scan.linking import File, Linker, Symbol, Target, Unread, results_of
 from bncodemod.scan.modules import ModuleMap
+from bncodemod.scan.need import TESTS, Need, calls_can_carry
 from bncodemod.scan.summary import Asked, FlowFacts, Request, Summary
 
 # A value or a name that passes through more files than this is not followed to its end.
-_MAX_ROUNDS = 40
+_MAX_ROUNDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Task:
 
 
 _UNANSWERED = FlowFacts(found=False, escapes=True)
+_UNASKED = FlowFacts()
 
 _Seen = set[tuple[str, Request, bool]]
 Summarise = Callable[[list[Task]], Iterable[tuple[str, Summary | None]]]
@@ -70,6 +73,10 @@ class Project:
         self._is_cut = False  # whether values were left that could not be followed to their end
         self._linker = Linker(self._modules, self._files, self._given_back)
 
+    @property
+    def _lineage(self) -> Lineage:
+        return Lineage(self._linker, self._files)
+
     def build(self, seeds: Iterable[str]) -> None:
         """Read ``seeds`` and whatever else bears on them."""
         self._read(seeds)
@@ -93,21 +100,75 @@ class Project:
         exits.update(summary.flag_exits)
         exits.update(Exit(ExitKind.VARIABLE, n, many=True) for n in self._with_star(path))
         beyond = {way: self._beyond(path, way) for way in exits}
+        settled = {
+            spelled: replace(names.subclasses[spelled], tracks=False)
+            for spelled, target in self._linker.subclasses_used(path).items()
+            if self._is_settled(target)
+        }
+        for spelled, targets in self._linker.may_be(path).items():
+            if all(map(self._is_settled, targets)):
+                found = filter(None, map(self._linker.norm_of, sorted(targets, key=repr)))
+                settled.update((spelled, replace(norm, tracks=False)) for norm in found)
+        ambiguous = {n: said for n, said in names.ambiguous.items() if n not in settled}
         return replace(
             names,
-            subclasses={
-                spelled: names.subclasses[spelled]
-                for spelled, target in self._linker.subclasses_used(path).items()
-                if self._keeps_batch_norm(path) and self._keeps_batch_norm(target.path)
-            },
+            ambiguous=ambiguous,
+            subclasses={n: norm for n, norm in names.subclasses.items() if n not in settled},
+            handled={**names.handled, **settled},
+            rebased=frozenset(s.name for s in self._rebased if s.path == path),
+            rebased_elsewhere=frozenset(
+                spelled
+                for spelled, target in self._linker.classes_used(path).items()
+                if not self._rebased.isdisjoint(self._lineage.roots(target))
+            ),
+            plain=self._lineage.plain_bases(path),
             beyond={way: known for way, known in beyond.items() if known is not None},
             built_elsewhere=frozenset(
                 name for name in summary.classes if self._calls_carry(Symbol(path, name))
             ),
-            extended_elsewhere=frozenset(
-                name for name in summary.classes if self._linker.is_extended(Symbol(path, name))
-            ),
         )
+
+    @cached_property
+    def _rebased(self) -> frozenset[Symbol]:
+        """The classes on top of a norm whose calls cannot carry the flag; asked once all is read.
+
+        One that derives from them, wherever it is, is not built straight by the norm's arguments.
+        """
+        return frozenset(
+            root
+            for target in self._derived_classes()
+            if not self._lineage.is_plain(target) or self._is_built_unseen(target)
+            for root in self._lineage.roots(target)
+        )
+
+    def _is_settled(self, target: Target) -> bool:
+        """Whether a norm of the project is dealt with where it is defined, whoever uses it."""
+        if not isinstance(target, Symbol):
+            return False
+        if not self._keeps_batch_norm(target.path):
+            return True
+        if self._linker.alias(target) is not None:
+            return not self._is_carried(target)
+        derived = self._linker.derived(target)
+        has_init = derived is not None and derived[1] is not None
+        return has_init or not self._rebased.isdisjoint(self._lineage.roots(target))
+
+    def _is_built_unseen(self, target: Symbol) -> bool:
+        """Whether the calls that build a class without an ``__init__`` cannot all carry a flag."""
+        facts = self._files[target.path].summary.classes[target.name]
+        if facts.parameters is not None:
+            return False
+        users = {path for path, _ in self._linker.users.get(target, ())}
+        if not all(map(self._keeps_batch_norm, users)):
+            return True
+        return not facts.mentioned and not self._calls_carry(target)
+
+    def _derived_classes(self) -> Iterator[Symbol]:
+        for path in sorted(self._read_files & self._files.keys()):
+            for name in self._files[path].summary.classes:
+                target = Symbol(path, name)
+                if self._linker.derived(target) is not None:
+                    yield target
 
     def _calls_carry(self, target: Symbol) -> bool:
         """Whether other files build a class, and all of them put the flag into their calls."""
@@ -138,8 +199,13 @@ class Project:
             merged = _Merged()
             for _, facts in self._files[target.path].aliases.get(target.name, ()):
                 self._merge(target.path, facts, merged, set())
-            self._carried[target] = self._keeps_batch_norm(target.path) and carried_by_calls(
-                merged.beyond()
+            needs = {d.need for d in merged.demands} - {Need.FUNCTION_TEST}
+            self._carried[target] = (
+                self._keeps_batch_norm(target.path)
+                and bool(needs)
+                and calls_can_carry(
+                    needs, builds=merged.calls, sure=merged.sure, escapes=merged.escapes
+                )
             )
         return self._carried[target]
 
@@ -177,6 +243,13 @@ class Project:
             if (item.local or item.spelled) in self._files[path].summary.roots
             or (item.name == "*" and self._files[path].has_free_roots)
             or self._may_export(target.path, target.name)
+        }
+        missing |= {
+            base.path
+            for target in self._derived_classes()
+            for targets in self._lineage.bases(target)
+            for base in targets
+            if isinstance(base, Unread)
         }
         words = frozenset(self._linker.words()) - self._searched
         self._searched |= words
@@ -262,6 +335,8 @@ class Project:
         if way.kind in (ExitKind.VARIABLE, ExitKind.RESULT):
             asked = Asked.USES if way.kind is ExitKind.VARIABLE else Asked.RESULTS
             return self._of_users(Symbol(path, way.name), asked)
+        if way.kind is ExitKind.METHOD:
+            return self._of_methods(path, way, missing)
         found = self._linker.definition(path, way)
         if isinstance(found, Unread):
             if missing is not None:
@@ -274,7 +349,20 @@ class Project:
             own = symbol.path, Request(Asked.OWN, symbol.name)
             return [own, *self._of_users(symbol, Asked.USES)]
         name = ".".join([symbol.name, *rest])
+        if way.kind is ExitKind.ATTRIBUTE:
+            return [(symbol.path, Request(Asked.ATTRIBUTE, name))]
         return [(symbol.path, Request(Asked.PARAMETER, name, way.position, way.keyword))]
+
+    def _of_methods(
+        self, path: str, way: Exit, missing: set[str] | None
+    ) -> list[tuple[str, Request]] | None:
+        """The methods of a name in the files that this one imports from: any may be meant."""
+        request = Request(Asked.METHOD, way.name, way.position, way.keyword)
+        found = self._lineage.imported_files(path)
+        if missing is not None:
+            missing |= found - self._read_files
+        asked = [(file, request) for file in sorted(found & self._read_files)]
+        return [a for a in asked if self._answers.get(a, _UNASKED).found] or None
 
     def _of_users(self, symbol: Symbol, asked: Asked) -> list[tuple[str, Request]]:
         users = sorted(self._linker.users.get(symbol, ()))
@@ -333,18 +421,6 @@ class Project:
                 answer = self._answers.get((asked, request))
                 # Where a call in that other file gives it back, it is not followed further.
                 merged.escapes |= answer is not None and answer.returned
-
-
-def carried_by_calls(beyond: Beyond) -> bool:
-    """Whether a value that has to stay a class can have its calls carry the change instead."""
-    demands = [d for d in beyond.demands if d.need is not Need.FUNCTION_TEST]
-    return (
-        bool(demands)
-        and beyond.calls
-        and beyond.sure
-        and not beyond.escapes
-        and all(d.need in (*TESTS, Need.FLAG_BY_POSITION) for d in demands)
-    )
 
 
 class _Merged:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bncodemod.catalog.torch import FLAG, FLAG_POSITION
+from bncodemod.scan.callees import foreign_bases
+from bncodemod.scan.construction import base_name, intervenes, patched_class, skipped_classes
 from bncodemod.scan.flag import exits_of_flag, fills_up_to_flag, sees_to_flag
-from bncodemod.scan.flow import Demand, Flow, Need, trace, trace_attribute, trace_variable
+from bncodemod.scan.flow import Demand, Flow, trace, trace_attribute, trace_variable
 from bncodemod.scan.index import EMPTY_INDEX, Elsewhere, Exit, ExitKind, ProjectIndex
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Mention, Role, mentions, role
 from bncodemod.scan.names import Names
+from bncodemod.scan.need import Need
 from bncodemod.scan.parameters import fields, parameters
 from bncodemod.scan.scopes import Function
 from bncodemod.source.errors import SourceError
@@ -54,12 +58,17 @@ class Import:
 class ClassFacts:
     """A class of a module: its bases as written, the parameters of its own ``__init__``.
 
-    ``has_star`` says whether that takes ``*args`` as well.
+    ``has_star`` says whether that takes ``*args`` as well, ``intervenes`` whether the class has a
+    say in its construction in any other way, ``mentioned`` whether its file speaks of it again;
+    ``skips`` are the classes whose ``__init__`` it leaves out.
     """
 
     bases: tuple[str, ...]
     parameters: tuple[str, ...] | None
     has_star: bool = False
+    intervenes: bool = False
+    mentioned: bool = True
+    skips: tuple[str, ...] = ()
 
 
 class Asked(Enum):
@@ -69,6 +78,8 @@ class Asked(Enum):
     USES = "the uses of an imported name"
     RESULTS = "what the calls of an imported function give"
     OWN = "the uses of a name of the module"
+    ATTRIBUTE = "the reads of an attribute of a class"
+    METHOD = "the parameter of methods of that name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +165,7 @@ class _Reader:
         self.path = path
 
     def summary(self, requests: tuple[Request, ...]) -> Summary:
-        table = _Table()
+        table = _Table(Counter(_WORD.findall(self.tree.source.text)))
         table.read(self.tree.module.body)
         self.tree.expand_imports()
         found = mentions(self.names)
@@ -167,7 +178,7 @@ class _Reader:
             classes=table.classes,
             others=frozenset(table.others),
             roots=frozenset(self._roots()),
-            words=frozenset(_WORD.findall(self.tree.source.text) if has_star else ()),
+            words=frozenset(table.words if has_star else ()),
             flows=tuple(self._flows(found)),
             flag_exits=exits_of_flag(self.names),
             answers={request: self._answer(request) for request in requests},
@@ -208,6 +219,10 @@ class _Reader:
     def _answer(self, request: Request) -> FlowFacts:
         if request.asked is Asked.PARAMETER:
             return self._of_parameter(request)
+        if request.asked is Asked.ATTRIBUTE:
+            return self._of_attribute(request)
+        if request.asked is Asked.METHOD:
+            return self._of_methods(request)
         if request.asked is Asked.OWN:
             bound = [
                 binding.node
@@ -253,6 +268,31 @@ class _Reader:
         if isinstance(definition, ast.ClassDef) and _init(definition) is None:
             return self._of_bases(definition, request)
         return _NOT_FOUND
+
+    def _of_attribute(self, request: Request) -> FlowFacts:
+        """What is read from an attribute that a class of another file gives to one of this."""
+        owner, _, attribute = request.name.rpartition(".")
+        definition = self._definition(owner)
+        facts = self._facts(trace_attribute(self.names, attribute))
+        if not isinstance(definition, ast.ClassDef):
+            return facts
+        bases = foreign_bases(self.names, definition)
+        exits = tuple((Exit(ExitKind.ATTRIBUTE, f"{base}.{attribute}"), ()) for base in bases)
+        return replace(facts, exits=(*facts.exits, *exits))
+
+    def _of_methods(self, request: Request) -> FlowFacts:
+        """What becomes of an argument that another file hands to a method of that name."""
+        call = ast.Call(ast.Attribute(ast.Name("_"), request.name), [], [])
+        call.args += [ast.Constant(None)] * (request.position or 0)
+        bound = []
+        for method in self.tree.occurrences(request.name):
+            if isinstance(method, Function):
+                if isinstance(self.tree.parents.get(method), ast.ClassDef):
+                    self.tree.expand(method)
+                    bound += parameters(method, call, request.position, request.keyword)
+        if not bound:
+            return _NOT_FOUND
+        return self._facts(trace_variable(self.names, *bound, key=request.keyword))
 
     def _of_bases(self, definition: ast.ClassDef, request: Request) -> FlowFacts:
         exits = []
@@ -336,7 +376,8 @@ def excerpt(node: ast.AST) -> str:
 class _Table:
     """The names that a module binds, read off its outer statements."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Counter[str]) -> None:
+        self.words = words
         self.assigned: dict[str, list[str]] = {}
         self.classes: dict[str, ClassFacts] = {}
         self.others: set[str] = set()
@@ -345,12 +386,15 @@ class _Table:
     def read(self, body: list[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.ClassDef):
-                bases = tuple(ast.unparse(base) for base in statement.bases)
+                bases = tuple(ast.unparse(base_name(base)) for base in statement.bases)
                 init = _init(statement)
                 self.classes[statement.name] = ClassFacts(
                     bases,
                     _init_parameters(statement),
                     init is not None and init.args.vararg is not None,
+                    intervenes(statement),
+                    self.words[statement.name] > 1,
+                    tuple(map(ast.unparse, skipped_classes(statement))),
                 )
             elif isinstance(statement, Function):
                 self.others.add(statement.name)
@@ -365,7 +409,10 @@ class _Table:
     def _assign(self, statement: ast.Assign | ast.AnnAssign) -> None:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         for target in targets:
-            if not isinstance(target, ast.Name):
+            patched = self.classes.get(patched_class(target))
+            if patched is not None:
+                self.classes[patched_class(target)] = replace(patched, intervenes=True)
+            elif not isinstance(target, ast.Name):
                 self.others.update(n.id for n in ast.walk(target) if isinstance(n, ast.Name))
             elif target.id == "__all__":
                 self.exported = _strings(statement.value)

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from bncodemod.sweep.run import available_cpus
 from bncodemod.verify.errors import CannotVerify
 
+_WORKER = 2 * 2**30  # bytes that a worker should have at least
 _SHARE = 0.75  # of the machine's memory
 _CGROUP = "/sys/fs/cgroup/memory.max"
 
 
-def choose(wanted: str, cards: Sequence[str]) -> list[str]:
-    """The devices for ``auto``, ``cuda``, ``cuda:N`` or ``cpu``, one worker each.
+def cpu_workers(modules: int) -> int:
+    """How many workers share the processors: the models are small, so each gets few threads."""
+    return max(1, min(available_cpus(), modules, _machine_memory() // _WORKER or 1))
 
-    ``cards`` are the names of the CUDA devices. Raises CannotVerify where there is none.
+
+def choose(wanted: str, cards: Sequence[str], workers: int) -> list[str]:
+    """The device of each worker, for ``auto``, ``cuda``, ``cuda:N`` or ``cpu``.
+
+    ``cards`` are the names of the CUDA devices, of which each gets a worker; ``workers`` is the
+    number of those on the CPU. Raises CannotVerify where there is no such device.
     """
     if wanted == "cpu" or (wanted == "auto" and not cards):
-        return ["cpu"]
+        return ["cpu"] * workers
     known = [f"cuda:{number}" for number in range(len(cards))]
     if wanted in ("auto", "cuda") and known:
         return known

@@ -94,10 +94,14 @@ class _Post:
 
 
 class Driver:
-    """Runs jobs on devices, one worker for each; to be used as a context manager."""
+    """Runs jobs in worker processes; to be used as a context manager.
 
-    def __init__(self, setup: Setup, limits: Limits) -> None:
+    ``threads`` is what each worker may use for one operation.
+    """
+
+    def __init__(self, setup: Setup, limits: Limits, threads: int = 1) -> None:
         self._setup = setup
+        self._threads = threads
         self.limits = limits
         self._posts: list[_Post] = []
         self.gathered = Gathered()
@@ -126,7 +130,7 @@ class Driver:
         devices: Sequence[str],
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Do all jobs; what comes of them is in ``gathered``."""
+        """Do all jobs, with a worker for each of the devices; the answers are in ``gathered``."""
         begun = time.monotonic()
         waiting = deque(_Work(job) for job in jobs)
         total = len(waiting)
@@ -153,13 +157,13 @@ class Driver:
                 self._hire(device)
 
     def _hire(self, device: str) -> _Post:
-        post = _Post(device, WorkerProcess(self._setup))
+        post = _Post(device, WorkerProcess(self._setup, self._threads))
         self._posts.append(post)
         return post
 
     def _replace(self, post: _Post) -> None:
         post.process.kill()
-        post.process = WorkerProcess(self._setup)
+        post.process = WorkerProcess(self._setup, self._threads)
         post.started = time.monotonic()
         post.ready = False
 

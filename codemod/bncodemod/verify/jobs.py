@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from bncodemod.verify.calls import definitions, literal_calls
-from bncodemod.verify.model import Example, Job, Site
+from bncodemod.verify.model import CandidateResult, Example, Job, Site
 from bncodemod.verify.options import Options
 from bncodemod.verify.originals import Originals, mirror
 from bncodemod.verify.roots import places
@@ -65,6 +65,10 @@ class Jobs:
             for example in self._examples
             if not any(self._is_for(example, path) for path in self._sources.data)
         ]
+
+    def is_said(self, candidate: CandidateResult) -> bool:
+        """Whether an example says how to build a candidate."""
+        return any(e.name == candidate.name for e in self._examples_for(candidate.path))
 
     def _job(self, path: str) -> Job:
         place = self._places[path]

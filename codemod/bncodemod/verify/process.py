@@ -33,7 +33,7 @@ _FRAME = re.compile(r'^ *File "(.+)", line (\d+) in ', re.MULTILINE)
 class WorkerProcess:
     """A worker, from its start to its end."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, threads: int = 1) -> None:
         self._setup = setup
         self._output = _output_file()
         key = secrets.token_bytes(16)
@@ -45,6 +45,9 @@ class WorkerProcess:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env={
+                # Threads that wait in a loop make others wait: several workers share the CPUs.
+                "OMP_NUM_THREADS": str(threads),
+                "OMP_WAIT_POLICY": "PASSIVE",
                 **os.environ,
                 ADDRESS: str(self._listener.address),
                 KEY: key.hex(),

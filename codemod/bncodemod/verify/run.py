@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bncodemod.model import FileResult
 from bncodemod.settings import Configuration
-from bncodemod.verify.devices import choose, label, memory_limit
+from bncodemod.sweep.run import available_cpus
+from bncodemod.verify.devices import choose, cpu_workers, label, memory_limit
 from bncodemod.verify.driver import Driver, Gathered, Limits
 from bncodemod.verify.jobs import Jobs
 from bncodemod.verify.model import ModuleResult, Site, SiteResult, Verdict, Verification
@@ -68,13 +69,15 @@ def _examined(
 ) -> Verification:
     say = on_notice or (lambda _: None)
     limits = Limits(options.timeout, options.module_timeout)
+    workers = cpu_workers(len({site.path for site in asked}))
+    threads = available_cpus() // workers
     with (
-        Driver(Setup(examples=options.examples), limits) as driver,
+        Driver(Setup(examples=options.examples), limits, threads) as driver,
         tempfile.TemporaryDirectory(prefix="bncodemod-") as folder,
     ):
         hello = driver.start()
-        devices = choose(options.device, hello.cards)
-        if devices == ["cpu"] and options.device == "auto":
+        devices = choose(options.device, hello.cards, workers)
+        if "cpu" in devices and options.device == "auto":
             say("there is no CUDA device: what follows was run on the CPU")
         driver.limits = Limits(
             options.timeout, options.module_timeout, memory_limit(options.memory, len(devices))
@@ -86,7 +89,10 @@ def _examined(
         left = [r.site for r in _judged(asked, sources, driver.gathered) if _is_left(r, driver)]
         driver.run(jobs.of_users(left), devices, on_progress)
         gathered = driver.gathered
-        device = ", ".join(label(device, hello.cards) for device in devices)
+        for candidate in gathered.candidates.values():
+            if candidate.error and jobs.is_said(candidate):
+                say(f"the example for {candidate.name} is no help: {candidate.error}")
+        device = ", ".join(label(device, hello.cards) for device in dict.fromkeys(devices))
         return Verification(
             sites=_judged(asked, sources, gathered, device),
             modules=tuple(result for _, result in sorted(_modules(sources, gathered).items())),

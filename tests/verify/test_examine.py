@@ -83,7 +83,7 @@ def test_norms_built_elsewhere_are_not_put_down_to_a_site(tmp_path: Path) -> Non
     said = examined(tmp_path, text, **image())
     assert said.failed() == []
     result = said.result(Check.VMAP)
-    assert "norms switched off: BatchNorm2d built at" in result.message
+    assert "of other norms off: BatchNorm2d built at" in result.message
 
 
 def test_a_check_is_run_only_if_it_is_wanted(tmp_path: Path) -> None:
@@ -127,6 +127,15 @@ def test_the_cheapest_candidate_is_checked(tmp_path: Path) -> None:
     """
     said = examined(tmp_path, text)
     assert [each.name for each in said.candidates if each.checks] in (["large"], ["small"])
+
+
+def test_a_model_that_is_built_at_import(tmp_path: Path) -> None:
+    text = """
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), ⟪nn.BatchNorm2d(4, track_running_stats=False)⟫)
+    """
+    said = examined(tmp_path, text)
+    assert said.of("net").sites == said.job.sites
+    assert said.result(Check.VMAP, "net").outcome is Outcome.PASSED
 
 
 def test_a_candidate_that_killed_a_worker_is_left_out(tmp_path: Path) -> None:

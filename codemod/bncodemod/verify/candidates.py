@@ -45,7 +45,7 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
     """The classes, functions and models that are defined in a module, nested classes included."""
     for name, value in list(vars(holder).items()):
         if isinstance(value, nn.Module):
-            yield prefix + name, _Copies(value)
+            yield prefix + name, _copies(value)
         elif getattr(value, "__module__", None) != module.__name__:
             continue
         elif inspect.isclass(value):
@@ -56,14 +56,13 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
             yield name, value
 
 
-class _Copies:
+def _copies(model: nn.Module) -> Callable[[], nn.Module]:
     """Builds what a module has built when it was imported: copies of it."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    def copy_of_it() -> nn.Module:
+        return copy.deepcopy(model)
 
-    def __call__(self) -> nn.Module:
-        return copy.deepcopy(self._model)
+    return copy_of_it
 
 
 def _resolve(module: ModuleType, name: str) -> Any:

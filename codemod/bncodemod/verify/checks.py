@@ -53,24 +53,22 @@ def run_check(which: Check, subject: Subject) -> list[CheckResult]:
 
 def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[CheckResult]:
     """Put a failure down to the norms that failed, now that the others are known."""
-    at_fault = lenient.sites or set(first.sites)
     seconds = first.seconds + second.seconds
-    if at_fault:
+    if at_fault := lenient.sites or set(first.sites):
         first = replace(first, sites=in_order(at_fault))
-        if second.outcome is Outcome.PASSED:
-            return [replace(first, seconds=seconds)]
-        return [first, second]
-    if second.outcome is not Outcome.PASSED:
-        return [first, second]
-    elsewhere = ", ".join(sorted(lenient.elsewhere))
-    return [
-        replace(
+        if second.outcome is Outcome.FAILED:
+            return [first, second]
+        return [replace(first, seconds=seconds)]
+    if not lenient.elsewhere:
+        return [replace(first, seconds=seconds)]
+    if second.outcome is Outcome.PASSED:
+        elsewhere = ", ".join(sorted(lenient.elsewhere))
+        second = replace(
             second,
-            message=f"passes with the running statistics of other norms switched off: {elsewhere}",
+            message=f"passes with the running statistics of other norms off: {elsewhere}",
             remedy="rewrite these norms too, or give the model others",
-            seconds=seconds,
         )
-    ]
+    return [replace(second, seconds=seconds)]
 
 
 def _attempt(which: Check, subject: Subject) -> CheckResult:
@@ -165,7 +163,7 @@ def _grad(subject: Subject) -> CheckResult:
     if result.outcome is Outcome.PASSED:
         words = "for pairs of samples: batch norm needs more than one value per channel"
         subject.note(f"gradients were taken {words}")
-        return replace(result, message=f"taken {words}")
+        return replace(result, message=f"{result.message}, taken {words}".lstrip(", "))
     return result
 
 
@@ -176,6 +174,10 @@ def _gradients(subject: Subject, samples: int) -> CheckResult:
         answers = calling.vmapped_gradients(copied(module), inputs, seed, how)
         return answers, calling.looped_gradients(module, inputs, seed)
 
+    # Rounding in float32 grows so much on the way back through many norms that nearly every deep
+    # model would be run in both.
+    if _in_float64(run, "error") == "":
+        return CheckResult(Check.GRAD, Outcome.PASSED, "compared in float64")
     return equal(Check.GRAD, subject, run)
 
 
@@ -228,7 +230,7 @@ class _Attributes:
             f"{name}.{key}".lstrip("."): tensor
             for name, part in module.named_modules()
             for key, value in vars(part).items()
-            if not key.startswith("_parameters") and key not in ("_buffers", "_modules")
+            if key not in ("_parameters", "_buffers", "_modules")
             for tensor in calling.outputs(value)
         }
         return cls(buffers, plain)

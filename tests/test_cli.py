@@ -17,6 +17,7 @@ from pytest_snapshot.plugin import Snapshot
 from bncodemod import __version__
 from bncodemod.cli import main
 from bncodemod.rules import pages
+from bncodemod.verify.pages import PAGES
 
 MODEL = """\
 import torch.nn as nn
@@ -346,7 +347,8 @@ def test_explain(project: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout == f"BN101: {pages()['BN101'].strip()}\n"
     listed = [line.split()[0] for line in run("explain").stdout.splitlines()]
-    assert listed == sorted(pages())
+    assert listed == [*sorted(pages()), *PAGES]
+    assert run("explain", "running-stats").stdout.startswith("running-stats: A norm updates")
     unknown = run("explain", "BN10l")
     assert unknown.exit_code == 2
     assert 'did you mean "BN10' in unknown.stderr

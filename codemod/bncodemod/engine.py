@@ -59,7 +59,7 @@ def rewrite_text(
 
 
 def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
-    claimed: set[ast.AST] = set()
+    claimed = context.claimed
     for rule in all_rules():
         # A rule that is switched off claims its places all the same: what another makes of them
         # must not depend on the selection.

@@ -98,7 +98,8 @@ class Configuration:
     ``root`` is the absolute folder that the patterns of ``exclude``, ``extend_exclude`` and
     ``overrides`` are relative to; they read as in .gitignore. ``project`` says whether files are
     read as parts of their project or each by itself. ``settings`` holds for files that no
-    override and no nearer pyproject.toml speaks of.
+    override and no nearer pyproject.toml speaks of. ``verify`` is ``[tool.bncodemod.verify]`` as it
+    was read; ``bncodemod.verify.options`` makes sense of it.
     """
 
     root: str
@@ -108,6 +109,7 @@ class Configuration:
     force_exclude: bool = False
     project: bool = True
     overrides: tuple[Override, ...] = ()
+    verify: Mapping[str, Any] = field(default_factory=dict)
     files: ConfigurationFiles | None = field(default=None, compare=False, repr=False)
 
     def at(self, directory: str | os.PathLike[str]) -> Configuration:
@@ -126,6 +128,13 @@ class Configuration:
         """
         absolute = os.path.abspath(path)
         return self.at(os.path.dirname(absolute))._overridden(absolute)
+
+    def forced(self, **changes: Any) -> Configuration:
+        """The same with these fields of Settings for every file, whatever a file says."""
+        if self.files is None:
+            return replace(self, settings=replace(self.settings, **changes), overrides=())
+        files = self.files.with_typed(changes)
+        return files.nearest(self.root) or files.default()
 
     def _overridden(self, absolute: str) -> Settings:
         if not self.overrides:
@@ -177,9 +186,13 @@ class ConfigurationFiles:
         self._codes = codes
         self._known: dict[str, Configuration | None] = {}
 
+    def with_typed(self, changes: Mapping[str, Any]) -> ConfigurationFiles:
+        """The same files, with more typed on the command line."""
+        return ConfigurationFiles({**self._command_line, **changes}, self._codes)
+
     def default(self) -> Configuration:
         """The configuration where there is no file: the command line over the defaults."""
-        return self._build(os.getcwd(), {}, ())
+        return self._build(os.getcwd(), {}, (), {})
 
     def nearest(self, directory: str) -> Configuration | None:
         """The configuration in ``directory`` (absolute) or the nearest folder above it."""
@@ -197,10 +210,15 @@ class ConfigurationFiles:
         if table is None:
             return None
         reader = _Reader(file, self._codes)
-        return self._build(directory, reader.values(table), reader.overrides(table))
+        overrides, verify = reader.overrides(table), reader.verify(table)
+        return self._build(directory, reader.values(table), overrides, verify)
 
     def _build(
-        self, root: str, values: Mapping[str, Any], overrides: tuple[Override, ...]
+        self,
+        root: str,
+        values: Mapping[str, Any],
+        overrides: tuple[Override, ...],
+        verify: Mapping[str, Any],
     ) -> Configuration:
         typed = {
             name: anchored(value, root) if name in ("exclude", "extend_exclude") else value
@@ -219,6 +237,7 @@ class ConfigurationFiles:
                 Override(o.paths, {n: v for n, v in o.changes.items() if n not in typed})
                 for o in overrides
             ),
+            verify=verify,
             files=self,
             **merged,
         )
@@ -306,7 +325,14 @@ class _Reader:
         self._codes = codes
 
     def values(self, table: Mapping[str, Any]) -> dict[str, Any]:
-        return self._fields(table, "tool.bncodemod", PER_FILE | _WALK, besides="overrides")
+        besides = ("overrides", "verify")
+        return self._fields(table, "tool.bncodemod", PER_FILE | _WALK, besides)
+
+    def verify(self, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        verify = table.get("verify", {})
+        if not isinstance(verify, dict):
+            raise self._error("tool.bncodemod.verify", "must be a table: [tool.bncodemod.verify]")
+        return verify
 
     def overrides(self, table: Mapping[str, Any]) -> tuple[Override, ...]:
         entries = table.get("overrides", [])
@@ -321,25 +347,25 @@ class _Reader:
         paths = entry.get("paths")
         if not paths:
             raise self._error(f"{place}.paths", 'is missing: say which files, as ["models/**"]')
-        changes = self._fields(entry, place, PER_FILE, besides="paths")
+        changes = self._fields(entry, place, PER_FILE, ("paths",))
         return Override(self._strings(f"{place}.paths", paths), changes)
 
     def _fields(
-        self, table: Mapping[str, Any], place: str, allowed: frozenset[str], besides: str
+        self, table: Mapping[str, Any], place: str, allowed: frozenset[str], besides: Sequence[str]
     ) -> dict[str, Any]:
         names = {name.replace("_", "-"): name for name in allowed}
         found = {}
         for key, value in table.items():
             if key in names:
                 found[names[key]] = self._value(f"{place}.{key}", names[key], value)
-            elif key != besides:
-                raise self._unknown(place, key, [*names, besides])
+            elif key not in besides:
+                raise self._unknown(place, key, [*names, *besides])
         return found
 
     def _unknown(self, place: str, key: str, known: Sequence[str]) -> ConfigurationError:
         if key in _ONE_RUN:
             return self._error(f"{place}.{key}", f"is given on the command line only, as --{key}")
-        if key.replace("-", "_") in _WALK or key == "overrides":
+        if key.replace("-", "_") in _WALK or key in ("overrides", "verify"):
             return self._error(f"{place}.{key}", "belongs in [tool.bncodemod], for all paths")
         if key == "paths":
             return self._error(f"{place}.{key}", "belongs in [[tool.bncodemod.overrides]]")

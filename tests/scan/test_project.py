@@ -14,7 +14,7 @@ class Sources:
 
     def __init__(self, texts: dict[str, str]) -> None:
         self.texts = texts
-        self.searched: set[str] = set()
+        self.searched: set[tuple[str, str]] = set()
 
     def is_file(self, path: str) -> bool:
         return path in self.texts
@@ -30,7 +30,7 @@ class Sources:
             text = self.texts[task.path].encode()
             yield task.path, summarise(text, task.path, task.requests, task.index)
 
-    def find(self, words: frozenset[str]) -> Iterable[str]:
+    def find(self, words: frozenset[tuple[str, str]]) -> Iterable[str]:
         self.searched |= words
         return ()
 
@@ -51,8 +51,10 @@ from torch.nn import BatchNorm2d as Norm
         sources.summarise,
         sources.find,
         may_export=lambda path, name: False,
+        holds_modules=lambda path: False,
         keeps_batch_norm=lambda path: True,
+        ignored=lambda path: "",
         stars={},
     )
     project.build(["/p/norms.py"])
-    assert sources.searched == {"Norm"}
+    assert sources.searched == {("Norm", "/p/norms.py")}

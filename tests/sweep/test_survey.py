@@ -9,8 +9,9 @@ import pytest
 
 from bncodemod.model import FileResult, Status
 from bncodemod.settings import Configuration
+from bncodemod.sweep import project_files
+from bncodemod.sweep.project_files import absolute, project_root
 from bncodemod.sweep.run import rewrite_data, sweep
-from bncodemod.sweep.survey import absolute, imports, project_root
 
 NORMS = "from torch.nn import BatchNorm2d as Norm\n"
 
@@ -66,6 +67,20 @@ def test_a_chain_that_is_too_long_is_reported() -> None:
     found = swept(".")
     assert "track_running_stats=False" in after(found["near.py"])
     assert [f.code for f in found["far.py"].findings if f.status is Status.OPEN] == ["BN203"]
+
+
+def test_a_value_that_goes_too_far_is_reported() -> None:
+    """Each file hands the class to the next; the last one passes the flag by position."""
+    files = {
+        f"v{i}.py": f"from v{i + 1} import f as g\ndef f(c, norm): return g(c, norm)\n"
+        for i in range(50)
+    }
+    last = "def f(c, norm): return norm(c, 1e-5, 0.1, True, True)\n"
+    use = "from torch import nn\nfrom v0 import f\nf(8, nn.BatchNorm2d)\n"
+    fill({**files, "v50.py": last, "use.py": use})
+    (finding,) = swept(".")["use.py"].findings
+    assert finding.status is Status.OPEN
+    assert "cannot be followed" in finding.message
 
 
 def test_a_broken_file_in_between_costs_what_it_hides() -> None:
@@ -125,14 +140,88 @@ def test_a_project_without_a_repository(tmp_path: Path) -> None:
     assert project_root(absolute("pkg/sub/m.py")) == str(tmp_path)
 
 
-def test_imports_by_a_look() -> None:
-    text = (
-        b"from .a import b, c as d\nfrom k import *  # noqa: F403\n"
-        b"from e.f import (\n  g,\n)\nfrom h import \\\n  i\nimport j\n"
+LIBRARIES = {
+    "zoo.py": "import segmentation_models_pytorch as smp\nfrom torchvision import models\n"
+    "from timm import create_model\n",
+    "stars.py": "from torchvision.models import *\n",
+    "again.py": "from zoo import create_model as build\nimport zoo as z\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("import zoo\nx = zoo.models.resnet18()\n", "BN106"),
+        ("from zoo import models as m\nx = m.resnet18()\n", "BN106"),
+        ("from stars import resnet18 as r\nx = r()\n", "BN106"),
+        ("from stars import *\nx = resnet18()\n", "BN106"),
+        ("from again import build\nx = build(name)\n", "BN107"),
+        ("from again import z\nx = z.create_model('resnet18')\n", "BN110"),
+        ("from zoo import smp\nx = smp.Unet()\n", "BN107"),
+    ],
+)
+def test_builders_of_libraries_by_way_of_a_file_of_the_project(text: str, code: str) -> None:
+    fill({**LIBRARIES, "use.py": text})
+    found = swept(".")["use.py"]
+    assert [finding.code for finding in found.findings] == [code]
+    assert swept("use.py")["use.py"] == found
+
+
+def test_a_module_that_every_second_file_exports_is_no_reason_to_read_the_others() -> None:
+    fill({"a.py": "import torch.nn as nn\n", "use.py": "from a import nn\nx = nn.Linear(1, 1)\n"})
+    assert swept(".") == {}
+
+
+def test_norms_of_an_ignored_file() -> None:
+    """What can be dealt with where it is built is; all else is reported where it comes in."""
+    fill(
+        {
+            ".gitignore": "gen/\n",
+            "gen/norms.py": "from torch import nn\n\nNorm = nn.BatchNorm2d\n\n\n"
+            "class Plain(nn.BatchNorm2d):\n    pass\n\n\n"
+            "class Sized(nn.BatchNorm2d):\n    def __init__(self, c):\n"
+            "        super().__init__(c)\n",
+            "use.py": "from gen.norms import Norm, Plain, Sized\n\n"
+            "x = [Norm(8), Plain(8), Sized(8)]\n",
+        }
     )
-    assert list(imports(text)) == [
-        (".a", ("b", "c", "as", "d")),
-        ("k", ("*",)),
-        ("e.f", ("g",)),
-        ("h", ("i",)),
-    ]
+    found = swept(".")["use.py"]
+    off = "track_running_stats=False"
+    assert f"[Norm(8, {off}), Plain(8, {off}), Sized(8)]" in after(found)
+    (said,) = [f for f in found.findings if f.status is Status.OPEN]
+    assert (said.code, said.line) == ("BN207", 1)
+    assert "gen/norms.py, which is ignored" in said.message
+    assert swept("use.py")["use.py"] == found
+
+
+def test_a_name_that_only_a_src_folder_has_is_found_by_a_hook() -> None:
+    fill(
+        {
+            "src/pkg/__init__.py": "from .norms import S\n",
+            "src/pkg/norms.py": "from torch import nn\n\n\nclass S(nn.BatchNorm2d):\n    pass\n",
+            "app/use.py": "from pkg import S\nx = S(8)\n",
+        }
+    )
+    together = swept(".")["app/use.py"]
+    assert "S(8, track_running_stats=False)" in after(together)
+    assert swept("app/use.py")["app/use.py"] == together
+
+
+def test_a_norm_of_monai_that_another_file_names_is_reported() -> None:
+    fill(
+        {
+            "settings.py": 'NORM = "batch"\n',
+            "use.py": "from monai.networks.blocks import Convolution\nfrom settings import NORM\n"
+            "x = Convolution(2, 8, 2, norm=NORM)\n",
+        }
+    )
+    assert [(f.code, f.status) for f in swept(".")["use.py"].findings] == [("BN109", Status.OPEN)]
+
+
+def test_a_project_of_too_many_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_files, "MAX_AROUND", 2)
+    fill({f"m{i}.py": "x = 1\n" for i in range(4)})
+    fill({"norms.py": "from torch import nn\nNorm = nn.BatchNorm2d\n"})
+    notes: list[str] = []
+    list(sweep(["norms.py"], Configuration(os.getcwd()), write=False, jobs=1, notes=notes))
+    assert len(notes) == 1

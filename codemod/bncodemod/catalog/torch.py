@@ -44,6 +44,7 @@ def _classes() -> dict[str, NormClass]:
         "SyncBatchNorm": NormClass("SyncBatchNorm", "batch", sync, True, False, 0),
         # Abstract: a base class and a class to test against, never built itself.
         "_BatchNorm": NormClass("_BatchNorm", "batch", ("num_features", *tail), True, False, 0),
+        "_NormBase": NormClass("_NormBase", "batch", ("num_features", *tail), True, False, 0),
     }
     for dims in (1, 2, 3):
         for family in ("Batch", "Instance"):
@@ -57,6 +58,7 @@ def _classes() -> dict[str, NormClass]:
 
 
 NORM_CLASSES = _classes()
+FLAG_POSITION = NORM_CLASSES["BatchNorm2d"].parameters.index(FLAG)
 
 _PACKAGES = (
     "torch.nn",

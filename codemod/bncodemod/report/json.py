@@ -28,8 +28,8 @@ class JsonReport:
         self._findings.extend(_record(finding) for finding in result.findings)
         self._errors.extend(_record(error) for error in result.errors)
 
-    def finish(self, totals: Totals) -> None:
-        """Write the object."""
+    def finish(self, totals: Totals, verification: dict[str, Any] | None = None) -> None:
+        """Write the object; ``verification`` is that of the rewritten code, if there is one."""
         report: dict[str, Any] = {"version": VERSION, "summary": _summary(totals)}
         if self._statistics:
             from bncodemod.report.statistics import grouped
@@ -41,6 +41,8 @@ class JsonReport:
             }
         report["findings"] = self._findings
         report["errors"] = self._errors
+        if verification is not None:
+            report["verification"] = verification
         # ASCII only, so that neither the stream's encoding nor a file's odd name can break it.
         json.dump(report, self._stream, indent=2)
         self._stream.write("\n")

@@ -13,11 +13,19 @@ class ProgressBar:
     """Takes ``on_progress(done, total)``, keeps ``total``, and draws a bar where one helps.
 
     ``patience`` and ``refresh`` are seconds: before the bar is shown, and between two drawings.
+    ``what`` is counted.
     """
 
     def __init__(
-        self, stream: TextIO, *, shown: bool, patience: float = 1.0, refresh: float = 0.1
+        self,
+        stream: TextIO,
+        *,
+        shown: bool,
+        patience: float = 1.0,
+        refresh: float = 0.1,
+        what: str = "files",
     ) -> None:
+        self._what = what
         self.total = 0
         self._stream = stream
         self._shown = shown and stream.isatty()
@@ -46,7 +54,7 @@ class ProgressBar:
 
         # No thread of its own: worker processes may still be forked.
         bar = Progress(
-            "files",
+            self._what,
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -56,4 +64,4 @@ class ProgressBar:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        return bar, bar.add_task("files", total=total)
+        return bar, bar.add_task(self._what, total=total)

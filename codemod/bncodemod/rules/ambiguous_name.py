@@ -23,6 +23,7 @@ from functools import partial
 
 from bncodemod.catalog.torch import FLAG, NORM_CLASSES, OTHER_FRAMEWORKS, norm_class
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.libraries import named
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.names import Meaning
 from bncodemod.scan.scopes import imported
@@ -154,14 +155,19 @@ def _is_norm_factory(context: Context, value: ast.AST) -> bool:
 
 
 def _mixed(context: Context) -> Iterator[Match]:
-    """Reads of a name that may be torch's class or something else."""
+    """Reads of a name that may be a norm, torch's or the project's, or something else."""
+    index = context.names.index
+    nodes: list[ast.AST] = []
     for word in context.tree.words_with("BatchNorm"):
-        for node in context.tree.occurrences(word):
-            if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
-                meanings = context.names.meanings(node)
-                torch = [m for m in meanings if norm_class(m.qualified) and not m.through]
-                if torch and len(torch) < len(meanings) and _is_built(context, node):
-                    yield Match(node, partial(_open_mixed, meanings))
+        nodes += context.tree.occurrences(word)
+    for word in sorted({spelled.rpartition(".")[2] for spelled in index.subclasses}):
+        nodes += named(context.names, word)
+    for node in dict.fromkeys(nodes):
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
+            meanings = context.names.meanings(node)
+            norms = [m for m in meanings if index.norm(m.qualified) and not m.through]
+            if norms and len(norms) < len(meanings) and _is_built(context, node):
+                yield Match(node, partial(_open_mixed, meanings))
 
 
 def _is_built(context: Context, node: ast.expr) -> bool:

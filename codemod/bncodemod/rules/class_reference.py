@@ -42,8 +42,9 @@ from functools import partial
 
 from bncodemod.catalog.torch import FLAG, NormClass, norm_class
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.flow import TESTS, Demand, Flow, Need, trace, trace_target
+from bncodemod.scan.flow import Demand, Flow, trace, trace_target
 from bncodemod.scan.mentions import Role
+from bncodemod.scan.need import TESTS, Need, calls_can_carry
 from bncodemod.scan.summary import excerpt
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.arguments import bind
@@ -54,7 +55,6 @@ from bncodemod.strategies.no_running_stats import switch_off
 
 rule = Rule("BN102", "class reference")
 
-_SWITCHED_ON = re.compile(rf"{FLAG}['\"]?\s*\]?\s*[:=]\s*True")
 # torchvision's ConvNormActivation is no such thing: it calls norm_layer with the channels alone.
 _FUSED = re.compile(r"\b\w*(?:[Nn]orm_?[Aa]ct|[Bb]n_?[Aa]ct)(?!ivation)\w*\b")
 # Classes whose body's attributes become fields, not methods, when they hold a function.
@@ -62,7 +62,7 @@ _FIELD_BASES = frozenset(
     {"NamedTuple", "BaseModel", "Struct", "BaseSettings", "Schema", "TypedDict"}
 )
 _FIELD_DECORATORS = frozenset({"dataclass", "attrs", "attr", "define", "frozen", "mutable", "s"})
-_MEANT_FOR_THE_FLAG = frozenset({Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION})
+_MEANT_FOR_THE_FLAG = frozenset({Need.FLAG_BY_KEYWORD, Need.FLAG_BY_POSITION, Need.FLAG_BY_STAR})
 # What says where a class comes from says another thing of any class but torch's.
 _ORIGIN = frozenset({"__module__", "__qualname__", "__bases__", "__base__", "__mro__", "mro"})
 # Callees that look for modules of a class, which a GroupNorm built otherwise does not match.
@@ -123,20 +123,9 @@ def references(context: Context, node: ast.expr, norm: NormClass) -> Iterator[Ma
 
 def _flags_by_keyword(context: Context, flow: Flow, norm: NormClass) -> Iterator[Match]:
     """The calls of the value that say ``track_running_stats=`` themselves; a factory ignores it."""
-    switched_on = bool(_SWITCHED_ON.search(context.tree.source.text))
     for call in flow.calls if context.keeps_batch_norm else ():
-        names = {keyword.arg for keyword in call.keywords}
-        if FLAG in names:
+        if any(keyword.arg == FLAG for keyword in call.keywords):
             yield Match(call, partial(switch_off, context, call, norm))
-        elif None in names and switched_on:
-            yield Match(call, _open_stars)
-
-
-def _open_stars() -> Open:
-    return Open(
-        f"** may switch {FLAG} on again: the file has it as True in a mapping",
-        f"set {FLAG} to False in the mapping",
-    )
 
 
 def _flags_by_position(flow: Flow, norm: NormClass) -> list[Demand]:
@@ -233,8 +222,11 @@ def _class_is_safer(context: Context, flow: Flow) -> str:
 
     Code that makes norm-and-activation layers of norm classes does: timm's ``get_norm_act_layer``
     goes by the class's name, and would call a function with ``apply_act=``, or lose the activation
-    without an error. Who takes a value out of a ``**`` cannot be told at all.
+    without an error. Who takes a value out of a ``**`` cannot be told at all; nor can, under any
+    strategy, what a method does whose class is not known.
     """
+    if flow.unseen_method:
+        return "it goes to a method that is not seen"
     if context.keeps_batch_norm or not flow.escapes:
         return ""
     word = _FUSED.search(context.tree.source.text)
@@ -268,7 +260,7 @@ def _wrap(context: Context, node: ast.expr, norm: NormClass, flow: Flow) -> Deci
     why = _class_is_safer(context, flow)
     if called_inside and not context.keeps_batch_norm:
         why = "it is called in a class body"
-    if why:
+    if why and _has_class(context, node, norm):
         return _with_message(
             context.strategy.reference_as_class(context, node, norm), f", a class: {why}"
         )
@@ -336,17 +328,16 @@ def _is_field(context: Context, node: ast.expr, owner: ast.ClassDef) -> bool:
 
 def _calls_can_carry(context: Context, flow: Flow) -> bool:
     """Whether every use is seen, every call is sure to build a norm, and the tests stay right."""
-    return (
-        context.keeps_batch_norm
-        and bool(flow.calls or flow.called_elsewhere)
-        and flow.sure_elsewhere
-        and not flow.escapes
-        and all(d.need in (*TESTS, Need.FLAG_BY_POSITION) for d in _demands(context, flow))
-        and all(
-            norm_class(meaning.qualified)
-            for call in flow.calls
-            for meaning in context.names.meanings(call.func)
-        )
+    surely_norms = all(
+        norm_class(meaning.qualified)
+        for call in flow.calls
+        for meaning in context.names.meanings(call.func)
+    )
+    return context.keeps_batch_norm and calls_can_carry(
+        (demand.need for demand in _demands(context, flow)),
+        builds=bool(flow.calls or flow.called_elsewhere),
+        sure=surely_norms and flow.sure_elsewhere,
+        escapes=bool(flow.escapes),
     )
 
 

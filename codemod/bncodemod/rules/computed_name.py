@@ -22,6 +22,8 @@ from functools import partial
 
 from bncodemod.catalog.torch import NORM_CLASSES, norm_class
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.construction import has_init
+from bncodemod.scan.mentions import Role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
@@ -42,16 +44,17 @@ def computed_names(context: Context) -> Iterator[Match]:
     for node in tree.occurrences("getattr"):
         call = tree.parents.get(node)
         if isinstance(call, ast.Call) and node is call.func and len(call.args) > 1:
-            if names.qualified(call.args[0]) in _MODULES and _may_be_norm(call.args[1]):
+            module = names.qualified(call.args[0])
+            if _may_be_norm(call.args[1], _classes_in(context, module)):
                 literal = isinstance(call.args[1], ast.Constant)
-                decide = partial(_open_literal, call.args[1]) if literal else _open_computed
-                yield Match(call, decide)
+                decide = _open_literal if literal else _open_computed
+                yield Match(call, partial(decide, module, call.args[1]))
     for name in ("__dict__", "vars"):
         for node in tree.occurrences(name):
             above = tree.parents.get(node)
-            place = _table(context, node, above)
-            if place is not None and _may_be_norm(place.slice):
-                yield Match(place, _open_computed)
+            module, place = _table(context, node, above)
+            if place is not None and _may_be_norm(place.slice, _classes_in(context, module)):
+                yield Match(place, partial(_open_computed, module, place.slice))
     if "orm" in tree.source.text:
         yield from _in_namespace(context)
     if "BatchNorm" not in tree.source.text:
@@ -69,22 +72,66 @@ def computed_names(context: Context) -> Iterator[Match]:
             isinstance(call, ast.Call)
             and names.qualified(call.func) == "builtins.eval"
             and call.args
-            and _may_be_norm(call.args[0], anywhere=True)
+            and _may_name_norm(call.args[0])
         ):
             yield Match(call, _open_eval)
 
 
+def _classes_in(context: Context, module: str) -> tuple[str, ...]:
+    """The norms with running statistics in a module of torch, or in one of the project."""
+    if module in _MODULES:
+        return _TRACKING
+    below = f"{module}."
+    index = context.names.index
+    return tuple(
+        name.removeprefix(below)
+        for name, target in index.names.items()
+        if name.startswith(below) and target in index.subclasses
+    )
+
+
+def _own_classes(context: Context) -> tuple[str, ...]:
+    """The file's own classes of which the calls carry the flag."""
+    if not context.keeps_batch_norm:
+        return ()
+    index = context.names.index
+    owners = (context.tree.parent(m.node) for m in context.mentions if m.role is Role.BASE)
+    return tuple(
+        owner.name
+        for owner in owners
+        if isinstance(owner, ast.ClassDef)
+        and not has_init(owner)
+        and owner.name not in index.rebased
+        and (owner.name in index.built_elsewhere or _is_read(context, owner.name))
+    )
+
+
+def _is_read(context: Context, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        for node in context.tree.occurrences(name)
+    )
+
+
 def _in_namespace(context: Context) -> Iterator[Match]:
-    """``globals()["BatchNorm2d"]``, where some of the name is said: much else is looked up so."""
+    """``globals()["BatchNorm2d"]``, where some of the name is said: much else is looked up so.
+
+    Where the file has norms of its own, any name may be one of theirs.
+    """
+    own = _own_classes(context)
     for name in ("globals", "locals", "vars"):
         for node in context.tree.occurrences(name):
             call = context.tree.parents.get(node)
             if not isinstance(call, ast.Call) or node is not call.func or call.args:
                 continue
             place, key = _looked_up(context, call)
-            if place is not None and key is not None and "orm" in ast.unparse(key):
-                if _may_be_norm(key) and context.names.qualified(call.func).startswith("builtins."):
-                    yield Match(place, partial(_open_namespace, ast.unparse(place)))
+            if place is None or key is None:
+                continue
+            said = "orm" in ast.unparse(key) and _may_be_norm(key)
+            if (said or _may_be_norm(key, own)) and context.names.qualified(call.func).startswith(
+                "builtins."
+            ):
+                yield Match(place, partial(_open_namespace, ast.unparse(place)))
 
 
 def _looked_up(context: Context, mapping: ast.expr) -> tuple[ast.expr | None, ast.expr | None]:
@@ -114,26 +161,29 @@ def _ends_in_norm(name: ast.expr) -> bool:
     return isinstance(value, str) and value.rpartition(".")[2] in _TRACKING
 
 
-def _table(context: Context, node: ast.AST, above: ast.AST | None) -> ast.Subscript | None:
-    """The look-up in ``nn.__dict__`` or ``vars(nn)``."""
+def _table(
+    context: Context, node: ast.AST, above: ast.AST | None
+) -> tuple[str, ast.Subscript | None]:
+    """A module and the look-up in its ``__dict__`` or ``vars``."""
     if isinstance(node, ast.Attribute):
         module, place = node.value, above
     elif isinstance(above, ast.Call) and node is above.func and above.args:
         module, place = above.args[0], context.tree.parents.get(above)
     else:
-        return None
-    if isinstance(place, ast.Subscript) and context.names.qualified(module) in _MODULES:
-        return place
-    return None
+        return "", None
+    return context.names.qualified(module), place if isinstance(place, ast.Subscript) else None
 
 
-def _may_be_norm(node: ast.expr, anywhere: bool = False) -> bool:
-    """Whether an expression for a name may give that of a norm with running statistics."""
-    pattern = _pattern(node)
-    if anywhere:
-        constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        return not constant or "BatchNorm" in str(node.value)  # type: ignore[attr-defined]
-    return any(re.fullmatch(pattern, name, re.DOTALL) for name in _TRACKING)
+def _may_be_norm(node: ast.expr, classes: tuple[str, ...] = _TRACKING) -> bool:
+    """Whether an expression for a name may give that of one of the classes."""
+    pattern = _pattern(node) if classes else ""
+    return any(re.fullmatch(pattern, name, re.DOTALL) for name in classes)
+
+
+def _may_name_norm(node: ast.expr) -> bool:
+    """Whether a norm may be named in what an expression for a string gives."""
+    constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return not constant or "BatchNorm" in str(node.value)  # type: ignore[attr-defined]
 
 
 def _pattern(node: ast.expr) -> str:
@@ -160,17 +210,20 @@ def _pattern(node: ast.expr) -> str:
     return ".*"
 
 
-def _open_literal(name: ast.expr) -> Open:
+def _open_literal(module: str, name: ast.expr) -> Open:
     written = ast.literal_eval(name)
+    package = "torch.nn" if module in _MODULES else module
+    short = package.rpartition(".")[2]
     return Open(
-        f"torch.nn.{written} is looked up by its name",
-        f"write nn.{written}, which can be rewritten",
+        f"{package}.{written} is looked up by its name",
+        f"write {short}.{written}, which can be rewritten",
     )
 
 
-def _open_computed() -> Open:
+def _open_computed(module: str, _: ast.expr) -> Open:
+    package = "torch.nn" if module in _MODULES else module
     return Open(
-        "a name computed at run time is looked up in torch.nn: it may be a batch norm", _LOOK_UP
+        f"a name computed at run time is looked up in {package}: it may be a batch norm", _LOOK_UP
     )
 
 

@@ -19,19 +19,37 @@ from functools import partial
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.flow import trace
+from bncodemod.scan.index import Elsewhere, ExitKind
 from bncodemod.scan.mentions import Mention, Role
+from bncodemod.scan.need import FLAG_NEEDS, Need
 from bncodemod.strategies.arguments import bind
 from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Open
 from bncodemod.strategies.no_running_stats import switch_off
 
 rule = Rule("BN105", "instance norm with running stats")
 
 
 def _through_variables(context: Context, mention: Mention) -> Iterator[Match]:
-    """The calls of a variable that holds the class and asks for running statistics."""
-    for call in trace(context.names, mention.node).calls:
+    """The calls of what holds the class, here or in other files, that say the flag."""
+    flow = trace(context.names, mention.node)
+    for call in flow.calls:
         if FLAG in bind(call, mention.norm.parameters).value:
             yield Match(call, partial(switch_off, context, call, mention.norm))
+    # What other files call by the name that it has here is a site there.
+    named = any(way.kind is ExitKind.VARIABLE for way in flow.exits)
+    needs = {Need.FLAG_BY_KEYWORD} if named else FLAG_NEEDS
+    for demand in flow.demands:
+        if demand.elsewhere is not None and demand.need in needs:
+            yield Match(mention.node, partial(_open_elsewhere, mention, demand.elsewhere))
+            return
+
+
+def _open_elsewhere(mention: Mention, use: Elsewhere) -> Open:
+    return Open(
+        f"{mention.norm.name} is asked for running statistics by {use.code} in {use.place}",
+        f"pass {FLAG}=False there",
+    )
 
 
 @rule.finds

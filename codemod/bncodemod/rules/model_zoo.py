@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 from bncodemod.catalog import model_zoos, named_models, torchvision
+from bncodemod.catalog.libraries import TORCHVISION_LOOK_UPS
 from bncodemod.catalog.model_zoos import ZooBuilder
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
-from bncodemod.scan.libraries import references, uses_of
+from bncodemod.scan.libraries import mentions_library, references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -29,17 +30,14 @@ from bncodemod.strategies.model_builder import PATCH
 
 rule = Rule("BN107", "model zoo")
 
-_BY_NAME = ("torchvision.models.get_model", "torchvision.models.get_model_builder")
-
 
 @rule.finds
 def zoo_builders(context: Context) -> Iterator[Match]:
     """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
-    text = context.tree.source.text
     wanted = [
         name
         for root, names in _by_root().items()
-        if root in text
+        if mentions_library(context.names, root)
         for name in names
         if not context.names.index.is_own(name)
     ]
@@ -50,7 +48,7 @@ def zoo_builders(context: Context) -> Iterator[Match]:
             call = context.tree.parent(node) if use is Role.CALL else node
             if not _is_known(call, qualified):
                 yield Match(call, partial(_open_zoo, zoo, qualified))
-    if "timm" in text:
+    if mentions_library(context.names, "timm"):
         for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
             if role(context.names, node) is Role.BASE and isinstance(call, ast.ClassDef):
@@ -59,9 +57,9 @@ def zoo_builders(context: Context) -> Iterator[Match]:
                 if not _is_known(call, qualified):
                     message = f"{qualified} may build a model with batch norm"
                     yield Match(call, partial(Open, message, PATCH))
-    if "pytorchcv" in text:
+    if mentions_library(context.names, "pytorchcv"):
         yield from _pytorchcv_builders(context)
-    if "torchvision" in text:
+    if mentions_library(context.names, "torchvision"):
         yield from _looked_up_in_torchvision(context)
 
 
@@ -131,7 +129,7 @@ def _by_root() -> dict[str, list[str]]:
     """The builders of the catalog by the text that must stand in a file that uses them."""
     found: dict[str, list[str]] = {}
     for zoo in model_zoos.builders():
-        root = "hub" if zoo.name.startswith("torch.hub.") else zoo.name.partition(".")[0]
+        root = "torch.hub" if zoo.name.startswith("torch.hub.") else zoo.name.partition(".")[0]
         found.setdefault(root, []).append(zoo.name)
     return found
 
@@ -147,7 +145,7 @@ def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | N
     """The expression that picks a builder by name: get_model, getattr, ``__dict__``."""
     above = context.tree.parent(node)
     if isinstance(above, ast.Call):
-        if node is above.func and qualified in _BY_NAME and above.args:
+        if node is above.func and qualified in TORCHVISION_LOOK_UPS and above.args:
             # A literal is known to the rule for torchvision's builders, or builds no batch norm.
             name = _literal(above.args[0])
             builds = name is not None and torchvision.lookup_registered(name) is not None

@@ -32,11 +32,12 @@ from functools import partial
 import libcst as cst
 
 from bncodemod.catalog import norm_arguments
+from bncodemod.catalog.libraries import MONAI_NORMS
 from bncodemod.catalog.norm_arguments import NormArgument
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.flow import trace
-from bncodemod.scan.libraries import argument, has_mapping, references
+from bncodemod.scan.libraries import argument, has_mapping, mentions_library, references
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.norm_names import NameUses, name_uses
 from bncodemod.source.splice import Edit
@@ -49,7 +50,6 @@ from bncodemod.strategies.model_builder import PATCH
 
 rule = Rule("BN109", "MONAI norm", priority=8)
 
-_FACTORIES = ("monai.networks.layers.Norm", "monai.networks.layers.factories.Norm")
 _BATCH = frozenset({"BATCH", "SYNCBATCH"})
 _QUOTED = re.compile(r"""['"](?:sync)?batch['"]""", re.IGNORECASE)
 _OFF = f'"{FLAG}": False'
@@ -68,7 +68,7 @@ class _Spec:
 @rule.finds
 def monai_norms(context: Context) -> Iterator[Match]:
     """Norms that are named, and calls that build batch norm without being told."""
-    if "monai" not in context.tree.source.text:
+    if not mentions_library(context.names, "monai"):
         return
     yield from _built(context)
     yield from _looked_up(context)
@@ -107,7 +107,7 @@ def _is_batch(context: Context, node: ast.expr) -> bool:
     """Whether an expression is the name of batch norm for MONAI."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and node.value.upper() in _BATCH
-    return context.names.qualified(node) in {f"{f}.{name}" for f in _FACTORIES for name in _BATCH}
+    return context.names.qualified(node) in {f"{f}.{name}" for f in MONAI_NORMS for name in _BATCH}
 
 
 def _decide(context: Context, spec: _Spec, uses: NameUses) -> Decision:
@@ -241,10 +241,17 @@ def _call(context: Context, call: ast.Call, entry: NormArgument, skip: int) -> I
     if given is None:
         if entry.default:
             yield Match(call, partial(_decide_default, context, call, entry, skip))
-    elif isinstance(given, (ast.Attribute, ast.Call, ast.Subscript)):
-        of_self = isinstance(given, ast.Attribute) and ast.unparse(given).startswith("self.")
-        if not of_self and not context.names.qualified(given):
-            yield Match(given, partial(_open_run_time, given))
+    elif _is_said_elsewhere(context, given):
+        yield Match(given, partial(_open_run_time, given))
+
+
+def _is_said_elsewhere(context: Context, given: ast.expr) -> bool:
+    """Whether this file does not say which norm an argument names."""
+    qualified = context.names.qualified(given)
+    if qualified:
+        return not qualified.startswith(("monai.", "torch.", "builtins."))
+    of_self = isinstance(given, ast.Attribute) and ast.unparse(given).startswith("self.")
+    return isinstance(given, (ast.Attribute, ast.Call, ast.Subscript)) and not of_self
 
 
 def _claims(call: ast.Call, entry: NormArgument, skip: int) -> Iterator[ast.AST]:
@@ -323,9 +330,9 @@ def _remedy(context: Context) -> str:
 
 def _looked_up(context: Context) -> Iterator[Match]:
     """``Norm["batch", 2]`` and ``Norm[Norm.BATCH, dim]``."""
-    for node, qualified in references(context.names, _FACTORIES, _FACTORIES):
+    for node, qualified in references(context.names, MONAI_NORMS, MONAI_NORMS):
         place = context.tree.parent(node)
-        if qualified not in _FACTORIES or not isinstance(place, ast.Subscript):
+        if qualified not in MONAI_NORMS or not isinstance(place, ast.Subscript):
             continue
         name = place.slice.elts[0] if isinstance(place.slice, ast.Tuple) else place.slice
         if _is_batch(context, name):

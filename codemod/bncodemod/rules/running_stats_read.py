@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.construction import derives_from_norm
 from bncodemod.scan.names import Names
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -72,7 +73,7 @@ def _is_own(names: Names, node: ast.Attribute) -> bool:
         return False
     for above in names.tree.ancestors(node):
         if isinstance(above, ast.ClassDef):
-            return not any(names.norms(base) for base in above.bases) or _copes(above)
+            return not any(derives_from_norm(names, b) for b in above.bases) or _copes(above)
     return False
 
 

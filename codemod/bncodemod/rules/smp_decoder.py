@@ -27,7 +27,7 @@ from bncodemod.catalog import named_models, norm_arguments
 from bncodemod.catalog.norm_arguments import NormArgument
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.libraries import argument, has_mapping, references
+from bncodemod.scan.libraries import argument, has_mapping, mentions_library, references
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import dict_edit
@@ -47,7 +47,7 @@ _NOT_TRACKING = f'{{"type": "batchnorm", "{FLAG}": False}}'
 @rule.finds
 def decoders(context: Context) -> Iterator[Match]:
     """Calls of models whose encoder is known to hold no batch norm."""
-    if _LIBRARY not in context.tree.source.text:
+    if not mentions_library(context.names, _LIBRARY):
         return
     for node, qualified in references(context.names, (_LIBRARY,), norm_arguments.names(_LIBRARY)):
         entry = norm_arguments.lookup(qualified)

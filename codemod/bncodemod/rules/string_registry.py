@@ -11,6 +11,9 @@ After (no-running-stats):
 After (group-norm):
     norm_cfg = dict(type="GN", num_groups=32, requires_grad=True)
 
+Where the dict holds the class itself, ``GroupNormAsBatchNorm2d`` takes its place, a class that is
+added to the file once and takes batch norm's arguments.
+
 By hand: add ``track_running_stats=False`` to the dict, or choose ``type="GN"`` with a
 ``num_groups`` that divides the channels of every layer.
 """
@@ -198,11 +201,17 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
             "the dict is merged with another, whose momentum a GroupNorm would not take",
             "write out the dict of the GroupNorm",
         )
+    elif "num_features" in entries:
+        return Open(
+            "the dict has num_features, which a GroupNorm does not take",
+            "write out the dict of the GroupNorm, with num_channels",
+        )
     else:
         groups, kind = context.settings.groups, entries["type"]
+        if not isinstance(kind, ast.Constant):
+            return _as_class(context, kind)
         quote = context.tree.text(kind)[0]
-        named = isinstance(kind, ast.Constant)
-        to = f"{quote}GN{quote}" if named else _group_norm_class(context, kind)
+        to = f"{quote}GN{quote}"
         changes = (
             partial(_call_to_group_norm, kind=to, groups=str(groups)),
             partial(_dict_to_group_norm, kind=to, groups=str(groups)),
@@ -223,10 +232,10 @@ def _is_merged(node: ast.Call | ast.Dict) -> bool:
     return is_update or bool(node.args) or any(k.arg is None for k in node.keywords)
 
 
-def _group_norm_class(context: Context, kind: ast.expr) -> str:
-    if isinstance(kind, ast.Attribute) and context.names.qualified(kind.value) == "torch.nn":
-        return f"{context.tree.text(kind.value)}.GroupNorm"
-    return context.imports.name_for("torch.nn.GroupNorm", kind)
+def _as_class(context: Context, kind: ast.expr) -> Decision:
+    """A class that takes all that the dict may hold for batch norm."""
+    norm = next(mention.norm for mention in context.mentions if mention.node is kind)
+    return context.strategy.reference_as_class(context, kind, norm)
 
 
 def _switch_call_off(call: cst.Call) -> cst.Call:

@@ -25,9 +25,10 @@ from functools import partial
 
 import libcst as cst
 
+from bncodemod.catalog.libraries import TIMM_LAYER_CREATORS, timm_layer_factories
 from bncodemod.catalog.torch import FLAG, NORM_CLASSES
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.libraries import argument, has_mapping, uses_of
+from bncodemod.scan.libraries import argument, has_mapping, mentions_library, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -38,41 +39,27 @@ from bncodemod.strategies.groups import num_groups
 
 rule = Rule("BN111", "timm layer", priority=8)
 
-_CREATORS = ("create_norm_layer", "create_norm_act_layer")
-_GETTERS = ("get_norm_layer", "get_norm_act_layer")
-_PACKAGES = ("timm.layers", "timm.models.layers")
-_MODULES = {"act": "create_norm_act", "": "create_norm"}
 # What timm's maps call batch norm, underscores left out, and the class that it is.
 _NAMES = {"batchnorm": "BatchNorm2d", "batchnorm2d": "BatchNorm2d", "batchnorm1d": "BatchNorm1d"}
-
-
-def _qualified(name: str) -> Iterator[str]:
-    module = _MODULES["act" if "_act_" in name else ""]
-    for package in _PACKAGES:
-        yield f"{package}.{name}"
-        yield f"{package}.{module}.{name}"
-
-
-_FACTORIES = tuple(q for name in (*_CREATORS, *_GETTERS) for q in _qualified(name))
 
 
 @rule.finds
 def timm_layers(context: Context) -> Iterator[Match]:
     """Calls of timm's factories whose norm is, or may be, batch norm."""
-    if "timm" not in context.tree.source.text or context.names.index.is_own("timm"):
+    if not mentions_library(context.names, "timm") or context.names.index.is_own("timm"):
         return
-    for node, qualified in uses_of(context.names, _FACTORIES):
+    for node, qualified in uses_of(context.names, timm_layer_factories()):
         call = context.tree.parent(node)
         if role(context.names, node) is not Role.CALL or not isinstance(call, ast.Call):
             continue
         factory = qualified.rpartition(".")[2]
-        first = "layer_name" if factory in _CREATORS else "norm_layer"
+        first = "layer_name" if factory in TIMM_LAYER_CREATORS else "norm_layer"
         said = argument(call, first, 0)
         if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
             continue  # a class is a site of its own, a variable is said where it is bound
         name = _NAMES.get(said.value.replace("_", "").lower())
         if name is not None:
-            decide = _decide_creator if factory in _CREATORS else _decide_getter
+            decide = _decide_creator if factory in TIMM_LAYER_CREATORS else _decide_getter
             yield Match(call, partial(decide, context, call, said, name), claims=(said,))
 
 

@@ -26,10 +26,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from bncodemod.catalog import named_models
+from bncodemod.catalog.libraries import TIMM_MODEL_FACTORIES
 from bncodemod.catalog.named_models import NamedModel
 from bncodemod.catalog.torch import NORM_CLASSES
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.libraries import argument, has_mapping, is_off, references
+from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_library, references
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open
@@ -37,14 +38,6 @@ from bncodemod.strategies.model_builder import PATCH, loads_weights, with_norm_l
 
 rule = Rule("BN110", "timm model", priority=9)
 
-_FACTORIES = frozenset(
-    {
-        "timm.create_model",
-        "timm.models.create_model",
-        "timm.models.factory.create_model",
-        "timm.models._factory.create_model",
-    }
-)
 _PARAMETER = "norm_layer"
 # Names that timm's _NORM_MAP knows batch norm by, underscores left out.
 _NAMES = frozenset({"batchnorm", "batchnorm2d"})
@@ -60,7 +53,7 @@ _OBSTACLES = {
 @rule.finds
 def timm_models(context: Context) -> Iterator[Match]:
     """Every call that builds a model of timm whose name is written out."""
-    if "timm" not in context.tree.source.text:
+    if not mentions_library(context.names, "timm"):
         return
     for node, qualified in references(context.names, ("timm",), ()):
         call = context.tree.parent(node)
@@ -84,7 +77,7 @@ def built_model(call: ast.Call, qualified: str) -> NamedModel | None:
 
 def _model(call: ast.Call, qualified: str) -> tuple[str, int]:
     """The name of the model that a call builds, and how many arguments stand before its own."""
-    if qualified in _FACTORIES:
+    if qualified in TIMM_MODEL_FACTORIES:
         name = argument(call, "model_name", 0)
         literal = isinstance(name, ast.Constant) and isinstance(name.value, str)
         return (name.value, 1) if literal else ("", 1)  # type: ignore[union-attr]

@@ -27,7 +27,7 @@ from functools import partial
 from bncodemod.catalog import torchvision
 from bncodemod.catalog.torch import norm_class
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.libraries import argument, has_mapping, is_off, references
+from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_library, references
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
@@ -55,7 +55,7 @@ def builder_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Build
     Where a model of torchvision is built or derived from, the blocks that are handed around beside
     it are its business.
     """
-    if "torchvision" not in context.tree.source.text:
+    if not mentions_library(context.names, "torchvision"):
         return
     uses = list(_all_uses(context))
     has_model = any(

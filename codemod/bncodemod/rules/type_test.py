@@ -26,8 +26,9 @@ from functools import partial
 from bncodemod.rules.class_reference import split_chain
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.class_tests import ClassTest, class_tests, isinstance_uses
-from bncodemod.scan.flow import TESTS, Need, trace, trace_target
+from bncodemod.scan.flow import trace, trace_target
 from bncodemod.scan.mentions import Mention, Role
+from bncodemod.scan.need import TESTS, Need
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.context import Context

@@ -9,33 +9,28 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bncodemod.catalog.torch import FLAG_POSITION
+from bncodemod.scan.callees import (
+    asked_types,
+    bases_that_take,
+    call_of,
+    definitions,
+    enclosing_classes,
+    foreign_bases,
+    is_key,
+    keyword_of_class,
+    may_be_method,
+    may_need_class,
+)
 from bncodemod.scan.comparisons import may_meet_batch_norm
 from bncodemod.scan.index import Elsewhere, Exit, ExitKind
 from bncodemod.scan.names import Names
+from bncodemod.scan.need import Need
 from bncodemod.scan.parameters import fields, parameters
 from bncodemod.scan.scopes import Function
-
-
-class Need(Enum):
-    """Why a value has to stay a class."""
-
-    INSTANCE_TEST = "isinstance needs a class"
-    SUBCLASS = "it is a base class"
-    IDENTITY = "it is compared by identity"
-    ATTRIBUTE = "an attribute of the class is read"
-    REGISTRY = "it is handed to code that may need a class"
-    TYPE = "it stands in a type expression"
-    METHOD = "it becomes an attribute of a class, where a function would be bound as a method"
-    FLAG_BY_POSITION = "a call passes track_running_stats by position"
-    FUNCTION_TEST = "it is asked whether it is a function"
-    RETURNED = "the function says that it returns a class"
-    FLAG_BY_KEYWORD = "a call passes track_running_stats itself"
-    UNKNOWN = "it goes where it cannot be followed"
-    ELSEWHERE = "it is stored where other files may use it as a class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +53,12 @@ class Flow:
 
     ``unwrapped`` says whether some use reads ``.func``: it expects that the value may be a partial.
     ``exits`` are the ways on which it leaves the file, each with what is guessed of it there;
-    ``lost`` says whether it goes where not even that can be said, ``returned`` whether the function
+    ``lost`` says whether it goes where not even that can be said, ``unseen_method`` whether that is
+    a method of an object whose class no file shows, ``returned`` whether the function
     that it entered from another file gives it back there.
     ``called_elsewhere``: it is called in other files, by the name that this file gives it;
-    ``sure_elsewhere``: nothing else can be what those calls call.
+    ``sure_elsewhere``: nothing else can be what those calls call. ``star_calls`` are its calls with
+    the ``*args`` of the function that it entered from another file.
     """
 
     calls: list[ast.Call] = field(default_factory=list)
@@ -69,8 +66,10 @@ class Flow:
     escapes: list[ast.AST] = field(default_factory=list)
     exits: dict[Exit, list[Demand]] = field(default_factory=dict)
     class_attributes: list[ast.Name] = field(default_factory=list)
+    star_calls: list[ast.Call] = field(default_factory=list)
     unwrapped: bool = False
     lost: bool = False
+    unseen_method: bool = False
     returned: bool = False
     called_elsewhere: bool = False
     sure_elsewhere: bool = True
@@ -81,21 +80,7 @@ class Flow:
         return bool(self.calls or self.escapes or self.called_elsewhere)
 
 
-# A value with no other uses than these is never built: it is only compared with.
-TESTS = frozenset({Need.INSTANCE_TEST, Need.IDENTITY, Need.ATTRIBUTE, Need.TYPE})
-
-
-_CLASS_CALLEE = re.compile(
-    r"regist|isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count|patch|policy"
-    r"|getsource|getmodule|isclass|hasattr|named_modules|_types?$|^type$|modules_of|^assert|^__",
-    re.IGNORECASE,
-)
-_CLASS_KEYWORD = re.compile(r"class(?:es)?(?:_|$)|_cls$|^cls$|types?$|kinds?$", re.IGNORECASE)
 _CLASS_TYPE = re.compile(r"\b[tT]ype\[")
-_SET_METHODS = frozenset(
-    {"issubset", "issuperset", "isdisjoint", "intersection", "union", "difference", "index"}
-)
-_KEYED_METHODS = frozenset({"get", "pop", "setdefault"})
 _CONTAINER_METHODS = frozenset({"get", "pop", "setdefault", "values", "items", "copy"})
 _CONTAINER_ADDS = frozenset({"append", "add", "insert", "extend", "update"})
 # Parents that neither keep a value nor care what it is.
@@ -113,7 +98,6 @@ _PARTIAL_ATTRIBUTES = frozenset({"func", "args", "keywords"})
 _TYPE_CALLS = frozenset(
     {
         "builtins.type",
-        "inspect.isclass",
         "typing.NewType",
         "typing.TypeVar",
         "typing.cast",
@@ -191,6 +175,10 @@ class _Tracer:
     def followed(self) -> Flow:
         while self.pending:
             self.step(self.pending.pop())
+        for call in self.flow.calls:
+            for argument in call.args:
+                if isinstance(argument, ast.Starred) and self._reaches_flag(argument, call):
+                    self.demand(call, Need.FLAG_BY_STAR)
         return self.flow
 
     def step(self, node: ast.AST) -> None:
@@ -203,6 +191,31 @@ class _Tracer:
 
     def demand(self, node: ast.AST, need: Need) -> None:
         self.flow.demands.append(Demand(node, need))
+
+    def _reaches_flag(self, star: ast.Starred, call: ast.Call) -> bool:
+        """Whether the ``*args`` of a function is filled far enough by who hands it the value."""
+        function = self._function_of(star)
+        if function is None:
+            return False
+        if function is self.entered:
+            self.flow.star_calls.append(call)
+        entries = self._entries.pop(function, [])  # each once, however they call one another
+        try:
+            return any(_has_many(entry, self._reaches_flag) for entry in entries)
+        finally:
+            self._entries[function] = entries
+
+    def _function_of(self, star: ast.Starred) -> ast.AST | None:
+        """The function whose ``*args`` a star hands on, or the class whose ``__init__`` does."""
+        if not isinstance(star.value, ast.Name):
+            return None
+        for binding in self.names.scopes.reaching(star.value) or ():
+            arguments = self.tree.parents.get(binding.node)
+            if isinstance(arguments, ast.arguments) and arguments.vararg is binding.node:
+                function = self.tree.parent(arguments)
+                owner = self.tree.parent(function)
+                return owner if isinstance(owner, ast.ClassDef) else function
+        return None
 
     # One method a kind of parent; ``node`` is the value that stands in it.
 
@@ -229,10 +242,12 @@ class _Tracer:
     def argument(self, call: ast.Call, node: ast.AST, position: int | None, keyword: str) -> None:
         callee = self.names.qualified(call.func)
         if callee in ("builtins.isinstance", "builtins.issubclass"):
-            asked = self._asked_types(call)
+            asked = asked_types(self.names, call)
             asks_for_class = "builtins.type" in asked and "functools.partial" not in asked
-            if position == 1 or callee.endswith("issubclass") or asks_for_class:
+            if position == 1:
                 self.demand(call, Need.INSTANCE_TEST)
+            elif callee.endswith("issubclass") or asks_for_class:
+                self.demand(call, Need.CLASS_TEST)
             elif asked & {"types.FunctionType", "types.LambdaType"}:
                 self.demand(call, Need.FUNCTION_TEST)
         elif callee == "builtins.callable":
@@ -243,6 +258,8 @@ class _Tracer:
             self.demand(call, Need.REGISTRY)
         elif callee == "builtins.super":
             self.demand(call, Need.SUBCLASS)
+        elif callee == "inspect.isclass":
+            self.demand(call, Need.CLASS_TEST)
         elif callee in _TYPE_CALLS:
             self.demand(call, Need.TYPE)
         elif callee == "types.SimpleNamespace" and keyword:
@@ -257,7 +274,7 @@ class _Tracer:
             if keyword:
                 self.keys.add(keyword)
             self.add(call)
-        elif self._is_key(call, position):
+        elif is_key(call, position):
             self.demand(call, Need.IDENTITY)
         elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_METHODS:
             self.add(call)
@@ -265,10 +282,8 @@ class _Tracer:
         elif isinstance(call.func, ast.Attribute) and call.func.attr in _CONTAINER_ADDS:
             self._container(call.func.value)
         elif not self._into_parameter(call, position, keyword):
-            may_need_class = _CLASS_CALLEE.search(_last_names(call.func)) or _CLASS_KEYWORD.search(
-                keyword
-            )
-            self._hand_over(call, callee, position, keyword, bool(may_need_class))
+            guessed = may_need_class(call, keyword)
+            self._hand_over(call, callee, position, keyword, guessed)
 
     def partial_argument(self, call: ast.Call, position: int | None, keyword: str) -> None:
         """An argument that a partial holds for the function that it wraps."""
@@ -278,8 +293,8 @@ class _Tracer:
         place = None if position is None else position - 1
         if not self._into_parameter(wrapped, place, keyword):
             callee = self.names.qualified(call.args[0])
-            may_need_class = bool(_CLASS_KEYWORD.search(keyword))
-            self._hand_over(call, callee, place, keyword, may_need_class)
+            guessed = keyword_of_class(keyword)
+            self._hand_over(call, callee, place, keyword, guessed)
 
     def _hand_over(
         self,
@@ -287,14 +302,18 @@ class _Tracer:
         callee: str,
         position: int | None,
         keyword: str,
-        may_need_class: bool,
+        needs_class: bool,
     ) -> None:
         """An argument of a callable that is not in this file."""
-        guess = [Demand(call, Need.REGISTRY, guessed=True)] if may_need_class else []
+        guess = [Demand(call, Need.REGISTRY, guessed=True)] if needs_class else []
         starred = any(isinstance(a, ast.Starred) for a in call.args[: (position or 0) + 1])
         if callee.startswith("builtins.") or starred or not (keyword or position is not None):
             callee = ""
-        self.leave(call, Exit(ExitKind.ARGUMENT, callee, position, keyword), guess)
+        way = Exit(ExitKind.ARGUMENT, callee, position, keyword, _has_many(call))
+        if not callee and not starred and may_be_method(self.names, call.func):
+            method = call.func.attr  # type: ignore[attr-defined]
+            way = replace(way, kind=ExitKind.METHOD, name=method)
+        self.leave(call, way, guess)
 
     def leave(self, node: ast.AST, way: Exit, guess: list[Demand]) -> None:
         """The value leaves the file; what the index does not know is guessed."""
@@ -305,7 +324,9 @@ class _Tracer:
         beyond = self.names.index.beyond.get(way)
         if beyond is None:
             self.flow.demands += guess
-            if way.kind is not ExitKind.VARIABLE:
+            if way.kind is ExitKind.METHOD:
+                self.flow.lost = self.flow.unseen_method = True
+            if way.kind not in (ExitKind.VARIABLE, ExitKind.ATTRIBUTE):
                 self.flow.escapes.append(node)
             return
         self.flow.demands += [Demand(node, d.need, d) for d in beyond.demands]
@@ -318,13 +339,6 @@ class _Tracer:
             self.flow.called_elsewhere = True
             self.flow.sure_elsewhere &= beyond.sure
 
-    def _is_key(self, call: ast.Call, position: int | None) -> bool:
-        """Whether an argument is what a method looks up: ``table.get(nn.BatchNorm2d)``."""
-        if not isinstance(call.func, ast.Attribute) or position is None:
-            return False
-        name = call.func.attr
-        return name in _SET_METHODS or (name in _KEYED_METHODS and position == 0)
-
     def on_through(self, above: ast.AST, node: ast.AST) -> None:
         """The parent has the value of the node, or holds it."""
         if isinstance(above, ast.IfExp) and node is above.test:
@@ -332,13 +346,15 @@ class _Tracer:
         self.add(above)
 
     def on_dict(self, above: ast.Dict, node: ast.AST) -> None:
-        if node in above.values:
-            key = above.keys[above.values.index(node)]
-            if key is not None and _constant(key):
-                self.keys.add(_constant(key))
-            else:
-                self.any_key = True
-            self.add(above)
+        if node not in above.values:
+            self.demand(above, Need.IDENTITY)  # what is looked up by its class
+            return
+        key = above.keys[above.values.index(node)]
+        if key is not None and _constant(key):
+            self.keys.add(_constant(key))
+        else:
+            self.any_key = True
+        self.add(above)
 
     def on_subscript(self, above: ast.Subscript, node: ast.AST) -> None:
         if node is not above.value:
@@ -438,13 +454,18 @@ class _Tracer:
             self.variable(target.id, target)
             if self.names.scopes.binding_target_scope(target) is self.tree.module:
                 self.leave(target, Exit(ExitKind.VARIABLE, target.id), [])
-            if isinstance(self.names.scopes.binding_target_scope(target), ast.ClassDef):
+            owner = self.names.scopes.binding_target_scope(target)
+            if isinstance(owner, ast.ClassDef):
                 self.flow.class_attributes.append(target)
+                self._inherited(owner, target, target.id)
         elif isinstance(target, ast.Attribute):
             self.attribute_loads(target.attr)
             if isinstance(target.value, ast.Name) and target.value.id == "cls":
                 self.demand(target, Need.METHOD)
-            elif not (isinstance(target.value, ast.Name) and target.value.id == "self"):
+            elif isinstance(target.value, ast.Name) and target.value.id == "self":
+                for owner in enclosing_classes(self.names, target)[:1]:
+                    self._inherited(owner, target, target.attr)
+            else:
                 guess = [Demand(target, Need.ELSEWHERE, guessed=True)]
                 name = self.names.qualified(target)
                 self.leave(target, Exit(ExitKind.ASSIGNED, name), guess)
@@ -459,6 +480,11 @@ class _Tracer:
                 self.bind(element, value)
         elif isinstance(target, ast.Starred):
             self.bind(target.value, value)
+
+    def _inherited(self, owner: ast.ClassDef, target: ast.AST, attribute: str) -> None:
+        """An attribute of a class, which methods that it inherits may read."""
+        for base in foreign_bases(self.names, owner):
+            self.leave(target, Exit(ExitKind.ATTRIBUTE, f"{base}.{attribute}"), [])
 
     def variable(self, name: str, node: ast.AST) -> None:
         """Every read of the variable that ``node`` binds."""
@@ -489,44 +515,23 @@ class _Tracer:
     def _into_parameter(self, call: ast.Call, position: int | None, keyword: str) -> bool:
         """Follow an argument into the function or class of this file that takes it."""
         followed = False
-        for base in self._bases_that_take(call.func):
+        for base in bases_that_take(self.names, call.func):
             followed = True
             if (base, position, keyword) not in self._entered:
                 self._entered.add((base, position, keyword))
-                self.argument(_call_of(base, call), call, position, keyword)
-        for definition in self._definitions(call.func):
+                self.argument(call_of(base, call), call, position, keyword)
+        for definition in definitions(self.names, call.func):
             self.tree.expand(definition)
             for parameter in parameters(definition, call, position, keyword):
                 self._entries.setdefault(definition, []).append(call)
+                if keyword and parameter.arg != keyword:
+                    self.keys.add(keyword)  # it lies in a **kwargs
                 self.variable(parameter.arg, parameter)
                 followed = True
             for name in fields(definition, position, keyword):
                 self.attribute_loads(name)
                 followed = True
         return followed
-
-    def _bases_that_take(self, func: ast.expr) -> list[ast.expr]:
-        """The bases whose ``__init__`` is called by ``super().__init__`` or by building a class."""
-        if _is_super_init(func):
-            owners = [a for a in self.tree.ancestors(func) if isinstance(a, ast.ClassDef)][:1]
-        else:
-            found = (meaning.definition for meaning in self.names.meanings(func))
-            owners = [d for d in found if isinstance(d, ast.ClassDef) and not _takes_arguments(d)]
-        for owner in owners:
-            self.tree.expand(owner)
-        return [base for owner in owners for base in owner.bases if not self._is_module_class(base)]
-
-    def _is_module_class(self, base: ast.expr) -> bool:
-        return self.names.qualified(base).startswith(("torch.", "builtins.", "typing."))
-
-    def _definitions(self, func: ast.expr) -> list[ast.AST]:
-        """The functions and classes of this file that a call may reach, methods by their name."""
-        if _is_super_init(func):
-            return []
-        found = [m.definition for m in self.names.meanings(func) if m.definition is not None]
-        if not found and isinstance(func, ast.Attribute) and not self.names.qualified(func):
-            found = [n for n in self.tree.occurrences(func.attr) if isinstance(n, Function)]
-        return found
 
     def _may_be_under(self, key: ast.expr) -> bool:
         """Whether a mapping that holds the value may hold it under a key."""
@@ -549,13 +554,6 @@ class _Tracer:
             return False
         bindings = self.names.scopes.reaching(node) or []
         return bool(bindings) and all(isinstance(b.value, ast.Dict) for b in bindings)
-
-    def _asked_types(self, call: ast.Call) -> set[str]:
-        """The classes of ``isinstance(value, …)``."""
-        if len(call.args) < 2:
-            return set()
-        asked = call.args[1].elts if isinstance(call.args[1], ast.Tuple) else [call.args[1]]
-        return {self.names.qualified(a) for a in asked}
 
 
 _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
@@ -597,15 +595,13 @@ _HANDLERS: dict[type, Callable[[_Tracer, Any, ast.AST], None]] = {
 }
 
 
-def _is_super_init(func: ast.expr) -> bool:
-    """``super().__init__``, without or with arguments."""
-    return (
-        isinstance(func, ast.Attribute)
-        and func.attr == "__init__"
-        and isinstance(func.value, ast.Call)
-        and isinstance(func.value.func, ast.Name)
-        and func.value.func.id == "super"
-    )
+def _has_many(
+    call: ast.Call, star: Callable[[ast.Starred, ast.Call], bool] = lambda *_: True
+) -> bool:
+    """Whether a call has arguments enough beside one norm class to fill up to the norm's flag."""
+    if len(call.args) > FLAG_POSITION + 1:
+        return True
+    return any(isinstance(a, ast.Starred) and star(a, call) for a in call.args)
 
 
 def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -615,29 +611,6 @@ def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         return False
     quoted = isinstance(said, ast.Constant) and isinstance(said.value, str)
     return bool(_CLASS_TYPE.search(said.value if quoted else ast.unparse(said)))  # type: ignore[attr-defined]
-
-
-def _takes_arguments(definition: ast.ClassDef) -> bool:
-    """Whether a class says itself what it is built from: by ``__init__`` or by fields."""
-    return any(
-        (isinstance(s, Function) and s.name in ("__init__", "__new__"))
-        or isinstance(s, ast.AnnAssign)
-        for s in definition.body
-    )
-
-
-def _call_of(func: ast.expr, like: ast.Call) -> ast.Call:
-    """A call of another callable with the same arguments, for looking up where they go."""
-    return ast.copy_location(ast.Call(func, like.args, like.keywords), like)
-
-
-def _last_names(node: ast.AST) -> str:
-    """The last name of a dotted expression, with the one before it: ``patch.object``."""
-    if isinstance(node, ast.Attribute):
-        before = node.value
-        last = before.attr if isinstance(before, ast.Attribute) else getattr(before, "id", "")
-        return f"{node.attr} {last}"
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _constant(node: ast.AST) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
+from bncodemod.catalog.libraries import USUAL_MODULE_NAMES, counts
 from bncodemod.catalog.torch import NormClass, norm_class
-
-if TYPE_CHECKING:
-    from bncodemod.scan.flow import Need
+from bncodemod.scan.need import Need
 
 
 class ExitKind(Enum):
@@ -20,6 +18,8 @@ class ExitKind(Enum):
     VARIABLE = "is bound to a name of the module"
     RESULT = "is returned by a function of the module"
     ASSIGNED = "is assigned into another module"
+    ATTRIBUTE = "is bound to an attribute that a base class of another file may read"
+    METHOD = "is an argument of a method of an object whose class is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,16 @@ class Exit:
     """One way on which a value leaves its file.
 
     ``name`` is the callee or the target as the file names it (a leading dot marks a relative
-    import), or a name of the module itself; ``position`` and ``keyword`` say which argument it is.
+    import), or a name of the module itself, or of a method; ``position`` and ``keyword`` say which
+    argument it is, ``many`` whether there are so many others that a ``*args`` may reach a norm's
+    flag.
     """
 
     kind: ExitKind
     name: str
     position: int | None = None
     keyword: str = ""
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Beyond:
     ``calls`` says whether it is called, ``sure`` whether nothing else can be what those calls call;
     ``unwrapped`` whether some use reads ``.func``; ``escapes`` whether it goes on to where it
     cannot be followed, ``returned`` whether the call that it is handed to gives it back.
+    ``sees_to_flag``: what it is handed to shows itself what becomes of the flag.
     """
 
     demands: tuple[Elsewhere, ...] = ()
@@ -60,6 +64,7 @@ class Beyond:
     unwrapped: bool = False
     escapes: bool = False
     returned: bool = False
+    sees_to_flag: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,25 +78,55 @@ class ProjectIndex:
     - ``handled``: those that see to the flag themselves, and aliases, with their parameters: only a
       call that names the flag undoes it.
     - ``ambiguous``: names that are a norm or something else, said in words.
+    - ``ignored``: names from files that may build norms and are never rewritten, with those files.
     - ``beyond``: what becomes of the values that leave the file.
     - ``own``: the packages that it imports and that are part of the project: in a sweep of timm,
       timm is no library whose models come from elsewhere.
     - ``built_elsewhere``: the file's own classes that other files build, the flag in their calls.
+    - ``rebased``: its own classes whose calls cannot carry the flag, for what derives from them or
+      is mixed in somewhere.
+    - ``rebased_elsewhere``: the imported ones, which see to the flag whatever is passed over.
+    - ``plain``: imported classes of the project that have no say in how a class is built.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     subclasses: Mapping[str, NormClass] = field(default_factory=dict)
     handled: Mapping[str, NormClass] = field(default_factory=dict)
     ambiguous: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[Exit, Beyond] = field(default_factory=dict)
     built_elsewhere: frozenset[str] = frozenset()
+    rebased: frozenset[str] = frozenset()
+    rebased_elsewhere: frozenset[str] = frozenset()
+    plain: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
 
     @property
     def words(self) -> set[str]:
         """What a file must spell to use a norm of another file."""
-        known = {spelled for spelled, target in self.names.items() if self.norm(target)}
-        return {name.rpartition(".")[2] for name in {*known, *self.handled, *self.ambiguous}}
+        known = {name for name, target in self.names.items() if self._brings_norm(name, target)}
+        named = {*known, *self.handled, *self.ambiguous, *self.ignored}
+        return {name.rpartition(".")[2] for name in named}
+
+    @property
+    def has_demands(self) -> bool:
+        """Whether other files ask something of a value that leaves the file."""
+        return any(beyond.demands for beyond in self.beyond.values())
+
+    def _brings_norm(self, name: str, target: str) -> bool:
+        """Whether a name is a norm, or what may hold or build one under a name that hides it."""
+        if self.norm(target):
+            return True
+        hidden = name.rpartition(".")[2] not in USUAL_MODULE_NAMES
+        return target != name and hidden and counts(target)
+
+    def spellings(self, *packages: str) -> list[str]:
+        """The names by which the file imports something of other libraries from the project."""
+        return [
+            name
+            for name, target in self.names.items()
+            if any(f"{target}.".startswith(f"{package}.") for package in packages)
+        ]
 
     def is_own(self, qualified: str) -> bool:
         """Whether a name is one of the project's."""

@@ -17,16 +17,18 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
     ``exported`` are qualified names that a star import from one of them may bring in.
     """
     packages = tuple(packages)
+    spellings = names.index.spellings(*packages)
     tree = names.tree
     tree.expand_imports()
     local: set[str] = set()
     for alias in tree.of_type(ast.alias):
         bound = imported(alias, tree.parent(alias))
-        if any(_leads_to(bound, package) for package in packages):
+        if any(_leads_to(bound, package) for package in (*packages, *spellings)):
             local.add(alias.asname or alias.name.partition(".")[0])
     local.update(_imported_by_call(names))
     for star in names.star_modules:
-        prefix = f"{star.module}."
+        prefix = imported(star.names[0], star).removesuffix("*")
+        local.update(s[len(prefix) :].partition(".")[0] for s in spellings if s.startswith(prefix))
         if not star.level and any(_leads_to(prefix[:-1], package) for package in packages):
             local.update(
                 q[len(prefix) :].partition(".")[0] for q in exported if q.startswith(prefix)
@@ -59,14 +61,21 @@ def uses_of(names: Names, wanted: Iterable[str]) -> list[Reference]:
     """The expressions that are one of the ``wanted`` qualified names."""
     wanted = frozenset(wanted)
     text = names.tree.source.text
-    return _sorted(
-        (node, qualified)
-        for last in {name.rpartition(".")[2] for name in wanted}
+    spelled = (name for name, target in names.index.names.items() if target in wanted)
+    found = {
+        node: qualified
+        for last in {name.rpartition(".")[2] for name in (*wanted, *spelled)}
         if last in text
-        for node in _named(names, last)
-        for qualified in [names.qualified(node)]
+        for node in named(names, last)
+        for qualified in [_meant(names, node, wanted)]
         if qualified in wanted
-    )
+    }
+    return _sorted(found.items())
+
+
+def mentions_library(names: Names, library: str) -> bool:
+    """Whether a file may use something of a library: it names it, or imports it by another file."""
+    return library in names.tree.source.text or bool(names.index.spellings(library))
 
 
 def argument(
@@ -95,12 +104,20 @@ def has_mapping(call: ast.Call) -> bool:
     return any(keyword.arg is None for keyword in call.keywords)
 
 
+def _meant(names: Names, node: ast.expr, wanted: frozenset[str]) -> str:
+    """What an expression surely is; one of the ``wanted`` norms where it may be several norms."""
+    found = dict.fromkeys(meaning.qualified for meaning in names.meanings(node))
+    if len(found) > 1 and all(map(names.index.norm, found)):
+        return next((qualified for qualified in found if qualified in wanted), "")
+    return "" if len(found) > 1 else next(iter(found))
+
+
 def _leads_to(bound: str, package: str) -> bool:
     """Whether what an import binds lies in a package, or the package in it."""
     return f"{bound}.".startswith(f"{package}.") or f"{package}.".startswith(f"{bound}.")
 
 
-def _named(names: Names, last: str) -> Iterator[ast.expr]:
+def named(names: Names, last: str) -> Iterator[ast.expr]:
     """The reads of a name, of an attribute, or of what an import renames it to."""
     local = {last}
     for node in names.tree.occurrences(last):

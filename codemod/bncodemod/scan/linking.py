@@ -3,143 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
+from bncodemod.catalog import libraries
+from bncodemod.catalog.libraries import TORCH_MODULES, USUAL_MODULE_NAMES
 from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
-from bncodemod.scan.index import Exit, ExitKind, ProjectIndex
-from bncodemod.scan.modules import AMBIGUOUS, INSTALLED, ModuleMap
-from bncodemod.scan.summary import FlowFacts, Import, Summary
+from bncodemod.scan.construction import norm_it_stands_for
+from bncodemod.scan.index import Exit, ProjectIndex
+from bncodemod.scan.modules import AMBIGUOUS, INSTALLED, ModuleMap, stem
+from bncodemod.scan.summary import Import
+from bncodemod.scan.targets import (
+    NOTHING,
+    Derived,
+    External,
+    File,
+    Module,
+    Symbol,
+    Target,
+    Targets,
+    Unread,
+)
 
 # A name that comes by more modules than this, one importing it from the next, is not known.
 MAX_CHAIN = 100
 
-_TORCH_MODULES = frozenset({"torch", "torch.nn", "torch.nn.functional", "torch.nn.modules"})
-
-# A norm and the parameters of the first ``__init__`` on the way to it, None if there is none.
-Derived = tuple[NormClass, tuple[str, ...] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class External:
-    """Something outside the project, by its qualified name."""
-
-    qualified: str
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A module of the project, or a namespace package."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """A name of a module of the project."""
-
-    path: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A name of a file of the project that has not been read."""
-
-    path: str
-    name: str
-
-
-Target = External | Module | Symbol | Unread
-Targets = frozenset[Target]
-_NOTHING: Targets = frozenset()
-
-
-class File:
-    """A summary, with what is looked up in it over and over."""
-
-    def __init__(self, summary: Summary) -> None:
-        self.summary = summary
-        # Filled once by the linker: the exports that no other file has a say in, and their names.
-        self.from_outside: dict[str, Targets] | None = None
-        self.settled: frozenset[str] = frozenset()
-
-    @classmethod
-    def of_stars(cls, modules: Iterable[str]) -> File:
-        """A file of which only its star imports are known, as ``..package.module``."""
-        return cls(Summary(imports=tuple(map(_star_import, modules))))
-
-    def defines(self, name: str) -> bool:
-        """Whether the module itself makes what the name stands for."""
-        summary = self.summary
-        return name in summary.classes or name in summary.others or name in self.aliases
-
-    def is_public(self, name: str) -> bool:
-        """Whether a star import of the module brings a name in."""
-        if self.summary.exported is not None:
-            return name in self.summary.exported
-        return not name.startswith("_")
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The names that the module binds and that may stand for a norm, stars aside."""
-        summary = self.summary
-        named = (name for name in summary.others if "BatchNorm" in name)
-        found = {*self.aliases, *self.results, *summary.classes, *summary.assigned}
-        return frozenset({*found, *self.by_local, *named})
-
-    @cached_property
-    def by_local(self) -> dict[str, list[Import]]:
-        """The imports that other modules can see, by the name that they bind."""
-        found: dict[str, list[Import]] = defaultdict(list)
-        for item in self.summary.imports:
-            if item.exported and item.name != "*":
-                found[item.local or item.spelled].append(item)
-        return dict(found)
-
-    @cached_property
-    def has_free_roots(self) -> bool:
-        """Whether a norm is read from a name that only a star import can bring in."""
-        summary = self.summary
-        bound = {item.local or item.spelled for item in summary.imports}
-        return bool(summary.roots - bound - summary.others - summary.assigned.keys())
-
-    @cached_property
-    def packages(self) -> frozenset[str]:
-        """The outermost packages that the file imports absolutely."""
-        imports = self.summary.imports
-        return frozenset(i.module.partition(".")[0] for i in imports if not i.level and i.module)
-
-    @cached_property
-    def stars(self) -> list[Import]:
-        """The star imports of the module."""
-        return [item for item in self.summary.imports if item.exported and item.name == "*"]
-
-    @cached_property
-    def spelled(self) -> dict[str, Import]:
-        """All imports of the file by the qualified name that it gives to them."""
-        return {item.spelled: item for item in self.summary.imports if item.name != "*"}
-
-    @cached_property
-    def aliases(self) -> dict[str, list[tuple[str, FlowFacts]]]:
-        """The module's names that a norm class is assigned to: the norm's name and its flow."""
-        found: dict[str, list[tuple[str, FlowFacts]]] = defaultdict(list)
-        for norm, facts in self.summary.flows:
-            for way, _ in facts.exits:
-                if way.kind is ExitKind.VARIABLE:
-                    found[way.name].append((norm, facts))
-        return dict(found)
-
-    @cached_property
-    def results(self) -> set[str]:
-        """The module's functions that give a norm class back."""
-        return {name for _, facts in self.summary.flows for name in results_of(facts)}
-
-
-def results_of(facts: FlowFacts) -> set[str]:
-    """The functions that give a value back."""
-    return {way.name for way, _ in facts.exits if way.kind is ExitKind.RESULT}
+# Modules within modules that are looked into where a file only names the outermost.
+_MAX_NESTED = 3
 
 
 def _looks_like_norm(name: str, target: Target) -> bool:
@@ -149,18 +40,19 @@ def _looks_like_norm(name: str, target: Target) -> bool:
 
 def _is_torch_module(targets: Targets) -> bool:
     """Whether a name stands for a module of torch: every second file exports its ``nn``."""
-    return all(isinstance(t, External) and t.qualified in _TORCH_MODULES for t in targets)
+    return all(isinstance(t, External) and t.qualified in TORCH_MODULES for t in targets)
 
 
-def _names_of_torch(module: str) -> set[str]:
-    """What a star import from a module of torch brings in that counts."""
-    qualified = [f"{module}.{name}" for name in (*NORM_CLASSES, "nn", "functional")]
-    return {q.rpartition(".")[2] for q in qualified if norm_class(q) or q in _TORCH_MODULES}
-
-
-def _star_import(module: str) -> Import:
-    dotted = module.lstrip(".")
-    return Import("*", dotted, len(module) - len(dotted), "*", True)
+def _is_plain(name: str, targets: Targets) -> bool:
+    """Whether a use of a name shows by itself: torch's own norms, functions and module names."""
+    if _is_torch_module(targets):
+        return name in USUAL_MODULE_NAMES
+    return any(
+        isinstance(t, External)
+        and f"{t.qualified}.".startswith("torch.")
+        and f".{t.qualified}".endswith(f".{name}")
+        for t in targets
+    )
 
 
 @dataclass(slots=True)
@@ -171,8 +63,11 @@ class _Found:
     subclasses: dict[str, NormClass] = field(default_factory=dict)
     handled: dict[str, NormClass] = field(default_factory=dict)
     ambiguous: dict[str, str] = field(default_factory=dict)
+    may_be: dict[str, Targets] = field(default_factory=dict)
+    spellings: dict[Symbol, str] = field(default_factory=dict)
     aliases_used: dict[str, Symbol] = field(default_factory=dict)
     subclasses_used: dict[str, Symbol] = field(default_factory=dict)
+    classes_used: dict[str, Symbol] = field(default_factory=dict)
 
 
 class Linker:
@@ -195,6 +90,8 @@ class Linker:
         self._depth = 0
         self._resolved: dict[Symbol, Targets] = {}
         self._bases: dict[Symbol, Derived | None] = {}
+        self._whole_modules: dict[str, dict[str, Module]] = {}
+        self._whole_imports: dict[tuple[str, str], Module | None] = {}
         self.users: dict[Symbol, set[tuple[str, str]]] = defaultdict(set)
         self.unread: dict[str, list[tuple[Import, Unread]]] = defaultdict(list)
 
@@ -202,6 +99,8 @@ class Linker:
         """Take one more file in; False where that changes too much and all must be linked anew."""
         self._files[path] = file
         self._resolved.clear()
+        self._whole_modules.clear()
+        self._whole_imports.clear()
         exported = self._own_exports(path)
         if file.stars or not all(map(_is_torch_module, exported.values())):
             return False
@@ -223,13 +122,35 @@ class Linker:
             own=frozenset(filter(partial(self._is_own, path), self._files[path].packages)),
         )
 
+    def sources(self, path: str) -> Iterator[tuple[str, str]]:
+        """The names that a file imports, each with the file of the project that has it."""
+        for item in self._files[path].summary.imports:
+            spelled = item.spelled if item.name else item.module
+            module = self._modules.resolve(path, item.module, item.level)
+            if module:
+                below = self._modules.submodule(module, item.name) if item.name else None
+                yield spelled, below or module
+
     def aliases_used(self, path: str) -> dict[str, Symbol]:
         """The aliases of other files that a file imports, as it spells them."""
         return self._linked(path).aliases_used
 
+    def may_be(self, path: str) -> dict[str, Targets]:
+        """The norms, of several things, that an ambiguous name of a file may stand for."""
+        return self._linked(path).may_be
+
+    def norm_of(self, target: Target) -> NormClass | None:
+        """The norm that a name of the project stands for or derives from."""
+        derived = self.norm_base(target)
+        return derived.norm if derived else None
+
     def subclasses_used(self, path: str) -> dict[str, Symbol]:
         """The subclasses of other files that a file imports and whose calls carry the flag."""
         return self._linked(path).subclasses_used
+
+    def classes_used(self, path: str) -> dict[str, Symbol]:
+        """The classes of other files that derive from a norm, as a file spells them."""
+        return self._linked(path).classes_used
 
     def _linked(self, path: str) -> _Found:
         found = self._links.get(path)
@@ -250,16 +171,17 @@ class Linker:
         """What ``from module import name`` brings in, as far as it may be a norm or hold one."""
         module = self._modules.resolve(path, item.module, item.level)
         if module is None:
-            return _NOTHING
+            return NOTHING
         if module in self._files:
             exported = self.exports(module).get(item.name)
             if exported is not None:
                 return exported
+            whole = self._modules_in(module).get(item.name)
             submodule = self._modules.submodule(module, item.name)
-            if submodule is not None:
-                return frozenset({Module(submodule)})
+            if whole is not None or submodule is not None:
+                return frozenset({whole or Module(submodule or "")})
             if item.local not in self._files[path].summary.roots:
-                return _NOTHING
+                return NOTHING
         return self.imported(path, item)
 
     def _unread_stars(self, module: str) -> set[str]:
@@ -302,8 +224,9 @@ class Linker:
         if len(targets) != 1:
             self.unread[path] += [(item, t) for t in targets if isinstance(t, Unread)]
             # Which of them it is is known only at run time.
-            if item.name and any(map(self._may_be_norm, targets)):
+            if item.name and any(map(self.counts, targets)):
                 found.ambiguous[spelled] = " or ".join(sorted(map(self._described, targets)))
+                found.may_be[spelled] = frozenset(filter(self.counts, targets))
             return
         (target,) = targets
         if isinstance(target, External):
@@ -312,25 +235,79 @@ class Linker:
         elif isinstance(target, Unread):
             self.unread[path].append((item, target))
         elif isinstance(target, Symbol):
-            self.users[target].add((path, spelled))
             self._symbol(target, spelled, found)
+            self.users[target].add((path, found.names[spelled]))
         else:
-            if spelled.partition(".")[0] in INSTALLED:
-                # The project's own, under torch's name.
-                found.names[spelled] = spelled = f"project.{spelled}"
-            if target.path not in self._files:
-                self.unread[path].append((item, Unread(target.path, "*")))
-            for name, exported in self.exports(target.path).items():
+            self._link_module(path, item, spelled, target, found)
+
+    def _link_module(
+        self, path: str, item: Import, spelled: str, module: Module, found: _Found, depth: int = 0
+    ) -> None:
+        """What a file can read from a module that it imports, and from the modules in that one."""
+        if spelled.partition(".")[0] in INSTALLED:
+            # The project's own, under torch's name.
+            found.names[spelled] = spelled = f"project.{spelled}"
+        if module.path not in self._files:
+            self.unread[path].append((item, Unread(module.path, "*")))
+        summary = self._files[path].summary
+        looked_into = (item.local or item.spelled) in summary.roots
+        words = frozenset() if looked_into else summary.words
+        for name, exported in self.exports(module.path).items():
+            if not words or name in words:
                 self._link(path, item, f"{spelled}.{name}", exported, found)
+        if depth < _MAX_NESTED:
+            for name, inner in self._modules_in(module.path).items():
+                if name in words or not (words or depth):
+                    below = f"{spelled}.{name}"
+                    self._link_module(path, item, below, inner, found, depth + 1)
+
+    def _modules_in(self, path: str) -> dict[str, Module]:
+        """The modules of the project that a module imports whole."""
+        file = self._files.get(path)
+        if path not in self._whole_modules:
+            items = file.by_local.items() if file is not None else ()
+            found = {name: self._whole(path, item) for name, (item, *_) in items}
+            self._whole_modules[path] = {n: m for n, m in found.items() if m is not None}
+        return self._whole_modules[path]
+
+    def _whole(self, path: str, item: Import) -> Module | None:
+        """The module that an import brings in, if it brings in one."""
+        passed: list[tuple[str, str]] = []  # modules, and the names that are asked of them
+        found = None
+        while item.name:
+            module = self._modules.resolve(path, item.module, item.level)
+            step = (module or "", item.name)
+            if not module:
+                break
+            if step in self._whole_imports:
+                found = self._whole_imports[step]
+                break
+            passed.append(step)
+            self._whole_imports[step] = None  # ends a cycle
+            file = self._files.get(module)
+            if file is None or item.name not in file.by_local:
+                break
+            path, item = module, file.by_local[item.name][0]
+        else:
+            target = self._modules.resolve(path, item.module if item.local else item.spelled, 0)
+            found = Module(target) if target else None
+        for step in reversed(passed):
+            submodule = None if found else self._modules.submodule(*step)
+            found = self._whole_imports[step] = Module(submodule) if submodule else found
+        return found
 
     def _described(self, target: Target) -> str:
+        """What a message calls a target."""
         if isinstance(target, External):
             return target.qualified
         name = target.path.rpartition("/")[2]
         return name if isinstance(target, Module) else f"{target.name} of {name}"
 
     def _symbol(self, target: Symbol, spelled: str, found: _Found) -> None:
-        found.names[spelled] = spelled
+        # A file may import one thing from two places: it has one name then.
+        found.names[spelled] = known = found.spellings.setdefault(target, spelled)
+        if known != spelled:
+            return
         norm = self.alias(target)
         if norm is not None:
             found.aliases_used[spelled] = target
@@ -339,13 +316,17 @@ class Linker:
         derived = self.derived(target)
         if derived is None:
             return
-        norm, parameters = derived
-        if parameters is None:
-            found.subclasses[spelled] = replace(norm, name=target.name)
+        found.classes_used[spelled] = target
+        if derived.parameters is None:
+            found.subclasses[spelled] = replace(derived.norm, name=target.name)
             found.subclasses_used[spelled] = target
         else:
             found.handled[spelled] = replace(
-                norm, name=target.name, parameters=parameters, tracks=False, lazy=False
+                derived.norm,
+                name=target.name,
+                parameters=derived.parameters,
+                tracks=False,
+                lazy=False,
             )
 
     def imported(self, path: str, item: Import, through: set[Symbol] | None = None) -> Targets:
@@ -354,11 +335,11 @@ class Linker:
             name = item.module if item.local else item.spelled
             module = self._modules.resolve(path, name, 0)
             if module == AMBIGUOUS:
-                return _NOTHING
+                return NOTHING
             return frozenset({External(name) if module is None else Module(module)})
         module = self._modules.resolve(path, item.module, item.level)
         if module is None:
-            return _NOTHING if item.level else frozenset({External(item.spelled)})
+            return NOTHING if item.level else frozenset({External(item.spelled)})
         if module == AMBIGUOUS:
             candidates = self._modules.candidates(item.module)
             return frozenset(t for c in candidates for t in self.in_module(c, item.name, through))
@@ -376,7 +357,7 @@ class Linker:
             return known
         # Each name is looked at once for a question, however many ways lead to it.
         if here in through or self._depth > MAX_CHAIN:
-            return _NOTHING
+            return NOTHING
         return self._looked_up(here, through)
 
     def _looked_up(self, here: Symbol, through: set[Symbol]) -> Targets:
@@ -395,7 +376,7 @@ class Linker:
             found: set[Target] = {here} if file.defines(name) else set()
             dotted = () if found else file.summary.assigned.get(name, ())
             for expression in dotted:
-                found |= self._dotted(path, expression, through)
+                found |= self.dotted(path, expression, through)
             for item in file.by_local.get(name, ()):
                 found |= self.imported(path, item, through)
             if found:
@@ -406,28 +387,27 @@ class Linker:
         if submodule is not None:
             return frozenset({Module(submodule)})
         if file is None:
-            return _NOTHING if path.endswith("/") else frozenset({Unread(path, name)})
+            return NOTHING if path.endswith("/") else frozenset({Unread(path, name)})
         return self._by_star(file, path, name, through)
 
     def _by_star(self, file: File, path: str, name: str, through: set[Symbol]) -> Targets:
         for item in reversed(file.stars):
             module = self._modules.resolve(path, item.module, item.level)
             if module is None:
-                qualified = f"{item.module}.{name}"
-                if norm_class(qualified) or qualified in _TORCH_MODULES:
-                    return frozenset({External(qualified)})
+                if name in libraries.exported_by(item.module):
+                    return frozenset({External(f"{item.module}.{name}")})
             elif module != AMBIGUOUS and self._is_public(module, name):
                 found = self.in_module(module, name, through)
                 # An unread module may have any name: that it has this one is not known.
                 if found and not any(isinstance(t, Unread) for t in found):
                     return found
-        return _NOTHING
+        return NOTHING
 
     def _is_public(self, module: str, name: str) -> bool:
         file = self._files.get(module)
         return not name.startswith("_") if file is None else file.is_public(name)
 
-    def _dotted(self, path: str, dotted: str, through: set[Symbol] | None = None) -> Targets:
+    def dotted(self, path: str, dotted: str, through: set[Symbol] | None = None) -> Targets:
         """What an expression such as ``layers.BN`` stands for in a module."""
         head, *rest = dotted.split(".")
         targets = self.in_module(path, head, through)
@@ -476,7 +456,7 @@ class Linker:
         found = dict(file.from_outside)
         for name in file.names - file.settled:
             targets = self.in_module(path, name)
-            if any(self._may_be_norm(t) or _looks_like_norm(name, t) for t in targets):
+            if any(self.counts(t) or _looks_like_norm(name, t) for t in targets):
                 found[name] = targets
         return found
 
@@ -486,7 +466,7 @@ class Linker:
         settled = set()
         for item in file.stars:
             if self._modules.resolve(path, item.module, item.level) is None:
-                for name in _names_of_torch(item.module):
+                for name in libraries.exported_by(item.module):
                     found[name] = frozenset({External(f"{item.module}.{name}")})
         for name, items in file.by_local.items():
             if file.defines(name) or name in file.summary.assigned:
@@ -494,14 +474,15 @@ class Linker:
             targets = frozenset(t for item in items for t in self.imported(path, item))
             if all(isinstance(target, External) for target in targets):
                 settled.add(name)
-                if any(map(self._may_be_norm, targets)):
+                if any(map(self.counts, targets)):
                     found[name] = targets
         file.settled = frozenset(settled)
         return found
 
-    def _may_be_norm(self, target: Target) -> bool:
+    def counts(self, target: Target) -> bool:
+        """Whether a target is a norm, or may hold or build one."""
         if isinstance(target, External):
-            return bool(norm_class(target.qualified)) or target.qualified in _TORCH_MODULES
+            return libraries.counts(target.qualified)
         if not isinstance(target, Symbol):
             return False
         return (
@@ -510,20 +491,21 @@ class Linker:
             or self._gives_norm(target)
         )
 
-    def words(self) -> set[str]:
-        """The names by which other files may mean a norm.
+    def words(self) -> Iterator[tuple[str, str]]:
+        """The names by which other files may mean a norm, each with the module that has it.
 
-        Not torch's own, whatever else they are bound to: the prefilter knows those.
+        None that shows by itself, such as torch's own.
         """
-        return {
-            name
-            for path in self._files
-            for name, targets in self.exports(path).items()
-            if not _is_torch_module(targets)
-            and not any(
-                isinstance(t, External) and f".{t.qualified}".endswith(f".{name}") for t in targets
-            )
-        }
+        holders = set()
+        for path in self._files:
+            for name, targets in self.exports(path).items():
+                if not _is_plain(name, targets):
+                    holders.add(path)
+                    yield name, path
+        for path in self._files:
+            for name, module in self._modules_in(path).items():
+                if module.path in holders and name != stem(module.path):
+                    yield name, path
 
     def alias(self, target: Symbol) -> NormClass | None:
         """The norm class that a name of a module is bound to."""
@@ -549,22 +531,33 @@ class Linker:
         facts = file.summary.classes.get(target.name) if file else None
         if facts is None:
             return None
+        replaced = norm_it_stands_for(target.name)
+        if replaced is not None:
+            return Derived(replaced, facts.parameters)
         for base in facts.bases:
-            for found in self._dotted(target.path, base):
-                derived = self._norm_base(found, below)
+            for found in self.dotted(target.path, base):
+                derived = self.norm_base(found, below)
                 if derived is not None:
-                    return derived if facts.parameters is None else (derived[0], facts.parameters)
+                    own = facts.parameters
+                    return derived if own is None else replace(derived, parameters=own)
         return None
 
-    def _norm_base(self, base: Target, below: frozenset[Symbol]) -> Derived | None:
-        norm = None
+    def norm_base(self, base: Target, below: frozenset[Symbol] = frozenset()) -> Derived | None:
+        """The norm that a base is, or derives from."""
         if isinstance(base, External):
             norm = norm_class(base.qualified)
-        elif isinstance(base, Symbol):
-            norm = self.alias(base)
-            if norm is None:
-                return self.derived(base, below)
-        return None if norm is None else (norm, None)
+            return Derived(norm) if norm is not None else None
+        if not isinstance(base, Symbol):
+            return None
+        norm = self.alias(base)
+        return Derived(norm, alias=base) if norm is not None else self.derived(base, below)
+
+    def brought_in(self, path: str, item: Import) -> Targets:
+        """What an import brings in; a star import, the whole module."""
+        if item.name != "*":
+            return self.imported(path, item)
+        module = self._modules.resolve(path, item.module, item.level)
+        return frozenset({Module(module)} if module and module != AMBIGUOUS else ())
 
     def definition(self, path: str, way: Exit) -> tuple[Symbol, list[str]] | Unread | None:
         """The symbol that an exit's name leads to, with the attributes behind it."""

@@ -43,7 +43,7 @@ class Mention:
 def mentions(names: Names) -> list[Mention]:
     """The mentions of a file, in the order of the source."""
     tree = names.tree
-    for part in ("BatchNorm", "InstanceNorm", *_last_names(names)):
+    for part in ("BatchNorm", "InstanceNorm", "_NormBase", *_last_names(names)):
         tree.search_text(part)
     wanted = {*NORM_CLASSES, *_last_names(names)}
     for alias in tree.of_type(ast.alias):

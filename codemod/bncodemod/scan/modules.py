@@ -16,6 +16,11 @@ INSTALLED = frozenset({"numpy", "timm", "torch", "torchvision"})
 AMBIGUOUS = ""
 
 
+def stem(path: str) -> str:
+    """What an import calls the module of a file, last of all."""
+    return path.removesuffix("/__init__.py").rpartition("/")[2].removesuffix(".py")
+
+
 class Files(Protocol):
     """Where a project's files are; paths are absolute, with forward slashes."""
 

@@ -47,3 +47,14 @@ def parameters(
         return []
     place = position + bound_self
     return positional[place : place + 1] or [a for a in [arguments.vararg] if a is not None]
+
+
+def is_super_init(func: ast.expr) -> bool:
+    """``super().__init__``, without or with arguments."""
+    return (
+        isinstance(func, ast.Attribute)
+        and func.attr == "__init__"
+        and isinstance(func.value, ast.Call)
+        and isinstance(func.value.func, ast.Name)
+        and func.value.func.id == "super"
+    )

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 
-from bncodemod.scan.index import ProjectIndex
+from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 
+# A name with one of these has its file read in any case.
+NORM_WORDS = ("BatchNorm", "InstanceNorm")
+# Without the flag it is no site, but other files may give it one.
+INSTANCE_NORM = b"InstanceNorm"
+
+# An attribute of batch norm's that is read from what is called like a norm, or like any module.
+_OF_NORM = re.compile(
+    rb"\w*(?:[nN]orm|bn)\w*(?:\[[^]\n]*\])?\.(?:num_features|momentum|reset_running_stats)\b"
+    rb"|\b(?:m|mod|module|layer|child|sub_?module|l|x)\d?\.(?:num_features|reset_running_stats)\b"
+)
 # Plain substring tests beat one alternation twentyfold. What stands behind a token is tried only
 # where the token is found: a pattern, or other tokens of which one has to be there.
 _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] = (
     (b"BatchNorm", None),
+    (b"_NormBase", None),
     (b"batch_norm", re.compile(rb"\bbatch_norm\b|replace_all_batch_norm_modules_")),
     (b"norm_layer", re.compile(rb"\bnorm_layer\s*=\s*[\w.]*GroupNorm\b")),
-    (b"InstanceNorm", re.compile(rb"LazyInstanceNorm|track_running_stats")),
+    (b"LazyInstanceNorm", None),
+    (b"track_running_stats", None),
     (b"instance_norm", re.compile(rb"\binstance_norm\b")),
     (b"running_", re.compile(rb"\brunning_(?:mean|var)\b")),
     (b"num_batches_tracked", re.compile(rb"[.'\"]num_batches_tracked\b")),
@@ -20,13 +32,16 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
     # What a GroupNorm lacks stays reported once no batch norm is left in the file.
     (b".num_features", (b"GroupNorm", b"__class__(")),
     (b".num_features", re.compile(rb"type\(\s*\w+\s*\)\s*\(")),
+    (b".num_features", _OF_NORM),
+    (b".momentum", _OF_NORM),
+    (b".reset_running_stats", _OF_NORM),
     (b".load_state_dict(", (b"make_group_norm", b"GroupNorm(")),
     (b"convert_sync", re.compile(rb"convert_sync(?:_batchnorm|bn_model)\b")),
     (b"qat", re.compile(rb"\b(?:Conv|Linear)Bn(?:ReLU)?[123]d\b")),
     (b"BNReLU", re.compile(rb"\bBNReLU[23]d\b")),
     (b"fuse_", re.compile(rb"\bfuse_(?:conv_bn|modules)")),
     (b"BN", re.compile(rb"""['"](?:MMSync|Sync|Lazy)?BN\w*['"]""")),
-    (b"getattr(", re.compile(rb"getattr\(\s*(?:torch\s*\.\s*)?\w*nn\s*,")),
+    (b"getattr(", re.compile(rb"getattr\(\s*[\w.\s]*nn\s*,")),
     (b"nn as ", re.compile(rb"[. ]nn as (?!nn\b)")),
     (b"nn.__dict__", None),
     (b"vars(", re.compile(rb"\bvars\(\s*[\w.]*nn\s*\)")),
@@ -51,6 +66,11 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
 )
 
 
+def may_define_norm(data: bytes) -> bool:
+    """Whether other files may take a norm from a file with these bytes."""
+    return INSTANCE_NORM in data or may_hold_site(data, EMPTY_INDEX)
+
+
 def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
     """Whether a site, a hazard or a suppression comment may stand in these bytes."""
     for token, further in _TOKENS:
@@ -62,4 +82,4 @@ def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
                     return True
             elif further.search(data):
                 return True
-    return any(word.encode() in data for word in index.words)
+    return index.has_demands or any(word.encode() in data for word in index.words)

@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Protocol
 
 from bncodemod.catalog.torch import NormClass
-from bncodemod.scan.flow import Need
+from bncodemod.scan.need import Need
 from bncodemod.strategies.decision import Decision
 
 if TYPE_CHECKING:

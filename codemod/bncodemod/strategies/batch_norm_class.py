@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from bncodemod.catalog.torch import FLAG, NormClass
+from bncodemod.scan.construction import base_name, is_patched
 from bncodemod.scan.mentions import Mention, Role
 from bncodemod.scan.scopes import Function
 from bncodemod.strategies.context import Context
@@ -121,6 +122,15 @@ class BatchNormClass:
         ]
 
     @cached_property
+    def inits_by_name(self) -> list[Mention]:
+        """The mentions in ``nn.BatchNorm2d.__init__(self, …)``."""
+        return [
+            mention
+            for mention in self.calls_by_name
+            if self.context.tree.parent(mention.node).attr == "__init__"  # type: ignore[attr-defined]
+        ]
+
+    @cached_property
     def buffer_reads(self) -> list[ast.Attribute]:
         """Where the classes read or set buffers of their own."""
         return [
@@ -143,6 +153,8 @@ class BatchNormClass:
 
     def obstacles(self) -> Iterator[str]:
         """Why the class cannot stand on a GroupNorm, as predicates of it; the first is enough."""
+        if is_patched(self.context.names, self.owner):
+            yield "is given another __init__ later on"
         if self.norm.lazy:
             yield "learns its number of channels from its first input: there is no lazy GroupNorm"
         yield from self._foreign_bases()
@@ -171,7 +183,7 @@ class BatchNormClass:
         return any(
             meaning.definition is from_
             for base in definition.bases
-            for meaning in self.context.names.meanings(base)
+            for meaning in self.context.names.meanings(base_name(base))
         )
 
     def _is_inside(self, node: ast.AST) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from bncodemod.scan.mentions import Mention, mentions
@@ -24,6 +24,8 @@ class Context:
     settings: Settings
     strategy: Strategy
     imports: Imports
+    # What rules have matched so far: a later one leaves it alone.
+    claimed: set[ast.AST] = field(default_factory=set)
 
     @property
     def tree(self) -> LazyTree:

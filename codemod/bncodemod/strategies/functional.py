@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, FUNCTIONS, Functional
+from bncodemod.scan.flow import trace
+from bncodemod.scan.libraries import uses_of
+from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, is_pure
@@ -27,14 +30,20 @@ _DROPPED = ("running_mean", "running_var", "training", "momentum", "cudnn_enable
 
 def functional_norms(context: Context, within: ast.AST) -> Iterator[tuple[ast.Call, Functional]]:
     """The calls of functional norms below a node."""
-    for name in {qualified.rpartition(".")[2] for qualified in FUNCTIONS}:
-        for node in context.tree.occurrences(name):
-            call = context.tree.parents.get(node)
-            if not isinstance(call, ast.Call) or node is not call.func:
-                continue
-            function = FUNCTIONS.get(context.names.qualified(node))
-            if function is not None and is_below(context, call, within):
-                yield call, function
+    for call, function in _calls(context):
+        if is_below(context, call, within):
+            yield call, function
+
+
+def _calls(context: Context) -> Iterator[tuple[ast.Call, Functional]]:
+    """The calls of functional norms in the file, those of variables that hold one included."""
+    for node, qualified in uses_of(context.names, FUNCTIONS):
+        call = context.tree.parents.get(node)
+        if isinstance(call, ast.Call) and node is call.func:
+            yield call, FUNCTIONS[qualified]
+        elif role(context.names, node) is Role.VALUE:
+            for call in trace(context.names, node).calls:
+                yield call, FUNCTIONS[qualified]
 
 
 def hands_on_by_flag(call: ast.Call, function: Functional) -> bool:

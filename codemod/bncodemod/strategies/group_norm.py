@@ -14,7 +14,7 @@ from dataclasses import replace
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
-from bncodemod.scan.flow import Need
+from bncodemod.scan.need import Need
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, copied_from, integer, is_pure
@@ -50,6 +50,7 @@ class GroupNorm:
             Need.FUNCTION_TEST,
             Need.RETURNED,
             Need.INSTANCE_TEST,
+            Need.CLASS_TEST,
             Need.ATTRIBUTE,
             Need.REGISTRY,
             Need.SUBCLASS,

@@ -11,7 +11,7 @@ import ast
 import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, NormClass
-from bncodemod.scan.flow import Need
+from bncodemod.scan.need import Need
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, copied_from, flag_is_off, is_pure
@@ -28,7 +28,7 @@ class NoRunningStats:
 
     name = "no-running-stats"
     keeps_batch_norm = True
-    class_meets = frozenset({Need.RETURNED, Need.SUBCLASS})
+    class_meets = frozenset({Need.RETURNED, Need.SUBCLASS, Need.CLASS_TEST})
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
         """Append the flag, or replace the value that the call gives it."""

@@ -68,7 +68,7 @@ def without_stats(context: Context, at: ast.AST, norm: NormClass) -> str:
         at,
         without_stats_name(norm),
         norm.qualified,
-        lambda definition: _is_without_stats(definition, norm),
+        lambda definition: is_without_stats(definition, norm),
         lambda name, base: without_stats_code(name, norm, base),
     )
 
@@ -78,7 +78,8 @@ def without_stats_name(norm: NormClass) -> str:
     return f"{norm.name}WithoutStats"
 
 
-def _is_without_stats(definition: ast.ClassDef, norm: NormClass) -> bool:
+def is_without_stats(definition: ast.ClassDef, norm: NormClass) -> bool:
+    """Whether a class of the file is ``norm`` with its running statistics switched off."""
     switched_off = any(
         keyword.arg == FLAG
         and isinstance(keyword.value, ast.Constant)

@@ -45,6 +45,7 @@ def sweep(
     jobs: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     seconds: dict[str, float] | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[FileResult]:
     """Rewrite the Python files under ``paths``.
 
@@ -54,7 +55,8 @@ def sweep(
     ConfigurationError does, before anything is written. ``on_progress`` is called in this thread
     with the number of files done and of all files. ``jobs`` is the number of worker processes at
     most: by default one for each processor that this process may use. ``seconds`` is filled with
-    what each stage took: ``walk``, ``look``, ``index``, ``rewrite`` and ``write``.
+    what each stage took: ``walk``, ``look``, ``index``, ``rewrite`` and ``write``. ``notes`` gets
+    what the user should know of the sweep as a whole, before the first result comes.
     """
     seconds = {} if seconds is None else seconds
     seconds.update(dict.fromkeys(("walk", "look", "index", "rewrite", "write"), 0.0))
@@ -74,7 +76,7 @@ def sweep(
     workers = available_cpus() if jobs is None else jobs
     crew = Crew(workers)
     try:
-        plan = _plan(paths, found, configuration, crew, seconds)
+        plan = _plan(paths, found, configuration, crew, seconds, [] if notes is None else notes)
         with closing(_carried_out(plan, crew)) as outcomes:
             for done in range(1, len(found) + 1):
                 with _timed(seconds, "rewrite"):
@@ -129,12 +131,13 @@ def _plan(
     configuration: Configuration,
     crew: Crew,
     seconds: dict[str, float],
+    notes: list[str],
 ) -> _Plan:
     """Look at all files, and at what bears on them in the rest of their project."""
     with _timed(seconds, "look"):
         seen = list(_seen([item for item in found if isinstance(item, str)], configuration, crew))
     with _timed(seconds, "index"):
-        index = _index(named, seen, configuration, crew)
+        index = _index(named, seen, configuration, crew, notes)
         looked = iter(seen)
         return [
             _erroneous(item)
@@ -162,13 +165,16 @@ def _index(
     seen: list[Seen],
     configuration: Configuration,
     crew: Crew,
+    notes: list[str],
 ) -> Callable[[str], ProjectIndex]:
     """What each file needs to know of the others."""
     if not configuration.project:
         return lambda _: EMPTY_INDEX
     weight = sum(item.size for item in seen if item.candidate)
     helpers = crew if _pool_pays(weight, crew.jobs) else None
-    return Survey(named, seen, configuration, helpers).index
+    survey = Survey(named, seen, configuration, helpers)
+    notes += survey.notes
+    return survey.index
 
 
 def _left_to_do(
@@ -178,7 +184,7 @@ def _left_to_do(
     if seen.failed is not None:
         return seen.failed
     known = index(seen.path)
-    if seen.candidate or known.words:
+    if seen.candidate or known.words or known.has_demands:
         return seen.path, configuration.for_path(seen.path), known
     return None
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from bncodemod.model import FileError, FileResult
+from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
-from bncodemod.scan.modules import AMBIGUOUS, ModuleMap
-from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.modules import ModuleMap, stem
+from bncodemod.scan.outline import Outline
+from bncodemod.scan.prefilter import INSTANCE_NORM, NORM_WORDS, may_hold_site
 from bncodemod.settings import Configuration
-from bncodemod.sweep.walk import walk
+from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
+from bncodemod.sweep.trail import Trail
 from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
 
 if TYPE_CHECKING:
@@ -26,18 +29,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Files of the project beyond the named ones that are looked at for uses of a name.
-MAX_AROUND = 20_000
 # Below so many files another process is not worth its messages.
 _FEW = 16
-_ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 _STAR = re.compile(rb"\bimport\s*\(?\s*\*")
-_IMPORT = re.compile(
-    rb"(?:^|[;:])[ \t]*from[ \t]+([.\w]+)[ \t]+import\b[ \t]*(\([^)]*\)|(?:\\\n|[^\n#])*)",
-    re.MULTILINE,
-)
-_PLAIN_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*import[ \t]+([.\w]+)", re.MULTILINE)
-_WORD = re.compile(rb"\w+|\*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +63,14 @@ def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
     candidate = may_hold_site(data, EMPTY_INDEX)
     if not summaries:
         return Seen(path, None, candidate, len(data))
-    if candidate:
+    if candidate or INSTANCE_NORM in data:
         try:
             return Seen(path, None, candidate, len(data), (), _summary(data, path))
         except Exception as error:  # a bug: this file must not end the sweep
             return Seen(path, failed(path, internal_error(error)))
     stars: tuple[str, ...] = ()
     if b"*" in data and _STAR.search(data):
-        stars = tuple(module for module, names in imports(data) if names == ("*",))
+        stars = tuple("." * item.level + item.module for item in Outline(data).stars)
     return Seen(path, None, candidate, len(data), stars)
 
 
@@ -105,14 +99,58 @@ def _summary(data: bytes, path: str, task: Task | None = None) -> Summary | None
         return summarise(data, path, task.requests, task.index)
 
 
-def having(
-    paths: Sequence[str], *, words: re.Pattern[bytes], parts: tuple[bytes, ...]
-) -> list[str]:
-    """The files in which one of the words stands; ``parts`` are the words for a quick look."""
+# A module that gets another name, or in which something is looked up.
+_WHOLE_MODULE = (
+    (b" as", rb"\b%s as\b"),
+    (b",", rb"\bgetattr\([\w.\s]*\b%s,"),
+    (b")", rb"\bvars\([\w.\s]*\b%s\)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The names by which other files may use norms of a module, and what they call the module.
+
+    What lies in the same package may take a name from its ``__init__.py`` by dots alone.
+    """
+
+    module: bytes
+    names: tuple[bytes, ...]
+    is_package: bool
+
+    def is_used_in(self, data: bytes) -> bool:
+        """Whether a file may use one of the names, or gives the module another name."""
+        spelled = self.module in data
+        if not spelled and not (self.is_package and b"from ." in data):
+            return False
+        if any(name in data and _stands_in(name, data) for name in self.names):
+            return True
+        return spelled and any(
+            self.module + end in data and re.search(pattern % re.escape(self.module), data)
+            for end, pattern in _WHOLE_MODULE
+        )
+
+
+def _stands_in(name: bytes, data: bytes) -> bool:
+    return re.search(rb"\b%s\b" % re.escape(name), data) is not None
+
+
+def using(paths: Sequence[str], *, wanted: tuple[Wanted, ...]) -> list[str]:
+    """The files that may use one of the names."""
     found = []
     for path in paths:
         data = read(path)
-        if isinstance(data, bytes) and any(part in data for part in parts) and words.search(data):
+        if isinstance(data, bytes) and any(item.is_used_in(data) for item in wanted):
+            found.append(path)
+    return found
+
+
+def matching(paths: Sequence[str], *, pattern: re.Pattern[bytes]) -> list[str]:
+    """The files in which a pattern is found."""
+    found = []
+    for path in paths:
+        data = read(path)
+        if isinstance(data, bytes) and pattern.search(data):
             found.append(path)
     return found
 
@@ -136,7 +174,9 @@ class Survey:
         self._seen = {absolute(item.path): item for item in seen}
         self._files = ProjectFiles(named, self._seen, configuration)
         self._modules = ModuleMap(self._files)
-        self._exports: dict[tuple[str, str], bool] = {}
+        self._trail = Trail(self._modules, self._unseen)
+        self._hiding: dict[str, str] = {}
+        self._holding_modules: dict[str, bool] = {}
         self._project: Project | None = None
         seeds = list(self._seeds())
         if seeds:
@@ -146,18 +186,31 @@ class Survey:
             self._project = Project(
                 self._modules,
                 self._summarise,
-                self._having,
-                self._may_export,
+                self._using,
+                self._trail.leads,
+                self._holds_modules,
                 lambda path: configuration.for_path(path).keeps_batch_norm,
+                self._hidden,
                 {path: item.stars for path, item in self._seen.items() if item.stars},
             )
             self._project.build(seeds)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the project as a whole."""
+        if self._files.too_many:
+            return (
+                f"the project has more than {MAX_AROUND} files beyond the named ones: none of them"
+                " was searched for uses of what the named ones define",
+            )
+        return ()
 
     def index(self, path: str) -> ProjectIndex:
         """What a named file needs to know of the others."""
         return EMPTY_INDEX if self._project is None else self._project.index(absolute(path))
 
     def _seeds(self) -> Iterator[str]:
+        yield from self._users_of_strays()
         for path, item in self._seen.items():
             if (
                 item.summary is not None
@@ -166,41 +219,46 @@ class Survey:
             ):
                 yield path
 
+    def _hidden(self, path: str) -> str:
+        """How a file is called that may build norms and is never rewritten; else nothing."""
+        if path not in self._hiding:
+            data = None if path.endswith("/") else self._unseen(path)
+            hides = data is not None and may_hold_site(data, EMPTY_INDEX)
+            ignored = hides and self._files.is_ignored(path)
+            self._hiding[path] = self._shown(path) if ignored else ""
+        return self._hiding[path]
+
+    def _users_of_strays(self) -> Iterator[str]:
+        """The named files without a norm that may import a file which no walk finds."""
+        strays = () if self._files.around else self._files.strays()
+        quiet = [path for path, item in self._seen.items() if item.summary is None]
+        if strays and quiet:
+            names = b"|".join(name.encode() for name in strays)
+            pattern = re.compile(rb"\b(?:import|from)\b[^\n]*\b(?:%s)\b" % names)
+            for _, found in self._batches(partial(matching, pattern=pattern), quiet):
+                yield from filter(self._imports_norm, found)
+
     def _imports_norm(self, path: str) -> bool:
         """Whether a file that spells no norm may import one from outside the named files."""
         data = self._contents.get(path) or read(path)
         if not isinstance(data, bytes):
             return False
-        # Nearly every file imports something installed: who does not speak of sys.path finds all
-        # else nearby.
-        nearby = b"sys.path" not in data
-        for module, names in imports(data):
-            dotted = module.lstrip(".")
-            level = len(module) - len(dotted)
-            target = self._modules.resolve(path, dotted, level, nearby=nearby)
-            targets = self._modules.candidates(dotted) if target == AMBIGUOUS else [target]
-            if any(self._may_hold(t, name) for t in targets if t for name in names):
-                return True
-        modules = (name.decode("utf-8", "replace") for name in _PLAIN_IMPORT.findall(data))
-        found = (self._modules.resolve(path, module, 0, nearby=nearby) for module in modules)
-        return any(self._may_export(target, "*") for target in found if target)
+        # Nearly every file imports something installed. In a project of many files, who does not
+        # speak of sys.path finds all else nearby.
+        nearby = b"sys.path" not in data and not self._files.are_few
+        return self._trail.starts_in(path, data, nearby=nearby)
 
-    def _may_hold(self, module: str, name: str) -> bool:
-        submodule = self._modules.submodule(module, name)
-        return self._may_export(submodule or module, "*" if submodule else name)
+    def _holds_modules(self, path: str) -> bool:
+        if path not in self._holding_modules:
+            data = self._contents.get(path) or read(path)
+            found = isinstance(data, bytes) and self._trail.imports_modules(path, data)
+            self._holding_modules[path] = found
+        return self._holding_modules[path]
 
-    def _may_export(self, path: str, name: str) -> bool:
-        """Whether a file outside the named ones may bind ``name`` to a norm, by its bytes."""
-        if path in self._seen or path.endswith("/"):
-            return False
-        key = path, name
-        if key not in self._exports:
-            data = read(path)
-            self._exports[key] = isinstance(data, bytes) and (
-                may_hold_site(data, EMPTY_INDEX)
-                or any(name in names or "*" in names for _, names in imports(data))
-            )
-        return self._exports[key]
+    def _unseen(self, path: str) -> bytes | None:
+        """The bytes of a file that is not among the named ones."""
+        data = None if path in self._seen else read(path)
+        return data if isinstance(data, bytes) else None
 
     def _summarise(self, tasks: list[Task]) -> Iterator[tuple[str, Summary | None]]:
         left = []
@@ -219,17 +277,27 @@ class Survey:
         for (_, task), summary in self._spread(summarise_files, left):
             yield task.path, summary
 
-    def _having(self, words: frozenset[str]) -> Iterator[str]:
+    def _using(self, names: frozenset[tuple[str, str]]) -> Iterator[str]:
+        """The files not read yet that may use names, each of which stands beside its module."""
+        by_module: dict[str, set[str]] = defaultdict(set)
+        for name, path in names:
+            by_module[path].add(name)
         # The named files that spell a norm have been read.
-        quiet = {word for word in words if "BatchNorm" not in word and "InstanceNorm" not in word}
         unread = [path for path, item in self._seen.items() if item.summary is None]
-        for wanted, paths in ((quiet, unread), (words, list(self._files.outside))):
-            if wanted and paths:
-                parts = tuple(word.encode() for word in sorted(wanted))
-                pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, parts)) + rb")\b")
-                search = partial(having, words=pattern, parts=parts)
-                for _, found in self._batches(search, paths):
-                    yield from found
+        for paths, skipped in ((unread, NORM_WORDS), (list(self._files.outside), ())):
+            wanted = tuple(
+                Wanted(stem(path).encode(), found, path.endswith("/__init__.py"))
+                for path, of_module in sorted(by_module.items())
+                for found in [
+                    tuple(
+                        name.encode()
+                        for name in sorted(of_module)
+                        if not any(part in name for part in skipped)
+                    )
+                ]
+            )
+            for _, found in self._batches(partial(using, wanted=wanted), paths):
+                yield from found
 
     def _spread(
         self, function: Callable[[list[Item]], list[Result]], items: list[Item]
@@ -253,98 +321,3 @@ class Survey:
     def _shown(self, path: str) -> str:
         relative = os.path.relpath(path)
         return path if relative.startswith(os.pardir) else relative
-
-
-class ProjectFiles:
-    """The files of the projects that the named paths belong to, looked up on the disk."""
-
-    def __init__(
-        self,
-        named: Sequence[str | os.PathLike[str]],
-        seen: Iterable[str],
-        configuration: Configuration,
-    ) -> None:
-        self._seen = frozenset(seen)
-        self._configuration = configuration
-        folders = {absolute(path) for path in named if os.path.isdir(path)}
-        self._roots = sorted({project_root(absolute(path)) for path in named})
-        self.around = any(
-            not any(f"{root}/".startswith(f"{folder}/") for folder in folders)
-            for root in self._roots
-        )
-        self._listed: dict[str, frozenset[str]] = {}
-        self._folders: dict[str, bool] = {}
-
-    def is_file(self, path: str) -> bool:
-        """Whether there is such a file."""
-        folder, _, name = path.rpartition("/")
-        listed = self._listed.get(folder)
-        if listed is None:
-            try:
-                listed = frozenset(os.listdir(folder)) if self.is_folder(folder) else frozenset()
-            except OSError:
-                listed = frozenset()
-            self._listed[folder] = listed
-        return name in listed
-
-    def is_folder(self, path: str) -> bool:
-        """Whether there is such a folder in one of the projects."""
-        if path not in self._folders:
-            inside = any(f"{path}/".startswith(f"{root}/") for root in self._roots)
-            self._folders[path] = inside and os.path.isdir(path)
-        return self._folders[path]
-
-    def all(self) -> Iterable[str]:
-        """Every Python file of the projects."""
-        return (*self._seen, *self.outside)
-
-    @cached_property
-    def outside(self) -> tuple[str, ...]:
-        """The files of the projects that were not named; none where they are too many."""
-        if not self.around:
-            return ()
-        found = walk(
-            self._roots,
-            exclude=self._configuration.exclude,
-            extend_exclude=self._configuration.extend_exclude,
-            force_exclude=False,
-            root=self._configuration.root,
-        )
-        paths = (absolute(item) for item in found if not isinstance(item, FileError))
-        outside = tuple(path for path in paths if path not in self._seen)
-        return outside if len(outside) <= MAX_AROUND else ()
-
-
-def absolute(path: str | os.PathLike[str]) -> str:
-    """A path as the project knows it: absolute, with forward slashes."""
-    return os.path.abspath(path).replace(os.sep, "/")
-
-
-def project_root(path: str) -> str:
-    """The folder of the project that a path belongs to.
-
-    The repository's top; without one the nearest folder with a pyproject.toml or setup file, else
-    the outermost package, or the folder itself: what lies beside them may be anything.
-    """
-    folder = path if os.path.isdir(path) else os.path.dirname(path)
-    package = folder
-    while os.path.exists(f"{os.path.dirname(package)}/__init__.py"):
-        package = os.path.dirname(package)
-    marked = ""
-    current = folder
-    while True:
-        if os.path.lexists(f"{current}/.git"):
-            return current
-        if not marked and any(os.path.exists(f"{current}/{mark}") for mark in _ROOT_MARKS):
-            marked = current
-        parent = os.path.dirname(current)
-        if parent == current:
-            return marked or package
-        current = parent
-
-
-def imports(data: bytes) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The from-imports of a file by a look at its bytes: module with its dots, names."""
-    for found in _IMPORT.finditer(data):
-        module = found[1].decode("utf-8", "replace")
-        yield module, tuple(word.decode("utf-8", "replace") for word in _WORD.findall(found[2]))

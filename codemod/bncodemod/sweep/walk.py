@@ -74,7 +74,7 @@ class _Walker:
         if stat.S_ISDIR(mode):
             real = os.path.join(os.path.realpath(path), "")
             try:
-                chain = self._above(real)
+                chain = self.above(real)
             except OSError as error:
                 self._failed(error.filename, error)
                 chain = ()
@@ -109,12 +109,13 @@ class _Walker:
             if "pyvenv.cfg" in names and real != named:
                 continue
             try:
-                chain = self._chain_in(real, names, chain)
+                chain = self.chain_in(real, names, chain)
             except OSError as error:
                 self._failed(shown + ".gitignore", error)
             todo += self._folder(entries, shown, real, chain)
 
-    def _chain_in(self, real: str, names: list[str], chain: _Chain) -> _Chain:
+    def chain_in(self, real: str, names: list[str], chain: _Chain) -> _Chain:
+        """The patterns that hold in a folder with those entries, given those above it."""
         if ".git" in names:
             chain = ()
         if ".gitignore" in names and (patterns := read_gitignore(real)):
@@ -130,17 +131,17 @@ class _Walker:
             name = entry.name
             if name.endswith(SUFFIXES):
                 if entry.is_file(follow_symlinks=False):
-                    if not self._ignored(chain, real + name, name, False):
+                    if not self.ignores(chain, real + name, name, False):
                         found.setdefault(real + name, shown + name)
                     continue
                 if not entry.is_dir(follow_symlinks=False):
-                    if not self._ignored(chain, real + name, name, False):
+                    if not self.ignores(chain, real + name, name, False):
                         self._odd(entry, shown + name)
                     continue
             if entry.is_dir(follow_symlinks=False):
-                if not self._ignored(chain, real + name, name, True):
+                if not self.ignores(chain, real + name, name, True):
                     folders.append((f"{shown}{name}{os.sep}", f"{real}{name}{os.sep}", chain))
-            elif entry.is_symlink() and not self._ignored(chain, real + name, name, False):
+            elif entry.is_symlink() and not self.ignores(chain, real + name, name, False):
                 self._check_loop(shown + name)
         return folders
 
@@ -166,7 +167,8 @@ class _Walker:
             if error.errno == errno.ELOOP:
                 self._failed(path, error)
 
-    def _ignored(self, chain: _Chain, path: str, name: str, is_directory: bool) -> bool:
+    def ignores(self, chain: _Chain, path: str, name: str, is_directory: bool) -> bool:
+        """Whether an entry is left out."""
         if self._excluded(path, name, is_directory):
             return True
         for patterns in reversed(chain):
@@ -193,7 +195,7 @@ class _Walker:
                 return False
             current, is_directory = parent, True
 
-    def _above(self, real: str) -> _Chain:
+    def above(self, real: str) -> _Chain:
         """The .gitignore files above a folder, as far as they speak of it."""
         if os.path.lexists(real + ".git"):
             return ()
@@ -215,6 +217,46 @@ class _Walker:
     def _special(self, path: str) -> None:
         error = Unreadable("not a regular file", remedy="exclude it, or name a file or a folder")
         self._errors.append(error.at(path))
+
+
+class Ignored:
+    """Which files a walk of whole projects leaves out; ``roots`` are their top folders."""
+
+    def __init__(
+        self, roots: Sequence[str], *, exclude: Sequence[str], root: str | os.PathLike[str]
+    ) -> None:
+        self._roots = {os.path.join(os.path.realpath(top), "") for top in roots}
+        self._walker = _Walker(exclude, False, os.path.realpath(root))
+        self._chains: dict[str, _Chain | None] = {}
+
+    def covers(self, path: str) -> bool:
+        """Whether a file would not be found."""
+        folder, name = os.path.split(os.path.realpath(path))
+        chain = self._chain(os.path.join(folder, ""))
+        if chain is None:
+            return True
+        return self._walker.ignores(chain, os.path.join(folder, name), name, is_directory=False)
+
+    def _chain(self, folder: str) -> _Chain | None:
+        """The patterns that hold in a folder; None for one that is never entered."""
+        if folder not in self._chains:
+            try:
+                self._chains[folder] = self._entered(folder)
+            except OSError:
+                self._chains[folder] = None
+        return self._chains[folder]
+
+    def _entered(self, folder: str) -> _Chain | None:
+        above, name = os.path.split(folder.rstrip(os.sep))
+        names = os.listdir(folder)
+        if folder in self._roots or not name:
+            return self._walker.chain_in(folder, names, self._walker.above(folder))
+        chain = self._chain(os.path.join(above, ""))
+        if chain is None or "pyvenv.cfg" in names:
+            return None
+        if self._walker.ignores(chain, folder.rstrip(os.sep), name, is_directory=True):
+            return None
+        return self._walker.chain_in(folder, names, chain)
 
 
 _REMEDIES = {

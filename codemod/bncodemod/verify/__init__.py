@@ -3,3 +3,41 @@
 The driver (this process) imports no torch. Worker processes import the modules, build candidates
 and check them; ``examine.py`` and what it uses run there and nowhere else.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bncodemod.verify.model import Example, Verification
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from bncodemod.verify.options import Options
+
+__all__ = ["Example", "Verification", "verify_paths"]
+
+
+def verify_paths(
+    paths: Sequence[str | os.PathLike[str]],
+    options: Options | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Import the modules below ``paths``, build what makes norms in them and run it under vmap.
+
+    ``options`` (``bncodemod.verify.options.Options``) are those of ``[tool.bncodemod.verify]`` in
+    the nearest pyproject.toml if none are given. ``on_progress`` is called with the number of
+    modules done and of all.
+
+    Raises ConfigurationError where pyproject.toml cannot be used, and CannotVerify where torch or
+    the device is missing.
+    """
+    from bncodemod.settings import load_configuration
+    from bncodemod.verify.options import read_options
+    from bncodemod.verify.run import verify
+
+    configuration = load_configuration(paths)
+    options = options or read_options(configuration)
+    return verify(paths, configuration, options, on_progress=on_progress)

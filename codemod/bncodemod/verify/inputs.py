@@ -90,7 +90,10 @@ def _first_that_runs(
         error = runner.error(feed)
         if error is None:
             return Inputs(str(feed), feed)
-        first = first or refused(f"{name} does not run with {feed}", error)
+        refusal = refused(f"{name} does not run with {feed}", error)
+        if meta.asks_for_values(error):  # which no other shape will change
+            return refusal
+        first = first or refusal
         if mend is not None:
             mend(feed, error)
     return first or Refusal(f"no inputs were found for {name}")

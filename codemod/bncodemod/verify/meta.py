@@ -26,13 +26,13 @@ def build(make: Callable[[], object]) -> object:
         with META:
             return _moved(make())
     except Exception as error:
-        if not is_meta(error):
+        if not asks_for_values(error):
             raise
     try:
         with CPU, _parameters_on_meta():
             return _moved(make())
     except Exception as error:
-        if not is_meta(error):
+        if not asks_for_values(error):
             raise
     with CPU:
         return make()
@@ -49,8 +49,8 @@ def device_of(module: nn.Module) -> torch.device:
     return CPU if any(tensor.device.type == "cpu" for tensor in tensors) else META
 
 
-def is_meta(error: BaseException) -> bool:
-    """Whether an error may be due to tensors without values."""
+def asks_for_values(error: BaseException) -> bool:
+    """Whether an error may be due to tensors without values, as those on meta are."""
     return re.search("meta", str(error), re.IGNORECASE) is not None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,7 +20,8 @@ class Site:
 
     Lines and columns count from 1, columns in characters, ``end_column`` past the last one.
     ``rewritten`` says whether bncodemod is known to have written it (a rewrite just done, or a
-    line that differs from ``--against``); ``code`` is the rule's, or empty.
+    line that differs from ``--against``); ``code`` is the rule's, or empty; ``owner`` the dotted
+    name of the class or function that holds it, empty at the module's top level.
     """
 
     path: str
@@ -31,6 +33,12 @@ class Site:
     text: str
     code: str = ""
     rewritten: bool = False
+    owner: str = ""
+
+
+def in_order(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Sites in the order of their places."""
+    return tuple(sorted(sites, key=lambda site: (site.path, site.line, site.column)))
 
 
 class Check(str, Enum):
@@ -63,6 +71,7 @@ class Cause(str, Enum):
 
     RUNNING_STATS = "running-stats"
     DIFFERS = "differs-from-loop"
+    CHANGED = "differs-from-original"
     CONSTANT = "constant-output"
     LEAK = "leaked-buffer"
     DEPENDENT = "samples-depend"
@@ -70,8 +79,10 @@ class Cause(str, Enum):
     STOCHASTIC_DEPTH = "stochastic-depth"
     ITEM = "data-dependent-value"  # .item(), int(tensor)
     CONTROL_FLOW = "data-dependent-control-flow"
+    DYNAMIC_SHAPE = "data-dependent-shape"  # boolean masks, nonzero
     IN_PLACE = "in-place-on-unbatched"
     RNN = "rnn"
+    NO_RULE = "no-batching-rule"  # another operator that vmap does not know
     CHANNELS_LAST = "channels-last-group-norm"
     SINGLE_SAMPLE = "one-value-per-channel"
     BATCH_FOLDED = "batch-folded-into-channels"
@@ -86,6 +97,7 @@ NORM_CAUSES = frozenset(
     {
         Cause.RUNNING_STATS,
         Cause.DIFFERS,
+        Cause.CHANGED,
         Cause.CONSTANT,
         Cause.LEAK,
         Cause.DEPENDENT,
@@ -98,6 +110,7 @@ NORM_CAUSES = frozenset(
 class CheckResult:
     """One check of one candidate. ``path`` and ``line`` are the user's, 0 where unknown.
 
+    ``sites`` are those whose norms are to blame, if only some are; empty: all of the candidate's.
     ``seconds`` is wall time; ``trace`` the raw traceback, shown on demand.
     """
 
@@ -110,6 +123,7 @@ class CheckResult:
     line: int = 0
     trace: str = ""
     seconds: float = 0.0
+    sites: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +151,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One module for a worker: ``name`` is its dotted name below ``root`` (on sys.path)."""
+    """One module for a worker: ``name`` is its dotted name below ``root`` (on sys.path).
+
+    ``folders`` are further ones for sys.path, behind ``root``: those above it in the project.
+    """
 
     path: str
     name: str
     root: str
     sites: tuple[Site, ...]
+    folders: tuple[str, ...] = ()
     other_sites: tuple[Site, ...] = ()  # of other files of the run: what a candidate may reach
     examples: tuple[Example, ...] = ()  # the user's: tried first, failures are reported
     calls: tuple[Example, ...] = ()  # found in the project's own code: tried later
@@ -197,15 +215,20 @@ class ModuleResult:
     trace: str = ""
     output: str = ""  # what it printed, shortened
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()  # as "it forked", "given up after a crash"
 
 
 # What a worker says while it works on a job, in this order.
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A candidate is about to be built or checked (empty name: the import)."""
+    """A candidate is about to be built or checked (empty name: the import).
+
+    ``sites`` are those that it holds, as soon as it is built: a crash is then put down to them.
+    """
 
     name: str
     check: Check | None = None
+    sites: tuple[Site, ...] = ()
 
 
 Event = Started | ModuleResult | CandidateResult
@@ -240,6 +263,7 @@ class Verification:
     device: str
     versions: dict[str, str] = field(default_factory=dict)  # torch, python, the card
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
+    tolerance: dict[str, float] = field(default_factory=dict)  # per dtype
 
     @property
     def coverage(self) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
+from bncodemod.verify import meta
 from bncodemod.verify.build import Constructed, first
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
@@ -16,6 +17,8 @@ from bncodemod.verify.model import Job
 from bncodemod.verify.offline import offline
 from bncodemod.verify.parts import in_parts
 from bncodemod.verify.refusal import Refusal, refused
+
+_MOST_PARAMETERS = 100_000_000  # of a module that is run on the CPU to find its inputs
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def prepare(
     """The first way of building ``target`` for which inputs are found; never raises Exception.
 
     Where there is none, the parts of what could be built are fed instead. No inputs are looked
-    for if what was built is not ``wanted``, as it holds no norm.
+    for if what was built is not ``wanted``, as it holds no norm. A module whose forward asks for
+    values, as ``x.sum().item()``, is run on the CPU.
     """
     built: list[Constructed] = []
 
@@ -46,6 +50,9 @@ def prepare(
             return Refusal(f"{constructed.call} holds nothing to verify")
         built.append(constructed)
         inputs = find_inputs(constructed, name, job, harvest)
+        if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
+            constructed = replace(constructed, module=constructed.rebuild(meta.CPU))
+            inputs = find_inputs(constructed, name, job, harvest)
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
     try:
@@ -57,3 +64,11 @@ def prepare(
     except Exception as error:  # what the user's code does may be anything
         return refused(f"{name} cannot be looked at", error)
     return prepared
+
+
+def _needs_values(refusal: Refusal, module: nn.Module) -> bool:
+    """Whether a module did not run because it stands on meta, and is not too large for the CPU."""
+    if refusal.error is None or not meta.asks_for_values(refusal.error):
+        return False
+    count = sum(parameter.numel() for parameter in module.parameters())
+    return meta.device_of(module) == meta.META and count <= _MOST_PARAMETERS

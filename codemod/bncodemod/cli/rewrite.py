@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. What is heavy is imported when needed: start-up counts."""
+"""``bncodemod``: the command that rewrites."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bncodemod import __version__
+from bncodemod.cli.explain import explain
+from bncodemod.cli.shared import HELP, ended, known_codes, typed, walk_options
+from bncodemod.cli.verify import verify as verify_command
 from bncodemod.settings import (
     GROUP_FALLBACKS,
     STRATEGIES,
     Configuration,
-    ConfigurationError,
     load_configuration,
     nearest,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from bncodemod.model import FileResult
     from bncodemod.report.json import JsonReport
     from bncodemod.report.text import TextReport
-
-INTERRUPTED = 130
+    from bncodemod.report.totals import Totals
 
 _EPILOG = """\b
 Examples:
@@ -34,18 +35,20 @@ Examples:
   bncodemod - < model.py           rewrite standard input to standard output
   bncodemod --strategy group-norm --groups 16 models/
   bncodemod --select BN1 --ignore BN105 src/
+  bncodemod verify src/            build what makes norms and run it under vmap (needs torch)
+  bncodemod --verify src/          rewrite, then verify what was rewritten
   bncodemod explain                list the rules
   bncodemod explain BN101          what a rule means and what to do by hand
 
 \b
 Exit codes:
   0  nothing left to do, or all of it done
-  1  something would change (--check, --diff), or a finding stays open
+  1  something would change (--check, --diff), a finding stays open, or a site fails (--verify)
   2  wrong usage or configuration, or a file could not be handled
   130  interrupted; every file is whole, old or new
 
 Defaults come from [tool.bncodemod] in the nearest pyproject.toml; the command line wins.
-`explain` as the first word is the command; a path of that name is ./explain.
+`explain` and `verify` as the first word are commands; a path of that name is ./explain.
 """
 
 
@@ -74,7 +77,7 @@ def _prefixes(
     """Rule codes or their prefixes, separated by commas, of an option that may be repeated."""
     prefixes = [part.strip() for value in values for part in value.split(",")]
     for prefix in prefixes:
-        known = _known_codes()
+        known = known_codes()
         if not prefix or not any(code.startswith(prefix) for code in known):
             raise click.BadParameter(
                 f"no rule code starts with {prefix!r}{nearest(prefix, known)}", ctx, param
@@ -85,7 +88,7 @@ def _prefixes(
 @click.command(
     cls=_Program,
     epilog=_EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=HELP,
 )
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
 @click.option("--check", is_flag=True, help="Change nothing; the exit code says if work is left.")
@@ -128,30 +131,7 @@ def _prefixes(
     metavar="CODES",
     help="Not the rules whose code starts so; of --select and --ignore the longer prefix wins.",
 )
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave out what matches, read as in .gitignore; replaces the default list (.git, .venv,"
-    " node_modules, build, …). May be repeated.",
-)
-@click.option(
-    "--extend-exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="As --exclude, but added to the list. May be repeated.",
-)
-@click.option(
-    "--force-exclude/--no-force-exclude",
-    default=None,
-    help="Exclude files even when they are named as PATH, as pre-commit does.",
-)
-@click.option(
-    "--project/--no-project",
-    default=None,
-    help="Read what bears on a file in the rest of its project, or decide from each file alone."
-    "  [default: --project]",
-)
+@walk_options
 @click.option("--stdin-filename", metavar="PATH", help="The file that standard input stands for.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 where 1 would be; errors stay 2.")
 @click.option(
@@ -169,6 +149,11 @@ def _prefixes(
     metavar="N",
     help="Worker processes at most.  [default: by CPUs and number of files]",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Then build what was rewritten and run it under vmap, as `bncodemod verify` does.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only open findings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Every finding: rewritten, safe, ignored too.")
 @click.version_option(__version__, prog_name="bncodemod", message="%(prog)s %(version)s")
@@ -176,56 +161,19 @@ def main(paths: tuple[str, ...], **options: Any) -> None:
     """Rewrite every batch norm below PATH... so that torch.func.vmap runs over it.
 
     Files are rewritten in place. A folder means every Python file in it that neither .gitignore
-    nor --exclude leaves out; `-` means standard input. Code is only read, never run.
+    nor --exclude leaves out; `-` means standard input. Code is only read, never run, but for
+    --verify.
     """
     _check_usage(paths, options)
-    try:
-        configuration = _configuration(paths, options)
-        code = _run(paths, configuration, options)
-    except ConfigurationError as error:
-        click.echo(f"Error: {error}", err=True)
-        code = 2
-    except KeyboardInterrupt:
-        click.echo("Interrupted: every file is whole, old or new; some may be left to do", err=True)
-        code = INTERRUPTED
-    except (click.ClickException, BrokenPipeError):
-        raise
-    except Exception:
-        # Python's own exit code would be 1, which says that work is left.
-        from traceback import print_exc
-
-        print_exc()
-        click.echo("Error: a bug in bncodemod; please report it with the lines above", err=True)
-        code = 2
-    sys.exit(code)
+    sys.exit(
+        ended(
+            lambda: _run(paths, _configuration(paths, options), options),
+            interrupted="every file is whole, old or new; some may be left to do",
+        )
+    )
 
 
-@click.command("explain")
-@click.argument("code", required=False)
-def explain(code: str | None) -> None:
-    """Say what a rule means, and what to do by hand; without CODE, list all rules."""
-    from bncodemod.rules import pages
-
-    known = pages()
-    if code is None:
-        width = max(map(len, known), default=0)
-        for name in sorted(known):
-            title = known[name].strip().partition("\n")[0]
-            click.echo(f"{name:{width}}  {title}")
-        return
-    name = code.upper()
-    if name not in known:
-        raise click.BadParameter(f"no rule has the code {code!r}{nearest(name, known)}")
-    click.echo(f"{name}: {known[name].strip()}")
-
-
-_COMMANDS = {"explain": explain}
-
-
-def _known_codes() -> Iterable[str]:
-    from bncodemod.rules import pages
-
-    return pages()
+_COMMANDS = {"explain": explain, "verify": verify_command}
 
 
 def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -237,40 +185,46 @@ def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError("--stdin-filename needs - as the only path")
     if options["quiet"] and options["verbose"]:
         raise click.UsageError("--quiet and --verbose exclude each other")
+    if options["verify"] and (options["check"] or options["diff"] or paths == ("-",)):
+        raise click.UsageError("--verify runs what was written: not with --check, --diff or -")
 
 
 def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configuration:
     """What pyproject.toml says, under what was typed."""
-    typed = {
-        name: options[name]
-        for name in (
+    given = typed(
+        options,
+        (
             "strategy",
             "groups",
             "min_group_size",
             "group_fallback",
             "force_exclude",
             "project",
-        )
-        if options[name] is not None
-    }
-    for name in ("select", "ignore", "exclude", "extend_exclude"):
-        if options[name]:
-            typed[name] = options[name]
+            "select",
+            "ignore",
+            "exclude",
+            "extend_exclude",
+        ),
+    )
     if paths == ("-",):
         paths = (options["stdin_filename"],) if options["stdin_filename"] else ()
-    configuration = load_configuration(paths, typed, _known_codes)
-    _check_group_options(typed, configuration)
+    configuration = load_configuration(paths, given, known_codes)
+    _check_group_options(given, configuration)
+    if configuration.verify:
+        from bncodemod.verify.options import read_options
+
+        read_options(configuration)  # a mistake is known before anything is written
     return configuration
 
 
-def _check_group_options(typed: dict[str, Any], configuration: Configuration) -> None:
+def _check_group_options(given: dict[str, Any], configuration: Configuration) -> None:
     """An option that has no effect is a mistake: the user meant another strategy."""
     strategies = {configuration.settings.strategy}
     strategies.update(o.changes.get("strategy", "") for o in configuration.overrides)
     if "group-norm" in strategies:
         return
     for name in ("groups", "min_group_size", "group_fallback"):
-        if name in typed:
+        if name in given:
             option = "--" + name.replace("_", "-")
             raise click.UsageError(f"{option} has no effect without --strategy group-norm")
 
@@ -281,6 +235,11 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
     from bncodemod.report.totals import Totals
 
     standard_input = paths == ("-",)
+    if options["verify"]:
+        from bncodemod.verify.errors import require_torch
+
+        require_torch()  # before anything is written
+    notes: list[str] = []
     totals = Totals(applied=not (options["check"] or options["diff"]))
     report = _report(options, totals.applied, standard_input)
     progress = ProgressBar(sys.stderr, shown=not options["quiet"])
@@ -297,22 +256,63 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
             jobs=options["jobs"],
             on_progress=progress,
             seconds=totals.seconds,
+            notes=notes,
         )
     with_diff = options["diff"] and options["format_"] == "text"
+    rewritten: list[FileResult] = []
     try:
         for result in results:
             progress.pause()
             totals.add(result)
+            if options["verify"] and result.after is not None:
+                rewritten.append(result)
             if with_diff:
                 _print_diff(result)
             report.add(result)
     finally:
         progress.pause()
     totals.files = progress.total
-    report.finish(totals)
+    code = totals.exit_code(exit_zero=options["exit_zero"])
+    if options["verify"]:
+        code = max(code, _finish_verified(paths, configuration, options, report, totals, rewritten))
+    else:
+        report.finish(totals)
+    for note in notes:
+        click.echo(f"Warning: {note}", err=True)
     if not totals.files:
         click.echo("Warning: no Python files found under the given paths", err=True)
-    return totals.exit_code(exit_zero=options["exit_zero"])
+    return code
+
+
+def _finish_verified(
+    paths: tuple[str, ...],
+    configuration: Configuration,
+    options: dict[str, Any],
+    report: TextReport | JsonReport,
+    totals: Totals,
+    rewritten: list[FileResult],
+) -> int:
+    """Finish the report of the rewrite, verify what it wrote, report that, and give its code."""
+    from bncodemod.cli.verify import exit_code, report_text, run
+    from bncodemod.report.json import JsonReport
+    from bncodemod.verify.errors import CannotVerify
+    from bncodemod.verify.options import read_options
+
+    wanted = read_options(configuration)
+    if not isinstance(report, JsonReport):
+        report.finish(totals)
+        found = run(paths, configuration, wanted, options["quiet"], rewritten)
+        report_text(found, wanted, options)
+    else:
+        from bncodemod.report.verification_json import record
+
+        try:
+            found = run(paths, configuration, wanted, options["quiet"], rewritten)
+        except CannotVerify:
+            report.finish(totals)  # the rewrite has been done all the same
+            raise
+        report.finish(totals, record(found))
+    return exit_code(found, wanted, exit_zero=options["exit_zero"])
 
 
 def _report(

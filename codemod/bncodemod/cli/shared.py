@@ -1,0 +1,94 @@
+"""What the commands have in common: exit codes, exclusions, the way a run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from bncodemod.settings import ConfigurationError
+
+INTERRUPTED = 130
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def walk_options(command: Command) -> Command:
+    """The options that say which files below the paths are taken."""
+    for option in reversed(_WALK):
+        command = option(command)
+    return command
+
+
+_WALK = (
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out what matches, read as in .gitignore; replaces the default list (.git,"
+        " .venv, node_modules, build, …). May be repeated.",
+    ),
+    click.option(
+        "--extend-exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="As --exclude, but added to the list. May be repeated.",
+    ),
+    click.option(
+        "--force-exclude/--no-force-exclude",
+        default=None,
+        help="Exclude files even when they are named as PATH, as pre-commit does.",
+    ),
+    click.option(
+        "--project/--no-project",
+        default=None,
+        help="Read what bears on a file in the rest of its project, or decide from each file alone."
+        "  [default: --project]",
+    ),
+)
+
+
+def typed(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Those of the options that were typed: not None and, if they may be repeated, not empty."""
+    return {name: options[name] for name in names if options[name] not in (None, ())}
+
+
+def ended(run: Callable[[], int], *, interrupted: str) -> int:
+    """The exit code of a run, whatever ends it; an error is said in one line."""
+    try:
+        return run()
+    except ConfigurationError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 2
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted: {interrupted}", err=True)
+        return INTERRUPTED
+    except (click.ClickException, BrokenPipeError):
+        raise
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    from bncodemod.verify.errors import CannotVerify
+
+    if isinstance(error, CannotVerify):
+        click.echo(f"Error: {error.message}", err=True)
+        if error.remedy:
+            click.echo(f"    remedy: {error.remedy}", err=True)
+    else:
+        # Python's own exit code would be 1, which says that work is left.
+        from traceback import print_exception
+
+        print_exception(error)
+        click.echo("Error: a bug in bncodemod; please report it with the lines above", err=True)
+    return 2
+
+
+def known_codes() -> Iterable[str]:
+    """The codes of all rules."""
+    from bncodemod.rules import pages
+
+    return pages()

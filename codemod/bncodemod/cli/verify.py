@@ -1,0 +1,211 @@
+"""``bncodemod verify``: the command that builds what makes norms and runs it under vmap."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bncodemod.cli.shared import HELP, ended, typed, walk_options
+from bncodemod.settings import load_configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bncodemod.model import FileResult
+    from bncodemod.settings import Configuration
+    from bncodemod.verify.model import Check, Verification
+    from bncodemod.verify.options import Options
+
+_WALK = ("exclude", "extend_exclude", "force_exclude", "project")
+_OPTIONS = (
+    "device",
+    "timeout",
+    "memory",
+    "checks",
+    "seed",
+    "require_coverage",
+    "examples",
+    "against",
+)
+
+_EPILOG = """\b
+Examples:
+  bncodemod verify src/                   every place below src/ that makes norms
+  bncodemod verify --against HEAD src/    what was rewritten since the last commit
+  bncodemod --verify src/                 rewrite, then verify what was rewritten
+  bncodemod verify --require-coverage 90 src/
+  bncodemod explain running-stats         what a verdict, check or cause means
+
+\b
+Exit codes:
+  0  no site fails, and enough of them are verified
+  1  a site fails, or fewer are verified than --require-coverage says
+  2  wrong usage or configuration, no torch, or no such device
+  130  interrupted
+
+Defaults come from [tool.bncodemod.verify] in the nearest pyproject.toml; the command line wins.
+"""
+
+
+def _checks(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> frozenset[Check] | None:
+    """The names of checks, separated by commas, of an option that may be repeated."""
+    from bncodemod.verify.options import checks_of
+
+    try:
+        return checks_of([n.strip() for value in values for n in value.split(",")]) or None
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _device(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    from bncodemod.verify.options import is_device
+
+    if value is not None and not is_device(value):
+        raise click.BadParameter("must be auto, cpu, cuda or cuda:N", ctx, param)
+    return value
+
+
+@click.command("verify", epilog=_EPILOG, context_settings=HELP)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(exists=True))
+@click.option(
+    "--device",
+    callback=_device,
+    metavar="DEVICE",
+    help="auto (every CUDA device, else the CPU), cuda, cuda:N or cpu.  [default: auto]",
+)
+@click.option(
+    "--checks",
+    callback=_checks,
+    multiple=True,
+    metavar="NAMES",
+    help="Only these checks, as vmap,grad; `bncodemod explain` lists them.  [default: all]",
+)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Only what differs from a git revision, and compare with the sources as they were.",
+)
+@click.option(
+    "--examples",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A Python file that says how to build and feed what cannot be guessed.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For one step: an import, a build, a check.  [default: 60]",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="For one worker; watched on Linux.  [default: three quarters of the machine's]",
+)
+@click.option("--seed", type=int, metavar="N", help="Of all random numbers.  [default: 0]")
+@click.option("--time", "time_", is_flag=True, help="Also measure vmap against the loop.")
+@click.option(
+    "--require-coverage",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Exit 1 if fewer of the sites are verified.",
+)
+@click.option("--trace", is_flag=True, help="Also show the raw tracebacks.")
+@walk_options
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to report.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only what failed or was not reached.")
+@click.option("-v", "--verbose", is_flag=True, help="Also what was verified, and how it was built.")
+def verify(paths: tuple[str, ...], **options: Any) -> None:
+    """Build what makes norms below PATH... and show that it runs under torch.func.vmap.
+
+    This runs your code: each module is imported in a process of its own kind, models are built
+    from it, and vmap's answers are compared with a loop's. A site is a place in the source that
+    makes norms, rewritten or not: a batch norm that keeps running statistics fails.
+    """
+    if not paths:
+        raise click.UsageError("nothing to do: name files or folders")
+    if options["quiet"] and options["verbose"]:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+    sys.exit(ended(lambda: _run(paths, options), interrupted="nothing was changed"))
+
+
+def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
+    from bncodemod.verify.options import read_options
+
+    configuration = load_configuration(paths, typed(options, _WALK))
+    wanted = read_options(configuration, {**typed(options, _OPTIONS), "time": options["time_"]})
+    found = run(paths, configuration, wanted, options["quiet"])
+    if options["format_"] == "json":
+        from bncodemod.report.verification_json import write_json
+
+        write_json(sys.stdout, found, traces=options["trace"])
+    else:
+        report_text(found, wanted, options)
+    return exit_code(found, wanted)
+
+
+def run(
+    paths: tuple[str, ...],
+    configuration: Configuration,
+    wanted: Options,
+    quiet: bool,
+    rewritten: Iterable[FileResult] | None = None,
+) -> Verification:
+    """Verify, with a bar and notices on standard error."""
+    from bncodemod.report.progress import ProgressBar
+    from bncodemod.verify.errors import require_torch
+    from bncodemod.verify.run import verify
+
+    require_torch()
+    progress = ProgressBar(sys.stderr, shown=not quiet, what="modules")
+
+    def notice(text: str) -> None:
+        progress.pause()
+        click.echo(f"Note: {text}", err=True)
+
+    try:
+        return verify(
+            paths,
+            configuration,
+            wanted,
+            rewritten=rewritten,
+            on_progress=progress,
+            on_notice=notice,
+        )
+    finally:
+        progress.pause()
+
+
+def report_text(found: Verification, wanted: Options, options: dict[str, Any]) -> None:
+    """The report for a person, on standard output."""
+    from bncodemod.report.verification_text import shown_percent, write_text
+
+    write_text(
+        sys.stdout,
+        found,
+        quiet=options["quiet"],
+        verbose=options["verbose"],
+        traces=options.get("trace", False),
+    )
+    if found.coverage < wanted.require_coverage:
+        covered = shown_percent(found.coverage)
+        click.echo(f"coverage {covered} % is below the {wanted.require_coverage:g} % required")
+
+
+def exit_code(found: Verification, wanted: Options, *, exit_zero: bool = False) -> int:
+    """1 if a site failed or too few are verified, unless ``exit_zero``; else 0."""
+    from bncodemod.verify.model import Verdict
+
+    failed = any(result.verdict is Verdict.FAILED for result in found.sites)
+    return int((failed or found.coverage < wanted.require_coverage) and not exit_zero)

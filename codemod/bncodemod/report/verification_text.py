@@ -1,0 +1,218 @@
+"""The verifier's report for a person: what failed, what was not reached and why, and the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import TextIO
+
+from bncodemod.report.console import Console, Span
+from bncodemod.report.text import plural
+from bncodemod.verify.model import (
+    CandidateResult,
+    Cause,
+    ModuleResult,
+    Outcome,
+    SiteResult,
+    Timing,
+    Verdict,
+    Verification,
+)
+from bncodemod.verify.verdicts import REGISTRY
+
+_STYLES = {Verdict.VERIFIED: "green", Verdict.FAILED: "red", Verdict.NOT_REACHED: "yellow"}
+# torch says the same in four lines.
+_RUNNING_STATS = "running statistics are updated in place, which vmap refuses"
+_EXAMPLE = "say how to build and feed it: docs/verify.md, or `bncodemod explain not-reached`"
+
+
+def write_text(
+    stream: TextIO,
+    verification: Verification,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    traces: bool = False,
+) -> None:
+    """Write the report.
+
+    What failed or was not reached is always shown; ``verbose`` adds what was verified, and by
+    which model; ``traces`` adds raw tracebacks; ``quiet`` leaves out the summary.
+    """
+    _Writer(Console(stream), verification, verbose, traces).write(quiet)
+
+
+class _Writer:
+    def __init__(
+        self, console: Console, verification: Verification, verbose: bool, traces: bool
+    ) -> None:
+        self._console = console
+        self._whole = verification
+        self._verbose = verbose
+        self._traces = traces
+
+    def write(self, quiet: bool) -> None:
+        for module in self._whole.modules:
+            self._module(module)
+        missing = {module.path for module in self._whole.modules if module.error}
+        shown = [r for r in self._whole.sites if self._is_shown(r, missing)]
+        for _, alike in groupby(shown, _remedy_of):
+            self._sites(list(alike))
+        if self._verbose:
+            for candidate in self._whole.candidates:
+                self._candidate(candidate)
+        self._timings()
+        if not quiet:
+            for spans in summary(self._whole):
+                self._console.line(*spans)
+        self._console.flush()
+
+    def _is_shown(self, result: SiteResult, missing: set[str]) -> bool:
+        if result.verdict is Verdict.NOT_REACHED:
+            return result.site.path not in missing  # the module's line says it for all
+        return self._verbose or result.verdict is Verdict.FAILED
+
+    def _module(self, module: ModuleResult) -> None:
+        if module.error:
+            sites = sum(result.site.path == module.path for result in self._whole.sites)
+            behind = f" ({plural(sites, 'site')} not reached)" if sites else ""
+            self._line(module.path, "not imported", "yellow", module.error + behind)
+            self._trace(module.trace)
+        for note in module.notes:
+            self._line(module.path, "note", "cyan", note)
+        if module.output and (self._verbose or module.error):
+            for line in module.output.splitlines()[-20:]:
+                self._console.line(("    it printed: ", "dim"), (line, ""))
+
+    def _sites(self, results: list[SiteResult]) -> None:
+        """Sites in a row that have one remedy."""
+        for result in results:
+            site = result.site
+            place = f"{site.path}:{site.line}:{site.column}"
+            self._line(place, result.verdict.value, _STYLES[result.verdict], _words(result))
+            if result.failure is not None:
+                self._trace(result.failure.trace)
+        self._remedy(_remedy_of(results[0])[1])
+
+    def _candidate(self, candidate: CandidateResult) -> None:
+        place = f"{candidate.path}:{candidate.line}"
+        if candidate.error:
+            self._line(place, "not built", "dim", f"{candidate.name}: {candidate.error}")
+            return
+        how = f" ({candidate.built.value})" if candidate.built else ""
+        said = (
+            f"{candidate.call}{how}, fed {candidate.inputs}" if candidate.call else candidate.name
+        )
+        self._line(place, "built", "dim", said)
+        for note in candidate.notes:
+            self._console.line(("    note: ", "dim"), (note, ""))
+        for check in candidate.checks:
+            if check.outcome is Outcome.NOTED:
+                self._console.line(
+                    ("    note: ", "dim"), (f"{check.check.value}: {check.message}", "")
+                )
+
+    def _timings(self) -> None:
+        timed = [(c.name, timing) for c in self._whole.candidates for timing in c.timings]
+        if timed:
+            for line in _table(timed):
+                self._console.line((line, ""))
+
+    def _line(self, place: str, status: str, style: str, words: str) -> None:
+        self._console.line((place, "bold"), (f" [{status}]", style), (f" {words}", ""))
+
+    def _remedy(self, remedy: str) -> None:
+        if remedy:
+            self._console.line(("    remedy: ", "dim"), (remedy, ""))
+
+    def _trace(self, trace: str) -> None:
+        if self._traces:
+            for line in trace.splitlines():
+                self._console.line(("    | ", "dim"), (line, ""))
+
+
+def _words(result: SiteResult) -> str:
+    failure = result.failure
+    if failure is not None:
+        cause = f", {failure.cause.value}" if failure.cause else ""
+        where = f", at {failure.path}:{failure.line}" if failure.line else ""
+        said = _RUNNING_STATS if failure.cause is Cause.RUNNING_STATS else failure.message
+        return f"{failure.check.value}{cause}: {said} (in {result.candidate}{where})"
+    if result.verdict is Verdict.VERIFIED:
+        return f"in {result.candidate}: {', '.join(check.value for check in result.checks)}"
+    return result.reason
+
+
+def _remedy_of(result: SiteResult) -> tuple[str, str]:
+    """The file and the remedy: sites in a row that have these in common share a line."""
+    if result.failure is not None:
+        return result.site.path, result.failure.remedy
+    unreached = result.verdict is Verdict.NOT_REACHED and result.reason != REGISTRY
+    return result.site.path, _EXAMPLE if unreached else ""
+
+
+def summary(whole: Verification) -> Iterator[list[Span]]:
+    """The closing lines; each is a sum, so that nothing can go missing in between."""
+    counts = {v: sum(result.verdict is v for result in whole.sites) for v in Verdict}
+    parts: list[Span] = [(f"{plural(len(whole.sites), 'site')} = ", "")]
+    for number, verdict in enumerate(Verdict):
+        plus = " + " if number else ""
+        style = _STYLES[verdict] if counts[verdict] else ""
+        parts += [(plus, ""), (f"{counts[verdict]} {verdict.value}", style)]
+    yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
+    if not whole.sites:
+        return
+    failed = sum(bool(module.error) for module in whole.modules)
+    yield [
+        (f"{plural(len(whole.modules), 'module')} = {len(whole.modules) - failed} imported + ", ""),
+        (f"{failed} not imported", "yellow" if failed else ""),
+    ]
+    versions = [f"{name} {version}" for name, version in whole.versions.items()]
+    yield [(f"on {', '.join([whole.device or 'no device', *versions])}", "")]
+    if whole.tolerance:
+        yield [(f"equal: within {_tolerance(whole.tolerance)} of the largest number", "")]
+    yield [(_seconds(whole), "")]
+
+
+def shown_percent(coverage: float) -> str:
+    """Per cent with one decimal; 100 only if it is all of it."""
+    return "100" if coverage == 100 else f"{min(coverage, 99.9):.1f}"
+
+
+def _tolerance(tolerance: dict[str, float]) -> str:
+    named = {name: tolerance[name] for name in ("float32", "float64") if name in tolerance}
+    return ", ".join(f"{off:g} ({name})" for name, off in (named or tolerance).items())
+
+
+def stages(whole: Verification) -> dict[str, float]:
+    """Where the time went, in seconds: what workers did side by side counts as often."""
+    checks = sum(check.seconds for c in whole.candidates for check in c.checks)
+    return {
+        "find": whole.seconds.get("find", 0.0),
+        "start": whole.seconds.get("start", 0.0),
+        "import": sum(module.seconds for module in whole.modules),
+        "build": sum(candidate.seconds for candidate in whole.candidates) - checks,
+        "check": checks,
+    }
+
+
+def _seconds(whole: Verification) -> str:
+    total = sum(whole.seconds.values())
+    parts = [f"{name} {taken:.1f}" for name, taken in stages(whole).items()]
+    return f"{total:.1f} s ({', '.join(parts)})"
+
+
+def _table(timed: Iterable[tuple[str, Timing]]) -> list[str]:
+    rows = [("model", "what", "size", "loop ms", "vmap ms", "gain")]
+    for name, timing in timed:
+        gain = f"{timing.loop / timing.vmap:.1f}x" if timing.vmap else ""
+        numbers = f"{timing.loop:.2f}", f"{timing.vmap:.2f}"
+        rows.append((name, timing.what, str(timing.size), *numbers, gain))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

@@ -1,0 +1,140 @@
+"""Calls with literal arguments in a project's own code: how it builds and feeds its models."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator
+
+from bncodemod.source.errors import SourceError
+from bncodemod.source.text import SourceText
+from bncodemod.verify.model import Example
+
+_MAKE_TENSORS = frozenset({"randn", "rand", "zeros", "ones", "empty"})
+_MAX_SIZE = 2048  # what a literal shape may say of one axis and still be tried as it is
+
+
+def definitions(data: bytes) -> set[str]:
+    """The names of the classes and functions at the top level of a file; none if it is broken."""
+    tree = _parsed(data)
+    return {
+        statement.name
+        for statement in (tree.body if tree else ())
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef))
+    }
+
+
+def literal_calls(data: bytes, names: Iterable[str]) -> list[Example]:
+    """The calls of ``names`` whose arguments are literals, each once, with the inputs fed to them.
+
+    The inputs are the shapes of ``model(torch.randn(2, 3, 32, 32))`` where ``model`` is a variable
+    that the call is assigned to.
+    """
+    wanted = {name for name in names if name.encode() in data}
+    tree = _parsed(data) if wanted else None
+    if tree is None:
+        return []
+    found: dict[tuple[str, str], Example] = {}
+    for scope in _scopes(tree):
+        fed = dict(_fed(scope))
+        for target, call in _calls(scope):
+            name = _last_name(call.func)
+            if name in wanted and _is_literal(call):
+                example = Example(name, _arguments(call), fed.get(target, ()))
+                key = example.name, example.arguments
+                if key not in found or (example.inputs and not found[key].inputs):
+                    found[key] = example
+    return list(found.values())
+
+
+def _parsed(data: bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(SourceText.decode(data).text)
+    except (SourceError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _scopes(tree: ast.Module) -> Iterator[list[ast.AST]]:
+    """The nodes of the module and of each function, without those of the functions inside."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        scope: list[ast.AST] = []
+        stack = list(ast.iter_child_nodes(todo.pop()))[::-1]
+        while stack:
+            node = stack.pop()
+            scope.append(node)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                todo.append(node)
+            else:
+                stack.extend(list(ast.iter_child_nodes(node))[::-1])
+        yield scope
+
+
+def _calls(scope: list[ast.AST]) -> Iterator[tuple[str, ast.Call]]:
+    """The calls of a scope, each with the variable that it is assigned to."""
+    targets: dict[ast.AST, str] = {}
+    for node in scope:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            value = node.value
+            # net = Net(3).cuda().eval()
+            while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+                targets[value] = ast.unparse(node.targets[0])
+                value = value.func.value
+            targets[value] = ast.unparse(node.targets[0])
+    for node in scope:
+        if isinstance(node, ast.Call):
+            yield targets.get(node, ""), node
+
+
+def _fed(scope: list[ast.AST]) -> Iterator[tuple[str, tuple[tuple[int, ...], ...]]]:
+    """The variables that are called with tensors of literal shapes, and these shapes."""
+    tensors = {
+        ast.unparse(node.targets[0]): shape
+        for node in scope
+        if isinstance(node, ast.Assign) and len(node.targets) == 1
+        for shape in [_shape(node.value)]
+        if shape
+    }
+    for node in scope:
+        if isinstance(node, ast.Call) and node.args and not node.keywords:
+            shapes = [_shape(arg) or tensors.get(ast.unparse(arg)) for arg in node.args]
+            known = tuple(shape for shape in shapes if shape)
+            if len(known) == len(shapes):
+                yield ast.unparse(node.func), known
+
+
+def _shape(node: ast.expr) -> tuple[int, ...] | None:
+    """The shape of ``torch.randn(2, 3, 32, 32)``, with ``.cuda()`` and the like behind it."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr in _MAKE_TENSORS:
+            sizes = node.args
+            if len(sizes) == 1 and isinstance(sizes[0], (ast.Tuple, ast.List)):
+                sizes = sizes[0].elts
+            literal = [s.value for s in sizes if isinstance(s, ast.Constant)]
+            shape = tuple(s for s in literal if type(s) is int and 0 < s <= _MAX_SIZE)
+            return shape if shape and len(shape) == len(sizes) else None
+        node = node.func.value
+    return None
+
+
+def _last_name(func: ast.expr) -> str:
+    if isinstance(func, ast.Attribute):
+        return func.attr
+    return func.id if isinstance(func, ast.Name) else ""
+
+
+def _is_literal(call: ast.Call) -> bool:
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    named = all(keyword.arg for keyword in call.keywords)
+    try:
+        for value in values:
+            ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return named
+
+
+def _arguments(call: ast.Call) -> str:
+    return ", ".join(ast.unparse(argument) for argument in (*call.args, *call.keywords))

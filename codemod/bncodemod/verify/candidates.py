@@ -1,0 +1,92 @@
+"""What in a module builds models: its nn.Module classes, functions that return one, and models."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from bncodemod.verify.model import Job
+from bncodemod.verify.promises import builds_module
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """``name`` is the dotted name in the module, ``line`` where it is defined."""
+
+    name: str
+    line: int
+    target: Callable[..., Any]
+
+
+def candidates(module: ModuleType, job: Job) -> list[Candidate]:
+    """All of a module, in the order of its text; what the user names is taken at its word."""
+    lines = _lines(job.path)
+    named = {example.name for example in job.examples}
+    found = {
+        name: Candidate(name, lines.get(name, 0), target)
+        for name, target in _members(module, module, "")
+        if name in named or builds_module(target)
+    }
+    for name in named - found.keys():
+        target = _resolve(module, name)
+        if callable(target):
+            found[name] = Candidate(name, lines.get(name, 0), target)
+    return sorted(found.values(), key=lambda candidate: candidate.line)
+
+
+def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The classes, functions and models that are defined in a module, nested classes included."""
+    for name, value in list(vars(holder).items()):
+        if isinstance(value, nn.Module):
+            yield prefix + name, _copies(value)
+        elif getattr(value, "__module__", None) != module.__name__:
+            continue
+        elif inspect.isclass(value):
+            if not inspect.isabstract(value) and value.__qualname__ == prefix + name:
+                yield prefix + name, value
+                yield from _members(module, value, f"{prefix}{name}.")
+        elif holder is module and inspect.isfunction(inspect.unwrap(value)):
+            yield name, value
+
+
+def _copies(model: nn.Module) -> Callable[[], nn.Module]:
+    """Builds what a module has built when it was imported: copies of it."""
+
+    def copy_of_it() -> nn.Module:
+        return copy.deepcopy(model)
+
+    return copy_of_it
+
+
+def _resolve(module: ModuleType, name: str) -> Any:
+    value: Any = module
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _lines(path: str) -> dict[str, int]:
+    """The lines on which a file's names are defined, by their dotted names."""
+    with open(path, "rb") as file:
+        return dict(_definitions(ast.parse(file.read()), ""))
+
+
+def _definitions(holder: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
+    for node in ast.iter_child_nodes(holder):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            yield prefix + node.name, node.lineno
+            if isinstance(node, ast.ClassDef):
+                yield from _definitions(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    yield prefix + target.id, node.lineno
+        elif not isinstance(node, ast.expr):
+            yield from _definitions(node, prefix)

@@ -1,0 +1,322 @@
+"""The checks, each on a copy of the model of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bncodemod.verify import calling
+from bncodemod.verify.blame import Lenient
+from bncodemod.verify.calling import Outputs, copied
+from bncodemod.verify.causes import explain
+from bncodemod.verify.comparing import difference
+from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
+from bncodemod.verify.subject import STACK, Subject, varied
+
+Checker = Callable[[Subject], CheckResult]
+CHECKS: dict[Check, Checker] = {}  # filled by the modules of checks, in any order
+
+_FLOAT32, _FLOAT64 = torch.float32, torch.float64
+
+
+class Skipped(Exception):
+    """A check does not apply; says why."""
+
+
+def check(which: Check) -> Callable[[Checker], Checker]:
+    """Register a check."""
+
+    def register(function: Checker) -> Checker:
+        CHECKS[which] = function
+        return function
+
+    return register
+
+
+def run_check(which: Check, subject: Subject) -> list[CheckResult]:
+    """Run one check. A second result says how the model fares without the norms at fault."""
+    start = time.perf_counter()
+    first = _attempt(which, subject)
+    results = [replace(first, seconds=time.perf_counter() - start)]
+    if first.cause is Cause.RUNNING_STATS and first.outcome is Outcome.FAILED:
+        start = time.perf_counter()
+        with Lenient(subject.recorder) as lenient:
+            second = _attempt(which, subject)
+        results = _blamed(results[0], replace(second, seconds=time.perf_counter() - start), lenient)
+    return results
+
+
+def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[CheckResult]:
+    """Put a failure down to the norms that failed, now that the others are known."""
+    seconds = first.seconds + second.seconds
+    if at_fault := lenient.sites or set(first.sites):
+        first = replace(first, sites=in_order(at_fault))
+        if second.outcome is Outcome.FAILED:
+            return [first, second]
+        return [replace(first, seconds=seconds)]
+    if not lenient.elsewhere:
+        return [replace(first, seconds=seconds)]
+    if second.outcome is Outcome.PASSED:
+        elsewhere = ", ".join(sorted(lenient.elsewhere))
+        second = replace(
+            second,
+            message=f"passes with the running statistics of other norms off: {elsewhere}",
+            remedy="rewrite these norms too, or give the model others",
+        )
+    return [replace(second, seconds=seconds)]
+
+
+def _attempt(which: Check, subject: Subject) -> CheckResult:
+    try:
+        return CHECKS[which](subject)
+    except Skipped as reason:
+        return CheckResult(which, Outcome.SKIPPED, str(reason))
+    except Exception as error:
+        return failure(which, error, subject)
+
+
+def failure(which: Check, error: BaseException, subject: Subject) -> CheckResult:
+    """What an exception says about a check."""
+    cause = explain(error, subject.roots)
+    return CheckResult(
+        which,
+        Outcome.FAILED,
+        cause.message,
+        cause.cause,
+        cause.remedy,
+        cause.path,
+        cause.line,
+        trace=cause.trace,
+        sites=cause.sites,
+    )
+
+
+@check(Check.META_VMAP)
+def _meta_vmap(subject: Subject) -> CheckResult:
+    device = subject.built_on
+    if device.type != "meta":
+        raise Skipped("its constructor asks for values, so it is built on the CPU")
+    module = subject.built()
+    inputs = subject.feed(stack=STACK, device=device)
+    with torch.no_grad(), device:
+        try:
+            _with_randomness(
+                subject, lambda how: calling.vmapped(module, inputs, subject.job.seed, how)
+            )
+        except Exception as error:
+            if (found := explain(error, subject.roots)).cause is Cause.RUNNING_STATS:
+                raise
+            raise Skipped(f"vmap on the meta device: {found.message}") from error
+    return CheckResult(Check.META_VMAP, Outcome.PASSED)
+
+
+@check(Check.FORWARD)
+def _forward(subject: Subject) -> CheckResult:
+    with torch.no_grad():
+        answers = calling.run(subject.fresh(), subject.feed())
+    if not answers:
+        return CheckResult(Check.FORWARD, Outcome.NOTED, "the answer has no tensor")
+    if not all(answer.isfinite().all() for answer in answers if answer.is_floating_point()):
+        subject.note("some numbers of the answer are not finite")
+    return CheckResult(Check.FORWARD, Outcome.PASSED)
+
+
+@check(Check.VMAP)
+def _vmap(subject: Subject) -> CheckResult:
+    return equal(Check.VMAP, subject, lambda dtype, how: _over_batches(subject, dtype, how))
+
+
+@check(Check.EVAL)
+def _eval(subject: Subject) -> CheckResult:
+    return equal(
+        Check.EVAL, subject, lambda dtype, how: _over_batches(subject, dtype, how, train=False)
+    )
+
+
+def _over_batches(
+    subject: Subject, dtype: torch.dtype, how: str, train: bool = True
+) -> tuple[Outputs, Sequence[Outputs]]:
+    module = subject.fresh(dtype=dtype)
+    if not train:
+        module.eval()
+    inputs, seed = subject.feed(stack=STACK, dtype=dtype), subject.job.seed
+    with torch.no_grad():
+        answers = calling.vmapped(copied(module), inputs, seed, how)
+        return answers, calling.looped(module, inputs, seed)
+
+
+@check(Check.GRAD)
+def _grad(subject: Subject) -> CheckResult:
+    if not any(p.requires_grad for p in subject.fresh().parameters()):
+        raise Skipped("no parameter wants a gradient")
+    try:
+        return _gradients(subject, samples=1)
+    except Exception as error:
+        if explain(error, subject.roots).cause is not Cause.SINGLE_SAMPLE:
+            raise
+    result = _gradients(subject, samples=2)
+    if result.outcome is Outcome.PASSED:
+        words = "for pairs of samples: batch norm needs more than one value per channel"
+        subject.note(f"gradients were taken {words}")
+        return replace(result, message=f"{result.message}, taken {words}".lstrip(", "))
+    return result
+
+
+def _gradients(subject: Subject, samples: int) -> CheckResult:
+    def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:
+        module = subject.fresh(dtype=dtype)
+        inputs, seed = subject.feed(batch=samples, stack=STACK, dtype=dtype), subject.job.seed
+        answers = calling.vmapped_gradients(copied(module), inputs, seed, how)
+        return answers, calling.looped_gradients(module, inputs, seed)
+
+    # Rounding in float32 grows so much on the way back through many norms that nearly every deep
+    # model would be run in both.
+    if _in_float64(run, "error") == "":
+        return CheckResult(Check.GRAD, Outcome.PASSED, "compared in float64")
+    return equal(Check.GRAD, subject, run)
+
+
+@check(Check.ENSEMBLE)
+def _ensemble(subject: Subject) -> CheckResult:
+    if not any(True for _ in subject.fresh().parameters()):
+        raise Skipped("it has no parameters to stack")
+
+    def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:
+        models = [varied(subject.fresh(dtype=dtype), seed) for seed in range(STACK)]
+        inputs, seed = subject.feed(dtype=dtype), subject.job.seed
+        with torch.no_grad():
+            answers = calling.vmapped_ensemble([copied(m) for m in models], inputs, seed, how)
+            return answers, calling.looped_ensemble(models, inputs, seed)
+
+    return equal(Check.ENSEMBLE, subject, run)
+
+
+@check(Check.SINGLE)
+def _single(subject: Subject) -> CheckResult:
+    results = [_single_sample(subject, train) for train in (True, False)]
+    noted = [result for result in results if result.outcome is not Outcome.PASSED]
+    return noted[-1] if noted else results[0]
+
+
+def _single_sample(subject: Subject, train: bool) -> CheckResult:
+    try:
+        with torch.no_grad():
+            module = subject.fresh()
+            module.train(train)
+            calling.run(module, subject.feed(batch=1))
+    except Exception as error:
+        found = failure(Check.SINGLE, error, subject)
+        message = f"in {'train' if train else 'eval'} mode: {found.message}"
+        return replace(found, outcome=Outcome.NOTED, message=message)
+    return CheckResult(Check.SINGLE, Outcome.PASSED)
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """The tensors that a model holds beside its parameters, by name."""
+
+    buffers: dict[str, Tensor]
+    plain: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _Attributes:
+        buffers = dict(module.named_buffers())
+        plain = {
+            f"{name}.{key}".lstrip("."): tensor
+            for name, part in module.named_modules()
+            for key, value in vars(part).items()
+            if key not in ("_parameters", "_buffers", "_modules")
+            for tensor in calling.outputs(value)
+        }
+        return cls(buffers, plain)
+
+
+@check(Check.BUFFERS)
+def _buffers(subject: Subject) -> CheckResult:
+    device = subject.built_on
+    module = subject.built()
+    context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
+    inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
+    try:
+        with torch.no_grad(), context:
+            _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
+    except Exception as error:
+        raise Skipped("vmap does not run to its end") from error
+    after = _Attributes.of(module)
+    leaked = [name for name, tensor in after.buffers.items() if _is_batched(tensor)]
+    held = [name for name, tensor in after.plain.items() if _is_batched(tensor)]
+    # What is empty before the first run is a cache; what is not is the model's state.
+    before = _Attributes.of(subject.fresh()).plain if held else {}
+    state = sorted({*leaked, *(name for name in held if name in before)})
+    if state:
+        return CheckResult(
+            Check.BUFFERS,
+            Outcome.FAILED,
+            f"vmap leaves a tensor of its own in {', '.join(state)}: the next call fails",
+            Cause.LEAK,
+            "return the new value from forward instead of assigning it, or do not update it under"
+            " vmap",
+        )
+    if held:
+        message = f"what forward keeps in {', '.join(sorted(held))} cannot be used after vmap"
+        return CheckResult(Check.BUFFERS, Outcome.NOTED, message, Cause.LEAK)
+    return CheckResult(Check.BUFFERS, Outcome.PASSED)
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    return bool(torch._C._functorch.is_batchedtensor(tensor))
+
+
+def equal(
+    which: Check,
+    subject: Subject,
+    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]],
+) -> CheckResult:
+    """Whether both ways of running give the same: in float32, else in float64."""
+    how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
+    words = difference(answers, loop)
+    if words and (exact := _in_float64(run, how)) == "":
+        return CheckResult(which, Outcome.PASSED, f"equal in float64; rounding in float32: {words}")
+    if not words:
+        return CheckResult(which, Outcome.PASSED)
+    if how != "error":
+        message = f"forward draws random numbers, and vmap's are not those of the loop: {words}"
+        return CheckResult(which, Outcome.FAILED, message, Cause.RANDOMNESS)
+    return CheckResult(
+        which,
+        Outcome.FAILED,
+        f"vmap gives another answer than the loop: {exact or words}",
+        Cause.DIFFERS,
+        "look for what depends on the shape or identity of tensors, or on global state",
+    )
+
+
+def _in_float64(
+    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]], how: str
+) -> str | None:
+    """How the answers differ in float64; None if the model does not run in it."""
+    try:
+        return difference(*run(_FLOAT64, how))
+    except Exception:
+        return None
+
+
+def _with_randomness(subject: Subject, run: Callable[[str], calling.T]) -> calling.T:
+    """Run with vmap's default, which refuses to draw random numbers; if it must, the same for all.
+
+    Whatever the loop draws, it starts from the same seed each time.
+    """
+    try:
+        return run("error")
+    except Exception as error:
+        found = explain(error, subject.roots)
+        if found.cause not in (Cause.RANDOMNESS, Cause.STOCHASTIC_DEPTH):
+            raise
+        answer = run("same")
+    subject.note(f"random numbers are drawn at {found.path}:{found.line}: {found.remedy}")
+    return answer

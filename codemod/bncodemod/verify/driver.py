@@ -1,0 +1,328 @@
+"""Hands modules to worker processes and gathers what they say; what kills one costs one candidate.
+
+Time and memory are watched from here. What was being built or checked when a worker had to be
+killed, or died, is reported so; the rest of the module is examined by the next worker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+
+from bncodemod.verify.errors import CannotVerify
+from bncodemod.verify.model import (
+    CandidateResult,
+    Cause,
+    Check,
+    CheckResult,
+    Job,
+    ModuleResult,
+    Outcome,
+    Site,
+    Started,
+)
+from bncodemod.verify.process import WorkerProcess, frames
+from bncodemod.verify.protocol import Finished, Hello, Setup
+from bncodemod.verify.verdicts import cleared
+
+_PATIENCE = 0.05  # seconds between two looks at the clock and the memory
+_START_LIMIT = 300.0
+_MAX_DEATHS = 20  # of workers over one module
+_SHOWN_OUTPUT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds for one step (an import, a build, a check) and for one module; bytes, 0 for none."""
+
+    step: float = 60.0
+    module: float = 900.0
+    memory: int = 0
+
+
+@dataclass
+class Gathered:
+    """What came of the jobs."""
+
+    modules: dict[str, ModuleResult] = field(default_factory=dict)
+    candidates: dict[tuple[str, str], CandidateResult] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, result: ModuleResult | CandidateResult) -> None:
+        """Keep a result; a module that is begun anew says some of them again."""
+        if isinstance(result, ModuleResult):
+            self.modules.setdefault(result.path, result)
+        else:
+            known = self.candidates.get((result.path, result.name))
+            if known is None or len(known.checks) < len(result.checks):
+                self.candidates[result.path, result.name] = result
+
+    def done(self) -> frozenset[Site]:
+        """The sites that need no more checks."""
+        return frozenset(site for result in self.candidates.values() for site in cleared(result))
+
+
+_SEARCHING = Started("")
+
+
+@dataclass
+class _Work:
+    """A job in a worker's hands."""
+
+    job: Job
+    deaths: int = 0
+    begun: float = 0.0
+    now: Started = _SEARCHING
+    since: float = 0.0
+    imported: bool = False
+
+
+class _Post:
+    """A device and the worker that serves it."""
+
+    def __init__(self, device: str, process: WorkerProcess) -> None:
+        self.device = device
+        self.process = process
+        self.work: _Work | None = None
+        self.started = time.monotonic()
+        self.ready = False
+
+
+class Driver:
+    """Runs jobs in worker processes; to be used as a context manager.
+
+    ``threads`` is what each worker may use for one operation.
+    """
+
+    def __init__(self, setup: Setup, limits: Limits, threads: int = 1) -> None:
+        self._setup = setup
+        self._threads = threads
+        self.limits = limits
+        self._posts: list[_Post] = []
+        self.gathered = Gathered()
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for post in self._posts:
+            post.process.kill()
+
+    def start(self) -> Hello:
+        """Start the first worker and ask what it runs on. Raises CannotVerify."""
+        begun = time.monotonic()
+        post = self._hire("cpu")
+        hello = None
+        while hello is None:
+            _pause([post])
+            hello = self._greeted(post)
+        self.gathered.seconds["start"] = time.monotonic() - begun
+        return hello
+
+    def run(
+        self,
+        jobs: Iterable[Job],
+        devices: Sequence[str],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Do all jobs, with a worker for each of the devices; the answers are in ``gathered``."""
+        begun = time.monotonic()
+        waiting = deque(_Work(job) for job in jobs)
+        total = len(waiting)
+        self._staff(devices[: max(total, 1)])
+        while waiting or any(post.work for post in self._posts):
+            for post in self._posts:
+                if post.ready and post.work is None and waiting:
+                    self._hand_out(post, waiting.popleft())
+            _pause(self._posts)
+            for post in self._posts:
+                self._attend(post, waiting)
+            if on_progress is not None:
+                left = len(waiting) + sum(post.work is not None for post in self._posts)
+                on_progress(total - left, total)
+        spent = self.gathered.seconds.get("examine", 0.0)
+        self.gathered.seconds["examine"] = spent + time.monotonic() - begun
+
+    def _staff(self, devices: Sequence[str]) -> None:
+        """A worker for each device; the one that was asked first gets the first."""
+        for number, device in enumerate(devices):
+            if number < len(self._posts):
+                self._posts[number].device = device
+            else:
+                self._hire(device)
+
+    def _hire(self, device: str) -> _Post:
+        post = _Post(device, WorkerProcess(self._setup, self._threads))
+        self._posts.append(post)
+        return post
+
+    def _replace(self, post: _Post) -> None:
+        post.process.kill()
+        post.process = WorkerProcess(self._setup, self._threads)
+        post.started = time.monotonic()
+        post.ready = False
+
+    def _greeted(self, post: _Post) -> Hello | None:
+        """A new worker's answer. Raises CannotVerify where it cannot work."""
+        death = post.process.death()
+        for message in post.process.messages():
+            assert isinstance(message, Hello)
+            if message.error:
+                raise CannotVerify(message.error, message.remedy)
+            post.ready = True
+            return message
+        if death or time.monotonic() - post.started > _START_LIMIT:
+            said = post.process.output().strip().splitlines()
+            raise CannotVerify(
+                f"the worker process did not start: {death or 'it takes too long'}"
+                + (f"; it said: {said[-1]}" if said else "")
+            )
+        return None
+
+    def _hand_out(self, post: _Post, work: _Work) -> None:
+        now = time.monotonic()
+        work.begun = work.begun or now
+        work.since, work.now, work.imported = now, _SEARCHING, False
+        work.job = dataclasses.replace(
+            work.job, device=post.device, done=work.job.done | self.gathered.done()
+        )
+        post.work = work
+        post.process.forget_output()
+        post.process.send(work.job)
+
+    def _attend(self, post: _Post, waiting: deque[_Work]) -> None:
+        """Hear what a worker has to say, and see whether it is still well."""
+        if not post.ready:
+            self._greeted(post)
+            return
+        death = post.process.death()  # before its last words are read
+        for message in post.process.messages():
+            self._heard(post, message)
+        work = post.work
+        if work is None:
+            if death:
+                self._replace(post)
+            return
+        post.process.limit_output()
+        trouble = self._trouble(post, work, death)
+        if trouble is None:
+            return
+        given_up = self._lost(post, work, *trouble)
+        self._replace(post)
+        post.work = None
+        if not given_up:
+            waiting.appendleft(work)
+
+    def _heard(self, post: _Post, message: object) -> None:
+        work = post.work
+        assert work is not None
+        work.since = time.monotonic()
+        if isinstance(message, Started):
+            work.now = message
+        elif isinstance(message, ModuleResult):
+            work.imported = True
+            printed = message.output or _shortened(post.process.output())
+            self.gathered.add(dataclasses.replace(message, output=printed))
+        elif isinstance(message, CandidateResult):
+            work.now = _SEARCHING
+            self.gathered.add(message)
+        elif isinstance(message, Finished):
+            self._finished(post, work, message)
+
+    def _finished(self, post: _Post, work: _Work, message: Finished) -> None:
+        post.work = None
+        path = work.job.path
+        printed = _shortened(post.process.output())
+        if message.trace and not work.imported:
+            last = message.trace.strip().splitlines()[-1]
+            self.gathered.add(ModuleResult(path, last, message.trace, printed))
+        if message.trace and work.imported:
+            self._note(path, f"given up: {message.trace.strip().splitlines()[-1]}")
+        if message.forked:
+            self._note(path, "it forked the process that imported it")
+            self._replace(post)  # its copies end with it
+
+    def _note(self, path: str, note: str) -> None:
+        known = self.gathered.modules.get(path) or ModuleResult(path)
+        self.gathered.modules[path] = dataclasses.replace(known, notes=(*known.notes, note))
+
+    def _trouble(self, post: _Post, work: _Work, death: str) -> tuple[Cause, str, str] | None:
+        """Why a worker has to be replaced: the cause, in words, and a trace; None if it is well."""
+        if death:
+            return Cause.CRASH, death, post.process.output()
+        memory = post.process.memory()
+        if self.limits.memory and memory > self.limits.memory:
+            limit = f"it needed more than {self.limits.memory / 2**30:.3g} GiB of memory"
+            return Cause.MEMORY, limit, post.process.where()
+        now = time.monotonic()
+        if now - work.since > self.limits.step:
+            limit = f"it took longer than {self.limits.step:g} s"
+            return Cause.TIMEOUT, limit, post.process.where()
+        if now - work.begun > self.limits.module:
+            work.deaths = _MAX_DEATHS
+            limit = f"the module took longer than {self.limits.module:g} s"
+            return Cause.TIMEOUT, limit, post.process.where()
+        return None
+
+    def _lost(self, post: _Post, work: _Work, cause: Cause, reason: str, trace: str) -> bool:
+        """Report what a worker was lost over, and say whether the module is given up."""
+        job, now = work.job, work.now
+        path, line = _users_place(trace, job)
+        if line:
+            reason += f", at {os.path.basename(path)}:{line}"
+        if not now.name:
+            if work.imported:
+                self._note(job.path, f"given up: {reason}")
+            else:
+                printed = _shortened(post.process.output())
+                self.gathered.add(ModuleResult(job.path, reason, trace, printed))
+            return True
+        check = now.check or Check.META_VMAP
+        failed = CheckResult(
+            check, Outcome.FAILED, reason, cause, _REMEDIES[cause], path, line, trace
+        )
+        checks = (failed,) if now.check and now.sites else ()
+        self.gathered.add(
+            CandidateResult(
+                job.path, now.name, 0, sites=now.sites, checks=checks, error=reason, trace=trace
+            )
+        )
+        work.job = dataclasses.replace(job, skip=job.skip | {now.name})
+        work.deaths += 1
+        if work.deaths >= _MAX_DEATHS:
+            self._note(job.path, f"given up after {now.name}: {reason}")
+        return work.deaths >= _MAX_DEATHS
+
+
+_REMEDIES = {
+    Cause.CRASH: "build and run it by hand to see why; leave it out with --exclude",
+    Cause.TIMEOUT: "raise --timeout, or give an example with smaller arguments or inputs",
+    Cause.MEMORY: "raise --memory, or give an example with smaller arguments or inputs",
+}
+
+
+def _pause(posts: Sequence[_Post]) -> None:
+    connections = [p.process.connection for p in posts if p.process.connection is not None]
+    if connections:
+        wait(connections, _PATIENCE)
+    else:
+        time.sleep(_PATIENCE)
+
+
+def _users_place(trace: str, job: Job) -> tuple[str, int]:
+    """The innermost frame of a trace that lies in the user's folders."""
+    folders = [os.path.join(os.path.realpath(f), "") for f in (job.root, *job.folders)]
+    for path, line in frames(trace):
+        if os.path.realpath(path).startswith(tuple(folders)) and "site-packages" not in path:
+            return path, line
+    return "", 0
+
+
+def _shortened(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= _SHOWN_OUTPUT else f"{text[:_SHOWN_OUTPUT]} […]"

@@ -1,0 +1,181 @@
+"""One module, from its import to the checks of what it builds: what a worker does with a job."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from types import ModuleType
+
+from bncodemod.verify import checks_of_norms, checks_of_original  # noqa: F401
+from bncodemod.verify.candidates import candidates
+from bncodemod.verify.checks import run_check
+from bncodemod.verify.instrument import Finder
+from bncodemod.verify.loading import load
+from bncodemod.verify.model import (
+    NORM_CAUSES,
+    CandidateResult,
+    Cause,
+    Check,
+    CheckResult,
+    Event,
+    Job,
+    ModuleResult,
+    Outcome,
+    Site,
+    Started,
+    in_order,
+)
+from bncodemod.verify.reaching import Builder, Reached
+from bncodemod.verify.recorder import Recorder
+from bncodemod.verify.reproducible import reproducible
+from bncodemod.verify.subject import Subject
+from bncodemod.verify.timing import timings
+
+Emit = Callable[[Event], None]
+
+# What is not worth running once the norms are known to fail.
+_AFTER_NORMS = frozenset(
+    {
+        Check.VMAP,
+        Check.GRAD,
+        Check.ENSEMBLE,
+        Check.SINGLE,
+        Check.BUFFERS,
+        Check.CONSTANT,
+        Check.INDEPENDENCE,
+    }
+)
+_WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
+_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
+_TRIES = 3  # candidates that are checked for a site which none of them decides
+
+
+def examine(job: Job, emit: Emit) -> None:
+    """Import the job's module, build its candidates and check those that reach wanted sites."""
+    sites = (*job.sites, *job.other_sites)
+    with ExitStack() as stack:
+        finder = stack.enter_context(Finder(sites))
+        recorder = stack.enter_context(Recorder(sites))
+        stack.enter_context(reproducible())
+        start = time.perf_counter()
+        emit(Started(""))
+        try:
+            module = load(job, finder)
+        except (Exception, SystemExit) as error:
+            emit(_not_imported(job, error, time.perf_counter() - start))
+            return
+        emit(ModuleResult(job.path, seconds=time.perf_counter() - start))
+        _Examination(job, module, recorder, emit).run()
+
+
+def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:
+    words = str(error).strip().partition("\n")[0]
+    return ModuleResult(
+        job.path,
+        f"{type(error).__name__}: {words}".rstrip(": "),
+        "".join(traceback.format_exception(error)),
+        seconds=seconds,
+    )
+
+
+class _Examination:
+    """The candidates of one module: enough are built on meta, the cheapest of them are checked."""
+
+    def __init__(self, job: Job, module: ModuleType, recorder: Recorder, emit: Emit) -> None:
+        self._job, self._recorder, self._emit = job, recorder, emit
+        self._builder = Builder(job, module, recorder, emit, candidates(module, job))
+        self._wanted = {*job.sites, *job.other_sites} - job.done
+        self._tries: Counter[Site] = Counter()
+
+    def run(self) -> None:
+        for named in self._builder.named():
+            self._emit(self._checked(named))
+        # Sites of other files are looked for only where this one has none of its own.
+        own = frozenset(self._wanted & set(self._job.sites)) or frozenset(self._wanted)
+        built: list[Reached] = []
+        while (missing := self._open(own)) and not self._builder.is_done:
+            built += self._builder.reach(missing)
+            for each in sorted(built, key=lambda reached: reached.cost):
+                if self._open(each.sites):
+                    built.remove(each)
+                    self._emit(self._checked(each))
+        for each in built:
+            note = "not checked: others reach its sites" if each.sites else "it reaches no site"
+            self._emit(self._result(each, notes=(note,)))
+        for result in self._builder.refused.values():
+            self._emit(result)
+
+    def _open(self, sites: Iterable[Site]) -> frozenset[Site]:
+        """Those that are wanted still, and not given up."""
+        return frozenset(s for s in sites if s in self._wanted and self._tries[s] < _TRIES)
+
+    def _checked(self, each: Reached) -> CandidateResult:
+        start = time.perf_counter()
+        sites, name = in_order(each.sites), each.candidate.name
+        roots = (self._job.root, *self._job.folders)
+        subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
+        results: list[CheckResult] = []
+        for which in Check:
+            if which in self._job.checks:
+                self._emit(Started(name, which, sites))
+                results += self._one(which, subject, results)
+        times = timings(subject) if self._job.time and _succeeded(results) else ()
+        self._settle(each.sites, results)
+        result = self._result(each, tuple(subject.notes), tuple(results))
+        seconds = each.seconds + time.perf_counter() - start
+        return replace(result, timings=times, seconds=seconds)
+
+    def _one(self, which: Check, subject: Subject, before: list[CheckResult]) -> list[CheckResult]:
+        for result in before:
+            if result.outcome is Outcome.FAILED and _decides(result, which, subject):
+                message = f"not run: {result.check.value} has failed"
+                return [CheckResult(which, Outcome.SKIPPED, message)]
+        return run_check(which, subject)
+
+    def _settle(self, sites: frozenset[Site], results: list[CheckResult]) -> None:
+        """Want no more what these checks have decided."""
+        failed = [result for result in results if result.outcome is Outcome.FAILED]
+        blamed = {s for r in failed if r.cause in NORM_CAUSES for s in r.sites or sites}
+        undecided = {s for r in failed for s in r.sites or sites} - blamed
+        self._wanted -= blamed
+        if _succeeded(results) or failed:
+            self._wanted -= sites - undecided
+        self._tries.update(sites)
+
+    def _result(
+        self,
+        each: Reached,
+        notes: tuple[str, ...] = (),
+        results: tuple[CheckResult, ...] = (),
+    ) -> CandidateResult:
+        constructed = each.prepared.constructed
+        return CandidateResult(
+            self._job.path,
+            each.candidate.name,
+            each.candidate.line,
+            constructed.how,
+            constructed.call,
+            each.prepared.inputs.text,
+            in_order(each.sites),
+            results,
+            notes=notes,
+            seconds=each.seconds,
+        )
+
+
+def _decides(failed: CheckResult, which: Check, subject: Subject) -> bool:
+    """Whether another check can add nothing to a failure."""
+    if failed.check is Check.FORWARD:
+        return which not in _WITHOUT_FORWARD
+    all_fail = set(subject.sites) <= set(failed.sites or subject.sites)
+    return which in _AFTER_NORMS and failed.cause is Cause.RUNNING_STATS and all_fail
+
+
+def _succeeded(results: list[CheckResult]) -> bool:
+    """Whether nothing failed, and something was run."""
+    outcomes = {result.outcome for result in results}
+    return Outcome.FAILED not in outcomes and Outcome.PASSED in outcomes

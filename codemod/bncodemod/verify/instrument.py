@@ -1,0 +1,224 @@
+"""Values that make norms, marked: what is built through them knows the expression it came from.
+
+A module with value sites is compiled with each of them wrapped, ``norm=X`` becoming
+``norm=__bncodemod_site__(3, X)``. A class becomes a class that passes for it, a partial a partial
+and a function a function; the norms that they build are those of the unchanged code.
+"""
+
+from __future__ import annotations
+
+import ast
+import copyreg
+import functools
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from torch import nn
+
+from bncodemod.verify.model import Site, SiteKind
+
+_MARK = "__bncodemod_site__"
+_sites: list[Site] = []  # by the numbers in the compiled modules, which outlive a job
+_numbers: dict[Site, int] = {}
+_building: list[Site] = []  # the value sites that are being called, outermost first
+
+Class = TypeVar("Class", bound=type)
+
+
+def sites_being_called() -> tuple[Site, ...]:
+    """The value sites through which the code that runs now was called."""
+    return tuple(_building)
+
+
+@contextmanager
+def _calling(site: Site) -> Iterator[None]:
+    _building.append(site)
+    try:
+        yield
+    finally:
+        _building.pop()
+
+
+def marked(site: Site, value: Any) -> Any:
+    """``value``, which builds norms that are known as those of ``site``."""
+    if isinstance(value, functools.partial):
+        return _marked_partial(site, value)
+    if inspect.isclass(value):
+        return _marked_class(site, value) if issubclass(value, nn.Module) else value
+    if not callable(value) or isinstance(value, nn.Module):
+        return value
+
+    @functools.wraps(value)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with _calling(site):
+            return value(*args, **kwargs)
+
+    return function
+
+
+class _MarkedPartial(functools.partial):  # type: ignore[type-arg]
+    """A partial that says which site it stands at; it pickles and copies as any other."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        with _calling(_sites[self.__dict__[_MARK]]):
+            return super().__call__(*args, **kwargs)
+
+
+def _marked_partial(site: Site, value: functools.partial[Any]) -> _MarkedPartial:
+    result = _MarkedPartial(value.func, *value.args, **value.keywords)
+    result.__dict__.update(value.__dict__)
+    result.__dict__[_MARK] = _number(site)
+    return result
+
+
+def _marked_class(site: Site, original: Class) -> Class:
+    """A class that equals ``original``, is one of its kind, and builds instances of it."""
+
+    class Marked(type(original)):  # type: ignore[misc]
+        def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
+            with _calling(site):
+                if cls is stand_in:
+                    return original(*args, **kwargs)
+                return super().__call__(*args, **kwargs)
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            if cls is stand_in:
+                return isinstance(instance, original)
+            return bool(super().__instancecheck__(instance))
+
+        def __subclasscheck__(cls, subclass: type) -> bool:
+            if cls is stand_in:
+                return issubclass(subclass, original)
+            return bool(super().__subclasscheck__(subclass))
+
+        def __eq__(cls, other: object) -> bool:
+            return cls is other or (cls is stand_in and other is original)
+
+        def __hash__(cls) -> int:
+            return hash(original) if cls is stand_in else super().__hash__()
+
+    names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
+    stand_in = Marked(original.__name__, (original,), names)
+    copyreg.pickle(
+        Marked, lambda cls: (_itself, (original,)) if cls is stand_in else cls.__qualname__
+    )
+    return stand_in
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _number(site: Site) -> int:
+    if site not in _numbers:
+        _numbers[site] = len(_sites)
+        _sites.append(site)
+    return _numbers[site]
+
+
+def _at_number(number: int, value: Any) -> Any:
+    return marked(_sites[number], value)
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules that hold value sites and has them compiled with these marked."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites: dict[str, list[Site]] = {}
+        for site in sites:
+            if site.kind is SiteKind.VALUE:
+                self._sites.setdefault(os.path.realpath(site.path), []).append(site)
+
+    def __enter__(self) -> Finder:
+        sys.meta_path.insert(0, self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        return self.instrumented(spec) if spec is not None else None
+
+    def instrumented(
+        self, spec: importlib.machinery.ModuleSpec
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The same module, to be compiled with its sites marked; None where it has none."""
+        sites = self._sites.get(os.path.realpath(spec.origin or ""))
+        if not sites or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        spec.loader = _Loader(spec.loader.name, spec.loader.path, sites)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, fullname: str, path: str, sites: Sequence[Site]) -> None:
+        super().__init__(fullname, path)
+        self._sites = sites
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        source = self.get_data(self.path)
+        tree = ast.parse(source, self.path)
+        _Marker(importlib.util.decode_source(source), self._sites).visit(tree)
+        code: types.CodeType = compile(tree, self.path, "exec", dont_inherit=True)
+        return code
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run the marked code; the unmarked one, where the marks are what makes it fail."""
+        before = dict(module.__dict__)
+        module.__dict__[_MARK] = _at_number
+        try:
+            super().exec_module(module)
+        except Exception as error:
+            module.__dict__.clear()
+            module.__dict__.update(before)
+            try:
+                importlib.machinery.SourceFileLoader(self.name, self.path).exec_module(module)
+            except Exception:
+                raise error from None
+
+
+class _Marker(ast.NodeTransformer):
+    """Wraps the expressions that stand where the sites do."""
+
+    def __init__(self, source: str, sites: Sequence[Site]) -> None:
+        self._lines = source.splitlines(keepends=True)
+        self._places = {
+            (site.line, site.column, site.end_line, site.end_column): _number(site)
+            for site in sites
+        }
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        node = self.generic_visit(node)
+        if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
+            return node
+        number = self._places.pop(self._place(node), None)
+        if number is None:
+            return node
+        call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(number), node], [])
+        for new in (call, call.func, call.args[0]):
+            ast.copy_location(new, node)
+        return call
+
+    def _place(self, node: ast.expr) -> tuple[int, int, int, int]:
+        end_line, end_column = node.end_lineno or node.lineno, node.end_col_offset or 0
+        start = self._column(node.lineno, node.col_offset)
+        return node.lineno, start, end_line, self._column(end_line, end_column)
+
+    def _column(self, line: int, offset: int) -> int:
+        """The column, from 1 and in characters, of a byte offset."""
+        text = self._lines[line - 1] if line <= len(self._lines) else ""
+        return offset + 1 if text.isascii() else len(text.encode()[:offset].decode()) + 1

@@ -1,0 +1,123 @@
+"""Imports a job's module by its name, and its original in its place for a while."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from bncodemod.verify.instrument import Finder
+from bncodemod.verify.model import Job
+
+
+def load(job: Job, finder: Finder) -> ModuleType:
+    """The job's module, imported now or for an earlier job. Raises what its import raises."""
+    _put_on_path((job.root, *job.folders))
+    loaded = sys.modules.get(job.name)
+    if loaded is not None and _is_at(loaded, job.path):
+        return loaded
+    _forget_others(job.name, job.root)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(job.name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{job.name}.".startswith(f"{error.name}."):
+            raise
+    else:
+        if _is_at(module, job.path):
+            return module
+    return _from_file(job, finder)
+
+
+@contextmanager
+def originals(job: Job) -> Iterator[ModuleType | Exception]:
+    """The original of the job's module; while this is open, the originals are what is imported.
+
+    They bear the names of the rewritten modules, which are put aside meanwhile; once imported they
+    are kept for the next time. An exception is what the import has raised.
+    """
+    tops = {_top(path, job.root) for path in (job.path, *(s.path for s in job.other_sites))}
+    tops.discard("")
+    aside = _taken_out(tops)
+    sys.modules.update(_originals.get(job.original_root, {}))
+    path = sys.path[:]
+    sys.path.insert(0, job.original_root)
+    importlib.invalidate_caches()
+    try:
+        yield _imported(job.name)
+    finally:
+        sys.path[:] = path
+        _originals[job.original_root] = _taken_out(tops)
+        sys.modules.update(aside)
+        importlib.invalidate_caches()
+
+
+_originals: dict[str, dict[str, ModuleType]] = {}  # the modules below each folder of originals
+
+
+def _imported(name: str) -> ModuleType | Exception:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        return error
+
+
+def _taken_out(tops: set[str]) -> dict[str, ModuleType]:
+    return {name: sys.modules.pop(name) for name in _below(tops)}
+
+
+def _below(tops: set[str]) -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in tops]
+
+
+def _top(path: str, root: str) -> str:
+    """The top-level package or module that holds a file below ``root``; empty if none does."""
+    below = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
+    first = below.split(os.sep)[0]
+    return "" if first == os.pardir else first.removesuffix(".py")
+
+
+def _put_on_path(folders: tuple[str, ...]) -> None:
+    for folder in reversed(folders):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+
+
+def _is_at(module: ModuleType, path: str) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and os.path.realpath(file) == os.path.realpath(path)
+
+
+def _forget_others(name: str, root: str) -> None:
+    """Drop modules of the same top-level name that were imported from another root."""
+    top = name.partition(".")[0]
+    if top not in sys.modules:
+        return
+    folder = os.path.join(os.path.realpath(root), "")
+    module = sys.modules[top]
+    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+    if not any(os.path.realpath(place).startswith(folder) for place in places if place):
+        for loaded in _below({top}):
+            del sys.modules[loaded]
+
+
+def _from_file(job: Job, finder: Finder) -> ModuleType:
+    """A module that its name does not lead to: a script, or one behind a namesake."""
+    spec = importlib.util.spec_from_file_location(job.name, job.path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{job.path} is no Python module")
+    spec = finder.instrumented(spec) or spec
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[job.name] = module
+    try:
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[job.name]
+        raise
+    return module

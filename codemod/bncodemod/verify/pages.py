@@ -1,0 +1,206 @@
+"""What ``explain`` says of verdicts, checks and causes: the page of each, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from bncodemod.verify.model import Cause, Check, Verdict
+
+_VERDICTS = {
+    Verdict.VERIFIED: """\
+The line built a norm that ran under vmap, and vmap's answer was the loop's.
+
+Some model that was built from the module reaches the line and passes every check that applies to
+it, on the device that the report names. `-v` shows the model, the checks and the inputs.
+""",
+    Verdict.FAILED: """\
+A norm that the line built is at fault, or something else stood in vmap's way.
+
+The report names the check and the cause. Causes that are the norm's own: running-stats,
+differs-from-loop, differs-from-original, constant-output, leaked-buffer, samples-depend,
+batch-folded-into-channels. The others say that vmap fails at another line, which the report names;
+the norm itself is then neither shown to run nor to fail. `--trace` shows the raw traceback.
+""",
+    Verdict.NOT_REACHED: """\
+Nothing that could be built runs the line, or what runs it could not be checked.
+
+The report says why: the module could not be imported, the class could not be built for want of an
+argument, no input was found that its forward takes, or nothing that was built uses the line.
+
+By hand: say how to build and feed it in pyproject.toml, or in a Python file of examples
+(docs/verify.md):
+    [[tool.bncodemod.verify.example]]
+    name = "Decoder"
+    arguments = "64, depth=3"
+    inputs = [[2, 64, 16, 16]]
+""",
+}
+
+_CHECKS = {
+    Check.META_VMAP: "vmap over the model on the meta device raises nothing: no numbers, in"
+    " milliseconds.",
+    Check.FORWARD: "The model runs in train mode on the device, without vmap.",
+    Check.VMAP: "vmap over a batch of batches gives what a loop over the batches gives.",
+    Check.GRAD: "vmap(grad) over samples gives the gradients that a loop over them gives.",
+    Check.ENSEMBLE: "Several models stacked (stack_module_state, functional_call) give under vmap"
+    " what each gives alone.",
+    Check.SINGLE: "A batch of one sample runs. That it does not is noted: batch norm wants several"
+    " values per channel.",
+    Check.EVAL: "vmap gives what the loop gives in eval mode too.",
+    Check.BUFFERS: "vmap leaves no tensor of its own in a buffer or an attribute.",
+    Check.CONSTANT: "No norm gives the same whatever goes in, as GroupNorm does with one value per"
+    " group.",
+    Check.INDEPENDENCE: "GroupNorm: what comes out for a sample does not depend on the others, as"
+    " per-sample gradients and DP-SGD need it.",
+    Check.ORIGINAL_FAILS: "The original fails with the running-stats error where the rewritten"
+    " model passes: the rewrite was needed, and it is what helped.",
+    Check.STATE_DICT: "Which keys of the state dict the rewrite lost or gained: a checkpoint loads"
+    " strictly only if there are none.",
+    Check.BIT_IDENTICAL: "no-running-stats: in train mode the outputs are those of the original,"
+    " bit for bit.",
+}
+
+_CAUSES = {
+    Cause.RUNNING_STATS: """\
+A norm updates running statistics, which vmap refuses.
+
+In train mode `running_mean` and `running_var` are updated in place; under vmap the input is
+batched and they are not.
+
+By hand: pass `track_running_stats=False` where the norm is built, or use GroupNorm; for a model of
+a library, `torch.func.replace_all_batch_norm_modules_(model)` once it is built.
+""",
+    Cause.DIFFERS: """\
+vmap gives another answer than a loop does.
+
+Beyond what the order of additions explains: the report states the tolerance. Usual reasons: code
+that looks at shapes or at a batch axis by number, state kept between calls, a norm over the wrong
+axis.
+""",
+    Cause.CHANGED: """\
+The rewritten model gives another answer in train mode than the original.
+
+no-running-stats promises the same bits. Where weights are drawn in the constructor, both are given
+the same ones before they are compared.
+""",
+    Cause.CONSTANT: """\
+A norm gives the same output whatever goes in: the features are gone.
+
+GroupNorm with as many groups as channels normalises a single value per group on (N, C) inputs and
+on 1x1 maps, and returns its bias. With two values per group all that is left is a sign.
+
+By hand: fewer groups (`--groups`, `--min-group-size`), or no-running-stats for this layer.
+""",
+    Cause.LEAK: """\
+After vmap, a buffer or an attribute holds a tensor that is of no use outside of it.
+
+A buffer that is reassigned under vmap (`self.m = …`) raises nothing and leaves a dead tensor; the
+next call fails, or is wrong.
+
+By hand: return the value from forward, or do not update it in train mode.
+""",
+    Cause.DEPENDENT: """\
+What comes out for a sample depends on the other samples, although the norm is a GroupNorm.
+
+Another layer mixes them: a batch norm that is left, a statistic over axis 0, attention over the
+batch.
+""",
+    Cause.RANDOMNESS: """\
+The model draws random numbers, which vmap refuses unless it is told how.
+
+By hand: `vmap(…, randomness="different")` for a draw per element, `"same"` for one for all; or
+dropout of 0. The verifier switches dropout off where it compares.
+""",
+    Cause.STOCHASTIC_DEPTH: """\
+StochasticDepth fills an unbatched tensor in place, which vmap refuses.
+
+torchvision's works with `randomness="same"` only.
+
+By hand: `randomness="same"`, or build the model with a drop rate of 0.
+""",
+    Cause.ITEM: """\
+A plain number is taken out of a tensor: `.item()`, `float(x)`, `.tolist()`, `.numpy()`.
+
+Under vmap a tensor stands for many values, so there is no one number.
+
+By hand: keep it a tensor.
+""",
+    Cause.CONTROL_FLOW: """\
+An `if` or `while` asks a tensor.
+
+By hand: `torch.where(condition, a, b)`, or decide by shapes and arguments.
+""",
+    Cause.DYNAMIC_SHAPE: """\
+The shape of a result depends on the values: boolean masks, `nonzero`, `unique`.
+
+By hand: `torch.where`, or multiply by the mask.
+""",
+    Cause.IN_PLACE: """\
+A batched tensor is written into one that is not.
+
+`torch.zeros(…)` inside forward makes a plain tensor; `out[:, i] = x` then has nowhere to put the
+many values.
+
+By hand: `x.new_zeros(…)`, `torch.stack`, or the form of the operation that is not in place.
+""",
+    Cause.RNN: """\
+vmap has no rule for nn.LSTM, nn.GRU and nn.RNN.
+
+By hand: unroll the cells (nn.LSTMCell), or keep the layer outside of vmap.
+""",
+    Cause.NO_RULE: """\
+vmap has no rule for an operator that the model calls.
+
+By hand: another operator, or keep it outside of vmap.
+""",
+    Cause.CHANNELS_LAST: """\
+GroupNorm does not run under vmap on tensors in the memory format channels_last.
+
+By hand: leave the memory format out, or rewrite with `--strategy no-running-stats`.
+""",
+    Cause.SINGLE_SAMPLE: """\
+A norm has one value per channel to normalise.
+
+Batch norm needs more in train mode and, without running statistics, in eval mode too: a batch of
+one on (N, C) inputs or 1x1 maps raises.
+
+By hand: batches of two, or GroupNorm for this layer.
+""",
+    Cause.BATCH_FOLDED: """\
+Batch and channels are folded into one axis before a norm, so that it normalises across samples.
+
+By hand: normalise before folding, or build the norm for the channels alone.
+""",
+    Cause.MEMORY: """\
+It needed more memory than it was given.
+
+By hand: `--memory`, or an example with smaller arguments or inputs.
+""",
+    Cause.TIMEOUT: """\
+Building or running it took longer than `--timeout`.
+
+The worker process was ended; the rest of the module was examined by another one.
+
+By hand: `--timeout`, or an example with smaller arguments or inputs.
+""",
+    Cause.CRASH: """\
+The worker process died: a segmentation fault, an abort, `os._exit`.
+
+The rest of the module was examined by another one. `--trace` shows the last frames where they are
+known.
+""",
+    Cause.OTHER: """\
+An error that the verifier does not know by name; the message is the error's own.
+
+`--trace` shows the raw traceback.
+""",
+}
+
+PAGES: Mapping[str, str] = MappingProxyType(
+    {
+        **{verdict.value.replace(" ", "-"): page for verdict, page in _VERDICTS.items()},
+        **{check.value: f"Check: {page}\n" for check, page in _CHECKS.items()},
+        **{cause.value: page for cause, page in _CAUSES.items()},
+    }
+)

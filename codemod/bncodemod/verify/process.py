@@ -1,0 +1,167 @@
+"""The driver's end of a worker process: start it, hear it, see what became of it, kill it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, Listener
+from multiprocessing.context import AuthenticationError
+from typing import Any, BinaryIO
+
+from bncodemod.verify.protocol import ADDRESS, KEY, Setup
+
+# What a module prints is kept up to this size; the file is then begun anew.
+MAX_OUTPUT = 4 * 2**20
+
+# The current folder is no place to import torch from.
+_START = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv[1]];"
+    " from bncodemod.verify.worker import main; main()"
+)
+_FRAME = re.compile(r'^ *File "(.+)", line (\d+) in ', re.MULTILINE)
+
+
+class WorkerProcess:
+    """A worker, from its start to its end."""
+
+    def __init__(self, setup: Setup, threads: int = 1) -> None:
+        self._setup = setup
+        self._output = _output_file()
+        key = secrets.token_bytes(16)
+        self._listener = Listener(authkey=key)
+        self._connection: Connection[Any, Any] | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-c", _START, _package_folder()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={
+                # Threads that wait in a loop make others wait: several workers share the CPUs.
+                "OMP_NUM_THREADS": str(threads),
+                "OMP_WAIT_POLICY": "PASSIVE",
+                **os.environ,
+                ADDRESS: str(self._listener.address),
+                KEY: key.hex(),
+                # cuBLAS is deterministic only if it is told before it starts.
+                "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            },
+            start_new_session=True,
+        )
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        # In a thread: a worker that dies at once never calls.
+        with contextlib.suppress(OSError, EOFError, AuthenticationError):
+            connection = self._listener.accept()
+            connection.send(self._setup)
+            self._connection = connection
+
+    @property
+    def connection(self) -> Connection[Any, Any] | None:
+        """What to wait for; None until the worker has called."""
+        return self._connection
+
+    def send(self, message: object) -> None:
+        """Hand the worker a job; that it is dead shows later."""
+        assert self._connection is not None
+        with contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def messages(self) -> Iterator[object]:
+        """What the worker has said since."""
+        connection = self._connection
+        try:
+            while connection is not None and connection.poll():
+                yield connection.recv()
+        except (EOFError, OSError):
+            return
+        except Exception:  # what was written there is no message: the user's code has the file
+            self._process.kill()
+
+    def death(self) -> str:
+        """How the process ended; empty while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        if code >= 0:
+            return f"the process ended itself with exit code {code}, as os._exit({code}) does"
+        with contextlib.suppress(ValueError):
+            return f"the process was killed by {signal.Signals(-code).name}"
+        return f"the process was killed by signal {-code}"
+
+    def memory(self) -> int:
+        """The bytes that the process keeps in memory; 0 where that cannot be said."""
+        try:
+            with open(f"/proc/{self._process.pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    def limit_output(self) -> None:
+        """Begin the file of the output anew if it has grown too large."""
+        if os.fstat(self._output.fileno()).st_size > MAX_OUTPUT:
+            self.forget_output()
+
+    def output(self) -> str:
+        """What was printed since ``forget_output``."""
+        size = os.fstat(self._output.fileno()).st_size
+        with contextlib.suppress(OSError):
+            return os.pread(self._output.fileno(), size, 0).decode("utf-8", "replace").lstrip("\0")
+        return ""
+
+    def forget_output(self) -> None:
+        """Empty the file of the output."""
+        os.ftruncate(self._output.fileno(), 0)
+
+    def where(self) -> str:
+        """A trace of where the process is at this moment; empty if it does not answer."""
+        before = len(self.output())
+        with contextlib.suppress(OSError, AttributeError):
+            os.kill(self._process.pid, signal.SIGUSR1)
+            for _ in range(20):
+                time.sleep(0.05)
+                said = self.output()[before:]
+                if _FRAME.search(said):
+                    return said
+        return ""
+
+    def kill(self) -> None:
+        """End the process, and what it has started, now."""
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+        self._process.wait()
+        self._listener.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._output.close()
+
+
+def frames(trace: str) -> list[tuple[str, int]]:
+    """The files and lines of a trace that the fault handler wrote, innermost first."""
+    return [(path, int(line)) for path, line in _FRAME.findall(trace)]
+
+
+def _output_file() -> BinaryIO:
+    descriptor, name = tempfile.mkstemp(prefix="bncodemod-")
+    os.close(descriptor)
+    # To append, or what is written after it was emptied would follow a hole.
+    file = open(name, "a+b")  # noqa: SIM115  closed with the process
+    with contextlib.suppress(OSError):  # an open file keeps its name on Windows
+        os.unlink(name)
+    return file
+
+
+def _package_folder() -> str:
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -1,0 +1,200 @@
+"""Building candidates on meta until the wanted sites are reached, and no more than that."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from bncodemod.verify import calling
+from bncodemod.verify.candidates import Candidate
+from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.meta import device_of
+from bncodemod.verify.model import CandidateResult, Event, Job, Site, Started
+from bncodemod.verify.prepare import Prepared, prepare
+from bncodemod.verify.recorder import Recorder, norms_in, sites_of
+from bncodemod.verify.refusal import Refusal
+
+_FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
+_IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
+_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A candidate that runs, the sites that ran in it, and roughly what a run costs."""
+
+    candidate: Candidate
+    prepared: Prepared
+    sites: frozenset[Site]
+    cost: float
+    seconds: float
+
+
+class Builder:
+    """Builds the candidates of one module, in an order that soon reaches the wanted sites.
+
+    What needs no arguments comes first: its parts show what they are built with and fed. Then come
+    the classes and functions that hold wanted sites, then the others.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        module: ModuleType,
+        recorder: Recorder,
+        emit: Callable[[Event], None],
+        candidates: list[Candidate],
+    ) -> None:
+        self.refused: dict[str, CandidateResult] = {}
+        self.is_done = False
+        self._job, self._module, self._recorder, self._emit = job, module, recorder, emit
+        self._harvest = Harvest((job.root,))
+        self._wanted: frozenset[Site] = frozenset()
+        self._gain = False  # whether the last candidate reached what none before it had
+        self._waiting = [each for each in candidates if each.name not in job.skip]
+        self._candidates = {each.name: each for each in candidates}
+        self._plan = self._planned()
+
+    def named(self) -> list[Reached]:
+        """The candidates that the user names, all of them."""
+        named = {example.name for example in self._job.examples}
+        chosen = [each for each in self._waiting if each.name in named]
+        self._waiting = [each for each in self._waiting if each.name not in named]
+        return [built for each in chosen if (built := self._build(each)) is not None]
+
+    def reach(self, wanted: frozenset[Site]) -> Iterator[Reached]:
+        """Build on until all of the sites are reached, or nothing is left to build."""
+        self._wanted = wanted
+        while self._wanted:
+            candidate = next(self._plan, None)
+            if candidate is None:
+                self.is_done = True
+                return
+            built = self._build(candidate)
+            sites = built.sites if built is not None else frozenset()
+            self._gain = bool(self._wanted & sites)
+            self._wanted -= sites
+            if built is not None:
+                yield built
+
+    def unbuilt(self) -> list[Candidate]:
+        """The candidates that were not needed."""
+        return self._waiting
+
+    def _planned(self) -> Iterator[Candidate]:
+        yield from self._taken(lambda each: not _needs_arguments(each) and self._holds_wanted(each))
+        idle = 0
+        for candidate in self._taken(lambda each: not _needs_arguments(each)):
+            yield candidate
+            idle = 0 if self._gain else idle + 1
+            if idle == _IDLE:
+                break
+        yield from self._taken(self._holds_wanted)
+        yield from self._taken(lambda each: not _needs_arguments(each))
+        yield from self._taken(lambda each: True)
+        for name in list(self.refused):  # by now others have shown how
+            candidate = self._candidates[name]
+            if self._holds_wanted(candidate):
+                yield candidate
+
+    def _taken(self, choose: Callable[[Candidate], bool]) -> Iterator[Candidate]:
+        """Those of the waiting candidates that are chosen when their turn comes."""
+        for candidate in list(self._waiting):
+            if candidate in self._waiting and choose(candidate):
+                self._waiting.remove(candidate)
+                yield candidate
+
+    def _held(self, candidate: Candidate) -> frozenset[Site]:
+        """The wanted sites that stand in the candidate's own text."""
+        return frozenset(
+            site
+            for site in self._wanted
+            if site.path == self._job.path and f"{site.owner}.".startswith(f"{candidate.name}.")
+        )
+
+    def _holds_wanted(self, candidate: Candidate) -> bool:
+        return bool(self._held(candidate))
+
+    def _build(self, candidate: Candidate) -> Reached | None:
+        start = time.perf_counter()
+        self._emit(Started(candidate.name))
+        prepared = self._prepared(candidate)
+        if not isinstance(prepared, Refusal):
+            try:
+                sites, cost = self._run(prepared)
+            except Exception as error:
+                trace = "".join(traceback.format_exception(error))
+                prepared = Refusal(f"{type(error).__name__}: {error}", trace)
+            else:
+                self.refused.pop(candidate.name, None)
+                return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)
+        self.refused[candidate.name] = CandidateResult(
+            self._job.path,
+            candidate.name,
+            candidate.line,
+            error=prepared.reason,
+            trace=prepared.trace,
+            seconds=time.perf_counter() - start,
+        )
+        return None
+
+    def _prepared(self, candidate: Candidate) -> Prepared | Refusal:
+        """Built so that the candidate's own sites are reached, else so that any wanted one is.
+
+        A block that is built as a bigger model does may be given its norms by that model.
+        """
+        prepared: Prepared | Refusal = Refusal("nothing says how to build it")
+        attempts = [sites for sites in (self._held(candidate), self._wanted) if sites]
+        for sites in attempts or (None,):
+            with self._harvest:
+                prepared = prepare(
+                    candidate.target,
+                    candidate.name,
+                    self._module,
+                    self._job,
+                    self._harvest,
+                    _holds_one_of(sites),
+                )
+            if isinstance(prepared, Prepared):
+                return prepared
+        return prepared
+
+    def _run(self, prepared: Prepared) -> tuple[frozenset[Site], float]:
+        module = prepared.constructed.module
+        device = device_of(module)
+        arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
+        with torch.no_grad(), device, self._recorder.running(module) as ran:
+            calling.run(module, arguments)
+        parameters = sum(p.numel() for p in module.parameters() if not _is_lazy(p))
+        return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
+
+
+def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:
+    """Whether a module has a norm of one of the sites; None: whether or not it has norms.
+
+    A norm that is called as a function shows only when it runs.
+    """
+    if sites is None or any(_FUNCTION.search(site.text) for site in sites):
+        return lambda module: True
+    return lambda module: any(sites & sites_of(norm) for _, norm in norms_in(module))
+
+
+def _needs_arguments(candidate: Candidate) -> bool:
+    try:
+        parameters = inspect.signature(candidate.target).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    named = (p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    return any(p.default is p.empty for p in named)
+
+
+def _is_lazy(parameter: torch.Tensor) -> bool:
+    return isinstance(parameter, torch.nn.parameter.UninitializedParameter)

@@ -1,0 +1,284 @@
+"""Which expression built a norm, and which norms ran.
+
+While a :class:`Recorder` is open, each norm remembers the sites it was built at: those whose
+expression was being evaluated in one of the frames below its constructor, and the value sites
+through which it was called. Copies of a norm remember them too.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import linecache
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
+
+from bncodemod.verify.instrument import sites_being_called
+from bncodemod.verify.model import Site, SiteKind
+
+NORMS = (_NormBase, nn.GroupNorm)
+BATCH_NORMS = frozenset({functional.batch_norm, torch.batch_norm})
+GROUP_NORMS = frozenset({functional.group_norm, torch.group_norm})
+FUNCTIONS = BATCH_NORMS | GROUP_NORMS | frozenset({functional.instance_norm, torch.instance_norm})
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_HERE = os.path.join(os.path.dirname(__file__), "")
+_ORIGIN = "_bncodemod_sites"
+_PLACE = "_bncodemod_place"
+_CONSTRUCTORS = ("__init__", "constructing")  # the second is the recorder's own
+
+
+def sites_of(norm: nn.Module) -> frozenset[Site]:
+    """The sites that built a norm; none if it was built elsewhere or unseen."""
+    sites: frozenset[Site] = norm.__dict__.get(_ORIGIN, frozenset())
+    return sites
+
+
+def place_of(norm: nn.Module) -> str:
+    """Where a norm was built, in words."""
+    place: str = norm.__dict__.get(_PLACE, "")
+    return f"{type(norm).__name__} built at {place}" if place else type(norm).__name__
+
+
+def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The norms of a module, with their names."""
+    return ((name, m) for name, m in module.named_modules() if isinstance(m, NORMS))
+
+
+@dataclass
+class Ran:
+    """The sites whose norms ran, and how many numbers all norms put out."""
+
+    sites: set[Site]
+    numbers: int = 0
+
+
+class Recorder:
+    """Has each norm that is constructed while it is open (``with``) remember its sites."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._frames = _FrameSites([site for site in sites if site.kind is SiteKind.CALL])
+        self._saved: list[tuple[type, Any]] = []
+
+    def __enter__(self) -> Recorder:
+        for kind in NORMS:
+            self._saved.append((kind, kind.__init__))
+            kind.__init__ = self._recording(kind.__init__)  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while self._saved:
+            kind, construct = self._saved.pop()
+            kind.__init__ = construct  # type: ignore[misc]
+
+    def here(self) -> frozenset[Site]:
+        """The sites that are being evaluated where this is called from."""
+        return self._frames.above(sys._getframe(1)) | frozenset(sites_being_called())
+
+    def _recording(self, construct: Any) -> Any:
+        @functools.wraps(construct)
+        def constructing(norm: nn.Module, *args: Any, **kwargs: Any) -> None:
+            construct(norm, *args, **kwargs)
+            norm.__dict__[_ORIGIN] = self.here()
+            norm.__dict__[_PLACE] = _outside_torch(sys._getframe(1))
+
+        return constructing
+
+    @contextmanager
+    def running(self, module: nn.Module) -> Iterator[Ran]:
+        """Collect the sites whose norms run: those of ``module``, and calls of functions."""
+        ran = Ran(set())
+
+        def note(norm: nn.Module, *_: Any) -> None:
+            ran.sites.update(sites_of(norm))
+
+        hooks = [norm.register_forward_hook(note) for _, norm in norms_in(module)]
+        try:
+            with NormCalls(self) as calls:
+                yield ran
+        finally:
+            for hook in hooks:
+                hook.remove()
+        ran.sites.update(site for call in calls.seen for site in call.sites)
+        ran.numbers = sum(call.answer.numel() for call in calls.seen)
+
+
+@dataclass(frozen=True)
+class NormCall:
+    """A call of a norm's function, by a norm (``place`` says which) or by the user's code."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    answer: torch.Tensor
+    sites: frozenset[Site]
+    place: str
+
+    @property
+    def input(self) -> torch.Tensor:
+        value: torch.Tensor = self.args[0] if self.args else self.kwargs["input"]
+        return value
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether it is a batch norm that takes its statistics from the batch."""
+        training = self.args[5] if len(self.args) > 5 else self.kwargs.get("training", False)
+        return self.function in BATCH_NORMS and bool(training)
+
+
+class NormCalls(TorchFunctionMode):
+    """Notes the calls of norms' functions while it is open."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.seen: list[NormCall] = []
+        self._recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        answer = func(*args, **kwargs)
+        if func in FUNCTIONS:
+            norm = running_norm(sys._getframe(1))
+            sites = self._recorder.here() | (sites_of(norm) if norm is not None else frozenset())
+            place = place_of(norm) if norm is not None else "a function's call"
+            self.seen.append(NormCall(func, tuple(args), kwargs, answer, sites, place))
+        return answer
+
+
+def running_norm(frame: FrameType | None) -> nn.Module | None:
+    """The norm whose forward calls the function that is at hand."""
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            return owner if isinstance(owner, NORMS) else None
+        frame = frame.f_back
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Where a frame stands: lines from 1, columns from 0 in bytes, None where not known."""
+
+    line: int
+    end_line: int
+    column: int | None
+    end_column: int | None
+
+
+class _FrameSites:
+    """The call sites that frames stand in.
+
+    From Python 3.11 on a frame knows the very expression that it evaluates. Where only its line
+    is known, a site counts if it is named as what was called: rather none than a wrong one.
+    """
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._by_file: dict[str, list[Site]] = {}
+        for site in sites:
+            self._by_file.setdefault(os.path.realpath(site.path), []).append(site)
+        self._files: dict[str, list[Site]] = {}
+        self._known: dict[tuple[CodeType, int], tuple[frozenset[Site], bool]] = {}
+        self._bytes = functools.cache(_site_bytes)
+
+    def above(self, frame: FrameType | None) -> frozenset[Site]:
+        """The sites of this frame and of those that called it."""
+        found: frozenset[Site] = frozenset()
+        called: frozenset[str] = frozenset()
+        while frame is not None:
+            sites, exact = self._at(frame)
+            if sites and not exact:
+                sites = frozenset(site for site in sites if _callee(site) in called)
+            found |= sites
+            called = _called_names(frame)
+            frame = frame.f_back
+        return found
+
+    def _at(self, frame: FrameType) -> tuple[frozenset[Site], bool]:
+        code = frame.f_code
+        if not (sites := self._in_file(code.co_filename)):
+            return frozenset(), True
+        key = code, frame.f_lasti
+        if key not in self._known:
+            span = _span(frame)
+            exact = span.column is not None and span.end_column is not None
+            inside = frozenset(site for site in sites if self._holds(site, span))
+            self._known[key] = (_innermost(inside) if exact else inside), exact
+        return self._known[key]
+
+    def _in_file(self, name: str) -> list[Site]:
+        if name not in self._files:
+            self._files[name] = self._by_file.get(os.path.realpath(name), [])
+        return self._files[name]
+
+    def _holds(self, site: Site, span: _Span) -> bool:
+        if not site.line <= span.line <= span.end_line <= site.end_line:
+            return False
+        if span.column is None or span.end_column is None:
+            return True
+        start, end = self._bytes(site)
+        return (site.line, start) <= (span.line, span.column) and (
+            (span.end_line, span.end_column) <= (site.end_line, end)
+        )
+
+
+def _innermost(sites: frozenset[Site]) -> frozenset[Site]:
+    """Of sites that hold each other, the one that holds none."""
+    if len(sites) < 2:
+        return sites
+    inner = max(sites, key=lambda s: (s.line, s.column, -s.end_line, -s.end_column))
+    return frozenset({inner})
+
+
+def _span(frame: FrameType) -> _Span:
+    code = frame.f_code
+    if sys.version_info >= (3, 11):
+        place = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None), None)
+        if place is not None and place[0] is not None:
+            return _Span(place[0], place[1] or place[0], place[2], place[3])
+    line = frame.f_lineno or 0
+    return _Span(line, line, None, None)
+
+
+def _site_bytes(site: Site) -> tuple[int, int]:
+    """The columns of a site as Python counts them: from 0, in bytes of UTF-8."""
+    first = linecache.getline(site.path, site.line)[: site.column - 1]
+    last = linecache.getline(site.path, site.end_line)[: site.end_column - 1]
+    return len(first.encode()), len(last.encode())
+
+
+def _callee(site: Site) -> str:
+    """The last name of what the site's expression calls."""
+    try:
+        call = ast.parse(site.text.strip(), mode="eval").body
+    except SyntaxError:
+        return ""
+    function = call.func if isinstance(call, ast.Call) else call
+    return getattr(function, "attr", getattr(function, "id", ""))
+
+
+def _outside_torch(frame: FrameType | None) -> str:
+    """The innermost file and line that are neither torch's nor the verifier's."""
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _HERE)):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def _called_names(frame: FrameType) -> frozenset[str]:
+    """What this frame's caller may have called: a function, or a class by its constructor."""
+    code = frame.f_code
+    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    is_constructor = isinstance(owner, nn.Module) and code.co_name in _CONSTRUCTORS
+    return frozenset({"__init__", type(owner).__name__} if is_constructor else {code.co_name})

@@ -1,0 +1,141 @@
+"""What the checks are given: a model on the device, made so that faults show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from bncodemod.verify.calling import Arguments, copied, run
+from bncodemod.verify.meta import device_of
+from bncodemod.verify.model import Job, Site
+from bncodemod.verify.prepare import Prepared
+from bncodemod.verify.recorder import Recorder, norms_in
+
+# Samples in a batch: more than two, whose normed values are all 1 and -1, and a number that seldom
+# divides that of the channels, so that the axes can be told from each other.
+BATCH = 5
+STACK = 2  # batches under vmap, samples for gradients, models of an ensemble
+
+_RANDOM = re.compile(r"drop_?(out|path|block|connect)|stochastic_?depth|rrelu", re.IGNORECASE)
+_RATES = ("p", "drop_prob", "drop_rate", "prob")
+
+
+@dataclass
+class Subject:
+    """A candidate that was built and fed, and the sites that ran in it."""
+
+    name: str
+    prepared: Prepared
+    job: Job
+    sites: tuple[Site, ...]
+    roots: Sequence[str]
+    recorder: Recorder
+    notes: list[str] = field(default_factory=list)
+    _fresh: nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.job.device)
+
+    @property
+    def built_on(self) -> torch.device:
+        """Where :meth:`built` stands: on meta, or on the CPU."""
+        return device_of(self.prepared.constructed.module)
+
+    def built(self) -> nn.Module:
+        """A copy of the model as it was first built; random layers are off."""
+        module = copied(self.prepared.constructed.module)
+        module.train()
+        switch_off_randomness(module)
+        return module
+
+    def fresh(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A copy of the model in train mode; random layers are off, norms weigh their channels."""
+        if self._fresh is None:
+            self._fresh = self._prepared(self.rebuilt(self.device))
+        module = copied(self._fresh)
+        return module if dtype is None else module.to(dtype)
+
+    def rebuilt(self, device: torch.device, seed: int = 0) -> nn.Module:
+        """The model as it is built on a device from a seed."""
+        torch.manual_seed(self.job.seed + seed)
+        module = self.prepared.constructed.rebuild(device)
+        module.train()
+        return module
+
+    def feed(
+        self,
+        *,
+        batch: int = BATCH,
+        stack: int | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        seed: int | None = None,
+    ) -> Arguments:
+        """Inputs; ``stack`` adds an axis in front of the batch."""
+        return self.prepared.inputs.make(
+            device or self.device,
+            batch=batch,
+            stack=stack,
+            seed=self.job.seed if seed is None else seed,
+            dtype=dtype,
+        )
+
+    def _prepared(self, module: nn.Module) -> nn.Module:
+        if quieted := switch_off_randomness(module):
+            self.note(f"switched off to compare: {', '.join(quieted)}")
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            run(module, self.feed(device=next(module.parameters()).device))
+        weigh_channels(module, self.job.seed)
+        return module
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def switch_off_randomness(module: nn.Module) -> list[str]:
+    """Switch off the layers that draw random numbers in train mode; say which, by their classes."""
+    found = []
+    for layer in module.modules():
+        kind = type(layer)
+        if not isinstance(layer, _DropoutNd) and not _RANDOM.search(kind.__name__):
+            continue
+        found.append(kind.__name__)
+        for name in _RATES:
+            if isinstance(getattr(layer, name, None), float):
+                setattr(layer, name, 0.0)
+        layer.training = False
+    return sorted(set(found))
+
+
+def weigh_channels(module: nn.Module, seed: int) -> None:
+    """Give norms weights other than 0 and 1, so that none hides what comes out of it.
+
+    Some models start with the weight 0 in the last norm of a block, which would then be unseen.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, norm in norms_in(module):
+            for name, middle in (("weight", 1.0), ("bias", 0.0)):
+                parameter = getattr(norm, name, None)
+                if isinstance(parameter, nn.Parameter):
+                    noise = torch.randn(parameter.shape, generator=generator)
+                    parameter.copy_(middle + 0.1 * noise)
+
+
+def varied(module: nn.Module, seed: int) -> nn.Module:
+    """The model with other parameters: each is moved by a tenth of what its values spread."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.is_floating_point():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                scale = 0.1 * parameter.abs().mean() + 1e-3
+                parameter.add_(noise.to(parameter.device) * scale)
+    return module

@@ -1,0 +1,151 @@
+"""From what candidates showed to the answer for each site."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from bncodemod.verify.model import (
+    NORM_CAUSES,
+    CandidateResult,
+    Cause,
+    Check,
+    CheckResult,
+    ModuleResult,
+    Outcome,
+    Site,
+    SiteKind,
+    SiteResult,
+    Verdict,
+)
+
+# Rules whose sites are names and configurations that a library turns into norms.
+_REGISTRIES = frozenset({"BN108", "BN109"})
+REGISTRY = "a configuration that only the library reads which it is written for"
+
+
+def cleared(candidate: CandidateResult) -> Iterator[Site]:
+    """The sites that a candidate verifies: they run in it and pass all checks that were made."""
+    for site in candidate.sites:
+        if _passed(candidate, site) and not _failures(candidate, site):
+            yield site
+
+
+def _failures(candidate: CandidateResult, site: Site) -> list[CheckResult]:
+    """The failed checks that say something of a site: not those put down to other sites' norms."""
+    return [
+        check
+        for check in candidate.checks
+        if check.outcome is Outcome.FAILED and (not check.sites or site in check.sites)
+    ]
+
+
+def _passed(candidate: CandidateResult, site: Site) -> set[Check]:
+    """The checks that a site passes; the norms of others that fail are left out of them."""
+    failed = {check.check for check in _failures(candidate, site)}
+    ran = (Outcome.PASSED, Outcome.FAILED)
+    return {check.check for check in candidate.checks if check.outcome in ran} - failed
+
+
+def judge(
+    sites: Iterable[Site],
+    modules: Mapping[str, ModuleResult],
+    candidates: Iterable[CandidateResult],
+    device: str,
+) -> tuple[SiteResult, ...]:
+    """The verdict on each site.
+
+    A norm at fault in any candidate fails the site; else a candidate that passes all its checks
+    verifies it; else what stood in the way is what it failed with.
+    """
+    candidates = list(candidates)
+    reaching: dict[Site, list[CandidateResult]] = defaultdict(list)
+    for candidate in candidates:
+        for site in candidate.sites:
+            reaching[site].append(candidate)
+    return tuple(
+        dataclasses.replace(_judged(site, reaching[site], modules, candidates), device=device)
+        for site in sites
+    )
+
+
+def _judged(
+    site: Site,
+    reaching: list[CandidateResult],
+    modules: Mapping[str, ModuleResult],
+    candidates: list[CandidateResult],
+) -> SiteResult:
+    failures = [(c, failure) for c in reaching for failure in _failures(c, site)]
+    for candidate, failure in failures:
+        if failure.cause in NORM_CAUSES:
+            return _fails(site, candidate, failure)
+    blamed = _blamed_by_line(site, candidates)
+    if blamed is not None:
+        return _fails(site, *blamed)
+    verifying = [candidate for candidate in reaching if site in cleared(candidate)]
+    if verifying:
+        passed = set().union(*(_passed(candidate, site) for candidate in verifying))
+        checks = tuple(check for check in Check if check in passed)
+        return SiteResult(site, Verdict.VERIFIED, checks=checks, candidate=verifying[0].name)
+    if failures:
+        return _fails(site, *failures[0])
+    if reaching:
+        return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0]))
+    return SiteResult(site, Verdict.NOT_REACHED, reason=_why_not(site, modules, candidates))
+
+
+def _fails(site: Site, candidate: CandidateResult, failure: CheckResult) -> SiteResult:
+    return SiteResult(site, Verdict.FAILED, candidate=candidate.name, failure=failure)
+
+
+def _blamed_by_line(
+    site: Site, candidates: list[CandidateResult]
+) -> tuple[CandidateResult, CheckResult] | None:
+    """The failure that names a line of the site: a functional norm builds no module."""
+    for candidate in candidates:
+        for check in candidate.checks:
+            if (
+                check.outcome is Outcome.FAILED
+                and check.cause is Cause.RUNNING_STATS
+                and check.line
+            ):
+                if site.line <= check.line <= site.end_line and _same(check.path, site.path):
+                    return candidate, check
+    return None
+
+
+def _unchecked(candidate: CandidateResult) -> str:
+    said = [k.message for k in candidate.checks if k.outcome is Outcome.SKIPPED and k.message]
+    why = said[0] if said else candidate.error or "no check applies"
+    return f"{candidate.name} was built, but not checked: {why}"
+
+
+def _why_not(
+    site: Site, modules: Mapping[str, ModuleResult], candidates: list[CandidateResult]
+) -> str:
+    """Why no candidate reaches a site."""
+    module = modules.get(site.path)
+    if module is not None and module.error:
+        return f"the module could not be imported: {module.error}"
+    parts = site.owner.split(".") if site.owner else []
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        for candidate in candidates:
+            if candidate.path == site.path and candidate.name == name:
+                if candidate.error:
+                    return f"{name} was not built: {candidate.error}"
+                if candidate.built is not None:
+                    return f"{name} was built and run, but this line made no norm that ran"
+    if module is not None and module.notes:
+        return module.notes[-1]
+    if site.code in _REGISTRIES and site.kind is SiteKind.VALUE:
+        return REGISTRY
+    if not parts:
+        return "nothing that could be built from the module uses it"
+    return f"{site.owner} was not built on its own, and nothing that was built uses it"
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -1,0 +1,177 @@
+"""A process that examines modules for the driver: the user's code runs here and nowhere else.
+
+It is started with its output in a file and no standard input, and leads a session of its own, so
+that it can be killed with all that the user's code starts. What holds where: time limits, captured
+output and the end of all processes on every POSIX system; the memory limit on Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import platform
+import runpy
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Client, Connection
+from typing import Any
+
+from bncodemod.verify.errors import INSTALL, NO_TORCH
+from bncodemod.verify.model import Event, Example, Job
+from bncodemod.verify.protocol import ADDRESS, KEY, Finished, Hello, Setup
+
+Examine = Callable[[Job, Callable[[Event], None]], None]
+
+
+def main() -> None:
+    """Work until the driver hangs up."""
+    _shield()
+    connection = Client(os.environ.pop(ADDRESS), authkey=bytes.fromhex(os.environ.pop(KEY)))
+    worker = _Worker(connection)
+    try:
+        worker.run()
+    except (EOFError, OSError):  # the driver is gone
+        pass
+    finally:
+        # Not by way of atexit: threads and handlers of the user's code may never end.
+        os._exit(0)
+
+
+def _shield() -> None:
+    """Ctrl-C is the driver's business; a crash says where; no worker outlives the driver."""
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        import resource
+
+        faulthandler.register(signal.SIGUSR1, all_threads=False)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(0.5)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+class _Worker:
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self._connection = connection
+        self._process = os.getpid()
+        self._forked = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_parent=self._note_fork)
+
+    def run(self) -> None:
+        setup = self._connection.recv()
+        hello = greeting(setup)
+        self._send(hello)
+        if hello.error:
+            return
+        examine = _function(setup.examine)
+        while True:
+            job = self._connection.recv()
+            self._forked = 0
+            self._send(Finished(trace=self._work(examine, job), forked=self._forked))
+
+    def _work(self, examine: Examine, job: Job) -> str:
+        state = os.getcwd(), sys.path[:], dict(os.environ)
+        sys.argv[:] = [job.path]  # as for a script that is called without arguments
+        try:
+            examine(job, self._send)
+        except BaseException:  # SystemExit too: a module must not end its worker
+            return traceback.format_exc()
+        finally:
+            self._end_if_copy()
+            _restore(*state)
+        return ""
+
+    def _send(self, message: Event | Hello | Finished) -> None:
+        self._end_if_copy()
+        with contextlib.suppress(Exception):  # the user's code may have put anything in its place
+            sys.stdout.flush()
+            sys.stderr.flush()
+        self._connection.send(message)
+
+    def _end_if_copy(self) -> None:
+        """End a process that the user's code forked: the driver hears of one only."""
+        if os.getpid() != self._process:
+            os._exit(0)
+
+    def _note_fork(self) -> None:
+        self._forked += 1
+
+
+def greeting(setup: Setup) -> Hello:
+    """Import torch and run the user's file of examples."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        return Hello(error=f"{NO_TORCH}: {error}", remedy=INSTALL)
+    except Exception as error:
+        return Hello(
+            error=f"torch cannot be imported: {type(error).__name__}: {error}",
+            remedy=f"see whether {sys.executable} -c 'import torch' works",
+            trace=traceback.format_exc(),
+        )
+    try:
+        examples = read_examples(setup.examples) if setup.examples else ()
+    except BaseException as error:
+        return Hello(
+            error=f"{setup.examples} failed: {type(error).__name__}: {error}",
+            remedy="correct the file of examples",
+            trace=traceback.format_exc(),
+        )
+    versions = {"torch": str(torch.__version__), "python": platform.python_version()}
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cards = tuple(torch.cuda.get_device_name(number) for number in range(count))
+    if cards:
+        versions["cuda"] = str(torch.version.cuda)
+    from bncodemod.verify.comparing import TOLERANCE
+
+    tolerance = {str(dtype).removeprefix("torch."): off for dtype, off in TOLERANCE.items()}
+    return Hello(versions, cards, examples, tolerance)
+
+
+def read_examples(path: str) -> tuple[Example, ...]:
+    """Run a file of examples and give what its ``EXAMPLES`` holds."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    try:
+        # Kept alive: what it registers with torch may hang on its global variables.
+        _keep.append(runpy.run_path(path, run_name="bncodemod_examples"))
+    finally:
+        del sys.path[0]
+    examples = tuple(_keep[-1].get("EXAMPLES", ()))
+    for example in examples:
+        if not isinstance(example, Example):
+            raise TypeError(f"EXAMPLES holds {example!r}, which is no bncodemod.verify.Example")
+    return examples
+
+
+_keep: list[dict[str, Any]] = []
+
+
+def _function(name: str) -> Examine:
+    module, _, function = name.partition(":")
+    found: Examine = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _restore(folder: str, path: list[str], environment: dict[str, str]) -> None:
+    """Undo what a module did to its process, as far as the next one would notice."""
+    os.chdir(folder)
+    sys.path[:] = path
+    if dict(os.environ) != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+if __name__ == "__main__":
+    main()

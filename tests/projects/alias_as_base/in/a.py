@@ -1,0 +1,3 @@
+from torch import nn
+
+Norm = nn.BatchNorm2d

@@ -1,0 +1,5 @@
+from norms import Base
+
+
+class Derived(Base):
+    pass

@@ -1,0 +1,5 @@
+from norms import Named
+
+
+def is_named(module):
+    return isinstance(module, Named)

@@ -1,0 +1,4 @@
+try:
+    from no_such_package import Norm
+except ImportError:
+    from norms import Norm

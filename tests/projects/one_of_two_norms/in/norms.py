@@ -1,0 +1,5 @@
+from torch import nn
+
+
+class Norm(nn.BatchNorm2d):
+    pass

@@ -1,0 +1,5 @@
+from norms import Frozen
+
+
+def modules():
+    return [Frozen(8)]

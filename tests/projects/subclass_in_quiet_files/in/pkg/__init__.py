@@ -1,0 +1,2 @@
+from . import norms
+from .norms import Scaled as Norm

@@ -1,0 +1,6 @@
+from base import Net
+
+
+class Wider(Net):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)

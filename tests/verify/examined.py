@@ -1,0 +1,116 @@
+"""Examines small sources as a worker does; the sites stand in brackets in them.
+
+``⟪nn.BatchNorm2d(8)⟫`` is a site that builds a norm, ``⟨nn.BatchNorm2d⟩`` one that is a value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bncodemod.verify.examine import examine
+from bncodemod.verify.model import (
+    CandidateResult,
+    Check,
+    CheckResult,
+    Event,
+    Example,
+    Job,
+    ModuleResult,
+    Outcome,
+    Site,
+    SiteKind,
+    Started,
+)
+
+HEAD = """\
+import torch
+from functools import partial
+from torch import nn
+from torch.nn import functional as F
+"""
+_OPEN, _CLOSE = {"⟪": SiteKind.CALL, "⟨": SiteKind.VALUE}, "⟫⟩"
+_numbers = itertools.count()
+
+
+def parse(text: str, path: str) -> tuple[str, tuple[Site, ...]]:
+    """The source without its brackets, and the sites that these mark, innermost first."""
+    plain, opened, sites = "", [], []
+    for character in text:
+        if character in _OPEN:
+            opened.append((_OPEN[character], len(plain)))
+        elif character in _CLOSE:
+            kind, start = opened.pop()
+            sites.append(_site(plain, start, kind, path))
+        else:
+            plain += character
+    return plain, tuple(sites)
+
+
+def _site(plain: str, start: int, kind: SiteKind, path: str) -> Site:
+    (line, column), (end_line, end_column) = _place(plain, start), _place(plain, len(plain))
+    return Site(path, line, column, end_line, end_column, kind, plain[start:])
+
+
+def _place(plain: str, offset: int) -> tuple[int, int]:
+    before = plain[:offset]
+    return before.count("\n") + 1, offset - before.rfind("\n")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was said of a source."""
+
+    job: Job
+    events: list[Event]
+
+    @property
+    def module(self) -> ModuleResult:
+        return next(event for event in self.events if isinstance(event, ModuleResult))
+
+    @property
+    def candidates(self) -> list[CandidateResult]:
+        return [event for event in self.events if isinstance(event, CandidateResult)]
+
+    @property
+    def started(self) -> list[tuple[str, Check | None]]:
+        return [(e.name, e.check) for e in self.events if isinstance(e, Started)]
+
+    def of(self, name: str) -> CandidateResult:
+        return next(candidate for candidate in self.candidates if candidate.name == name)
+
+    def reached(self) -> list[str]:
+        """The texts of the sites that ran, in any candidate."""
+        return sorted({site.text for each in self.candidates for site in each.sites})
+
+    def result(self, check: Check, name: str = "Net") -> CheckResult:
+        """The first result of a check."""
+        return next(result for result in self.of(name).checks if result.check is check)
+
+    def failed(self, name: str = "Net") -> list[CheckResult]:
+        return [result for result in self.of(name).checks if result.outcome is Outcome.FAILED]
+
+
+def examined(folder: Path, text: str, **settings: Any) -> Examined:
+    """Write the source below ``folder`` and examine it; ``settings`` are those of the job."""
+    name = f"examined_{next(_numbers)}"
+    path = folder / f"{name}.py"
+    plain, sites = parse(HEAD + textwrap.dedent(text), str(path))
+    path.write_text(plain, encoding="utf-8")
+    job = Job(str(path), name, str(folder), sites, **settings)
+    events: list[Event] = []
+    examine(job, events.append)
+    return Examined(job, events)
+
+
+def model(body: str, *inputs: tuple[int, ...] | str) -> dict[str, Any]:
+    """Settings that name the inputs of ``Net``."""
+    return {"examples": (Example("Net", body, inputs),)}
+
+
+def image(channels: int = 3, size: int = 6) -> dict[str, Any]:
+    """Settings for a ``Net`` that takes images."""
+    return model("", (2, channels, size, size))

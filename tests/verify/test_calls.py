@@ -1,0 +1,41 @@
+"""Calls with literal arguments, and what is fed to what they build."""
+
+from __future__ import annotations
+
+import pytest
+
+from bncodemod.verify.calls import definitions, literal_calls
+from bncodemod.verify.model import Example
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("net = Net(3, width=(16, -1))\n", [Example("Net", "3, width=(16, -1)")]),
+        ("nets.Net('a', **options)\nnets.Net(*sizes)\nNet(width)\n", []),
+        ("Net(1)\nNet(1)\nNet(2)\n", [Example("Net", "1"), Example("Net", "2")]),
+        (
+            "def test():\n    net = Net().cuda()\n    y = net(torch.randn(1, 3, 32, 32).cuda())\n",
+            [Example("Net", "", ((1, 3, 32, 32),))],
+        ),
+        (
+            "x = torch.zeros((2, 8))\nself.net = Net(8)\nself.net(x, torch.ones([2, 4]))\n",
+            [Example("Net", "8", ((2, 8), (2, 4)))],
+        ),
+        ("net = Net(8)\nnet(x)\nnet(torch.randn(n, 3))\n", [Example("Net", "8")]),
+        # The net of one function is not fed by another.
+        (
+            "def a():\n    net = Net(8)\ndef b(net):\n    net(torch.ones(2, 3))\n",
+            [Example("Net", "8")],
+        ),
+        ("class Net(: pass\nNet(3)\n", []),
+    ],
+)
+def test_literal_calls(text: str, expected: list[Example]) -> None:
+    assert literal_calls(text.encode(), {"Net", "Other"}) == expected
+
+
+def test_definitions() -> None:
+    text = b"class A:\n    class B: pass\ndef f(): pass\nx = 1\n"
+    assert definitions(text) == {"A", "f"}
+    assert definitions(b"class (\n") == set()

@@ -1,0 +1,232 @@
+"""`bncodemod verify` and `--verify`, on real files, with real workers and torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bncodemod.cli import main
+
+NET = """\
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, norm=nn.BatchNorm2d):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            norm(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 3),
+            nn.BatchNorm2d(4),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+# Nothing says what `plan` is.
+NEEDS_HELP = """\
+import torch.nn as nn
+
+
+class Planned(nn.Module):
+    def __init__(self, plan):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(plan["width"], track_running_stats=False)
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    return tmp_path
+
+
+def run(*args: str) -> Result:
+    result = CliRunner().invoke(main, args, prog_name="bncodemod")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.stderr
+    return result
+
+
+def test_what_was_not_rewritten_fails_and_what_was_passes(project: Path) -> None:
+    Path("net.py").write_text(NET)
+    before = run("verify", "--device=cpu", "net.py")
+    assert before.exit_code == 1
+    failed = (
+        "[failed] meta-vmap, running-stats: running statistics are updated in place, which vmap"
+    )
+    assert f"net.py:5:29 {failed}" in before.stdout
+    assert f"net.py:12:13 {failed}" in before.stdout
+    assert "2 sites = 0 verified + 2 failed + 0 not reached; coverage 0.0 %" in before.stdout
+
+    after = run("--verify", "--format=json", "net.py")
+    assert after.exit_code == 0, after.stdout
+    report = json.loads(after.stdout)
+    assert report["summary"]["rewritten"] == 2
+    sites = report["verification"]["sites"]
+    assert [(s["path"], s["verdict"], s["rewritten"]) for s in sites] == [
+        ("net.py", "verified", True)
+    ] * 2
+    # The original is at hand: it fails, and in train mode its outputs are the same.
+    assert {"vmap", "grad", "ensemble", "original-fails", "bit-identical"} <= set(
+        sites[0]["checks"]
+    )
+
+    again = run("--verify", "net.py")
+    assert again.exit_code == 0
+    assert "0 sites = 0 verified" in again.stdout
+
+
+def git(*arguments: str) -> None:
+    options = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *options, *arguments], check=True, capture_output=True)
+
+
+def test_against_a_revision(project: Path) -> None:
+    Path("net.py").write_text(NET)
+    git("init")
+    git("add", "net.py")
+    git("commit", "-m", "x")
+    with_group_norm = NET.replace("nn.BatchNorm2d(4)", "nn.GroupNorm(1, 4)")
+    Path("net.py").write_text(with_group_norm)
+    result = run("verify", "--against=HEAD", "--format=json", "--checks=vmap,state-dict", "net.py")
+    (site,) = json.loads(result.stdout)["verification"]["sites"]
+    assert (site["text"], site["verdict"]) == ("nn.GroupNorm(1, 4)", "verified")
+    assert run("verify", "--against=nowhere", "net.py").exit_code == 2
+
+
+@pytest.mark.parametrize("way", ["table", "file"])
+def test_examples(project: Path, way: str) -> None:
+    Path("net.py").write_text(NEEDS_HELP)
+    if way == "table":
+        text = "[[tool.bncodemod.verify.example]]\nname = 'Planned'\narguments = '{\"width\": 6}'\n"
+    else:
+        text = "[tool.bncodemod.verify]\nexamples = 'examples.py'\n"
+        Path("examples.py").write_text(
+            "from bncodemod.verify import Example\n"
+            "EXAMPLES = [Example('net:Planned', '{\"width\": 6}', ((3, 6),))]\n"
+        )
+    Path("pyproject.toml").write_text(text)
+    result = run("verify", "-v", "--require-coverage=100", "net.py")
+    assert result.exit_code == 0, result.stdout
+    assert "net.py:7:21 [verified] in Planned" in result.stdout
+    assert "(as the user says)" in result.stdout
+
+
+def test_an_example_that_does_not_work_is_said(project: Path) -> None:
+    Path("net.py").write_text(NEEDS_HELP)
+    Path("pyproject.toml").write_text(
+        "[tool.bncodemod.verify]\n"
+        "example = [{name = 'Planned', arguments = '3'}, {name = 'Gone', arguments = ''}]\n"
+    )
+    said = run("verify", "net.py").stderr
+    assert "Note: an example is for Gone, which no module of the run defines" in said
+    assert "Note: the example for Planned is no help: Planned(3) failed: TypeError" in said
+
+
+def test_a_site_is_reached_by_way_of_another_module(project: Path) -> None:
+    Path("pkg").mkdir()
+    Path("pkg/__init__.py").write_text("")
+    Path("pkg/norms.py").write_text(
+        "from functools import partial\nimport torch.nn as nn\n\n"
+        "NORM = partial(nn.BatchNorm2d, track_running_stats=False)\n"
+    )
+    Path("pkg/net.py").write_text(
+        "from torch import nn\nfrom .norms import NORM\n\n\nclass Net(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Conv2d(3, 8, 3), NORM(8))\n"
+    )
+    result = run("verify", "-v", "pkg")
+    assert result.exit_code == 0
+    assert "pkg/norms.py:4:8 [verified] in Net: " in result.stdout
+
+
+def test_too_little_is_covered(project: Path) -> None:
+    Path("net.py").write_text(NEEDS_HELP + "\n\nraise ImportError('not here')\n")
+    assert run("verify", "net.py").exit_code == 0
+    result = run("verify", "--require-coverage=50", "net.py")
+    assert result.exit_code == 1
+    assert "net.py [not imported] ImportError: not here (1 site not reached)" in result.stdout
+    assert "coverage 0.0 % is below the 50 % required" in result.stdout
+
+
+def test_a_module_that_kills_its_worker(project: Path) -> None:
+    Path("a.py").write_text(
+        NET.replace("nn.BatchNorm2d", "nn.InstanceNorm2d").replace(
+            "        super().__init__()\n", "        import ctypes; ctypes.string_at(0)\n"
+        )
+        + "\n\ngroup = nn.GroupNorm(1, 8)\nx = Net\n\n\nclass Late(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        while True:\n"
+        "            self.norm = nn.GroupNorm(1, 8)\n"
+    )
+    Path("b.py").write_text(NET.replace("BatchNorm2d(4)", "GroupNorm(1, 4)"))
+    result = run("verify", "--timeout=15", "--trace", "a.py", "b.py")
+    assert result.exit_code == 1
+    assert "Late was not built: it took longer than 15 s, at a.py:" in result.stdout
+    assert "b.py:5:29 [failed] meta-vmap, running-stats" in result.stdout
+    assert "b.py:12:13 [verified]" not in result.stdout  # only with -v
+
+
+def test_wrong_usage(project: Path) -> None:
+    Path("net.py").write_text(NET)
+    assert run("verify").exit_code == 2
+    assert run("verify", "--checks=vmp", "net.py").exit_code == 2
+    assert run("verify", "--device=gpu", "net.py").exit_code == 2
+    assert run("verify", "-q", "-v", "net.py").exit_code == 2
+    assert run("--verify", "--check", "net.py").exit_code == 2
+    assert run("verify", "--device=cuda:99", "net.py").exit_code == 2
+    assert "torch sees" in run("verify", "--device=cuda:99", "net.py").stderr
+    Path("pyproject.toml").write_text("[tool.bncodemod.verify]\nsed = 3\n")
+    assert 'verify.sed: unknown key; did you mean "seed"?' in run("verify", "net.py").stderr
+    assert run("net.py").exit_code == 2  # before anything is written
+    assert Path("net.py").read_text() == NET
+
+
+def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_without_torch_nothing_is_written(project: Path) -> None:
+    Path("net.py").write_text(NET)
+    code = "import sys\nsys.modules['torch'] = None\nfrom bncodemod.cli import main\nmain()"
+    for arguments in (["verify", "net.py"], ["--verify", "net.py"]):
+        done = python(code, *arguments)
+        assert done.returncode == 2
+        assert done.stderr == (
+            "Error: the verifier runs your code and needs torch, which is not installed\n"
+            "    remedy: pip install 'bncodemod[verify]', in the environment that your code"
+            " runs in\n"
+        )
+    assert Path("net.py").read_text() == NET
+
+
+def test_the_driver_imports_neither_torch_nor_the_code(project: Path) -> None:
+    Path("net.py").write_text(NET + "\nprint('imported')\n")
+    done = python(
+        "import sys\n"
+        "from bncodemod.verify import verify_paths\n"
+        "found = verify_paths(['net.py'])\n"
+        "assert len(found.sites) == 2 and found.coverage == 0\n"
+        "assert [m.output for m in found.modules] == ['imported']\n"
+        "assert not {'torch', 'net'} & set(sys.modules)\n"
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_folder_with_a_module_called_torch_does_no_harm(project: Path) -> None:
+    Path("net.py").write_text(NET)
+    Path("sub").mkdir()
+    Path("sub/torch.py").write_text("raise RuntimeError('the wrong one')\n")
+    os.chdir("sub")
+    assert "2 failed" in run("verify", "--checks=meta-vmap", "../net.py").stdout

@@ -1,0 +1,260 @@
+"""What user code does to its process costs one module or one candidate, and is said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bncodemod.verify.driver import Driver, Gathered, Limits
+from bncodemod.verify.errors import CannotVerify
+from bncodemod.verify.model import CandidateResult, Job, Site, SiteKind
+from bncodemod.verify.protocol import Setup
+
+STAND_IN = Setup(examine="stand_in:examine")
+LIMITS = Limits(step=6, module=60, memory=2**30)
+GOOD = "class Good:\n    pass\n"
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")
+
+SEGFAULT = "import ctypes\nctypes.string_at(0)\n"
+LOOP = "while True:\n    pass\n"
+GREEDY = "held = []\nwhile True:\n    held.append(bytearray(2**26))\n"
+ABORT = "import os\nos.abort()\n"
+LEAVE = "import os\nos._exit(5)\n"
+
+
+def in_method(method: str, body: str) -> str:
+    """A module whose class ``Bad`` does something when it is built or checked."""
+    indented = "".join(f"        {line}\n" for line in body.splitlines())
+    return f"class Bad:\n    def {method}(self):\n{indented}\n\nclass Behind:\n    pass\n"
+
+
+# What each module of one run does to its worker; every second one is good and must come through.
+MODULES = {
+    "segfault": SEGFAULT,
+    "sys_exit": "import sys\nsys.exit(3)\n",
+    "exit": "exit()\n",
+    "leave": LEAVE,
+    "loop": LOOP,
+    "prints": "import os\nprint('hello')\nos.write(2, b'raw\\n')\nos.write(1, b'x' * 10000)\n",
+    "asks": "input('name? ')\n",
+    "forks": f"import os\nos.fork()\n{GOOD}",
+    "child_sleeps": (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    open(os.environ['CHILD'], 'w').write(str(os.getpid()))\n"
+        "    time.sleep(1000)\n"
+        "while not os.path.exists(os.environ['CHILD']):\n"
+        "    time.sleep(0.01)\n"
+    ),
+    "never_ends": (
+        "import atexit, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        "atexit.register(time.sleep, 1000)\n"
+    ),
+    "meddles": (
+        "import os, sys\nos.chdir('/')\nsys.path.clear()\nos.environ.clear()\nsys.stdout = None\n"
+    ),
+    "parses": "import argparse\nargparse.ArgumentParser().parse_args()\n",
+    "closes": "import os\nos.closerange(3, 100)\n",
+    **({"greedy": GREEDY} if sys.platform == "linux" else {}),
+    "built_loop": in_method("__init__", LOOP),
+    "built_segfault": in_method("__init__", SEGFAULT),
+    "checked_loop": in_method("check", LOOP),
+    "checked_segfault": in_method("check", SEGFAULT),
+    "checked_abort": in_method("check", ABORT),
+    "checked_leave": in_method("check", LEAVE),
+    **({"checked_greedy": in_method("check", GREEDY)} if sys.platform == "linux" else {}),
+}
+
+
+@dataclass
+class Run:
+    """One run over all of them."""
+
+    folder: Path
+    found: Gathered
+
+    def path(self, name: str) -> str:
+        return str(self.folder / f"{name}.py")
+
+    def error(self, name: str) -> str:
+        return self.found.modules[self.path(name)].error
+
+    def candidate(self, name: str, of: str) -> CandidateResult:
+        return self.found.candidates[self.path(of), name]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stand_in_is_found() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        before = os.environ.get("PYTHONPATH", "")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), before]))
+        yield
+
+
+def job(path: Path, text: str) -> Job:
+    path.write_text(text)
+    site = Site(str(path), 1, 1, 1, 2, SiteKind.CALL, "x")
+    return Job(str(path), path.stem, str(path.parent), (site,))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, stand_in_is_found: None) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    jobs = []
+    for name, text in MODULES.items():
+        jobs += [job(folder / f"{name}.py", text), job(folder / f"behind_{name}.py", GOOD)]
+    with pytest.MonkeyPatch.context() as patch, Driver(STAND_IN, LIMITS) as driver:
+        patch.setenv("CHILD", str(folder / "child"))
+        driver.start()
+        driver.run(jobs, ["cpu"])
+    return Run(folder, driver.gathered)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_next_module_comes_through(run: Run, name: str) -> None:
+    assert run.error(f"behind_{name}") == ""
+    assert run.candidate("Good", of=f"behind_{name}").error == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("segfault", "the process was killed by SIGSEGV, at segfault.py:2"),
+        ("sys_exit", "SystemExit: 3"),
+        ("exit", "SystemExit: None"),
+        ("leave", "the process ended itself with exit code 5, as os._exit(5) does"),
+        ("loop", "it took longer than 6 s, at loop.py:"),
+        ("closes", "the process ended itself with exit code 0"),
+        ("asks", "EOFError: EOF when reading a line"),
+        pytest.param("greedy", "it needed more than 1 GiB of memory", marks=linux),
+    ],
+)
+def test_an_import_that_fails(run: Run, name: str, expected: str) -> None:
+    assert run.error(name).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["prints", "forks", "child_sleeps", "never_ends", "meddles", "parses"]
+)
+def test_an_import_that_is_only_odd(run: Run, name: str) -> None:
+    assert run.error(name) == ""
+
+
+def test_what_an_import_prints_is_kept_with_it(run: Run) -> None:
+    printed = run.found.modules[run.path("prints")].output
+    assert printed.startswith("hello\nraw\nxxx")
+    assert len(printed) < 5000
+    assert run.found.modules[run.path("behind_prints")].output == ""
+
+
+def test_a_fork_is_said_and_its_copy_says_nothing(run: Run) -> None:
+    for name in ("forks", "child_sleeps"):
+        notes = run.found.modules[run.path(name)].notes
+        assert notes == ("it forked the process that imported it",)
+    assert run.candidate("Good", of="forks").error == ""
+    assert is_gone(int((run.folder / "child").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("built_loop", "it took longer than 6 s, at built_loop.py:3"),
+        ("built_segfault", "the process was killed by SIGSEGV, at built_segfault.py:4"),
+        ("checked_loop", "it took longer than 6 s, at checked_loop.py:3"),
+        ("checked_segfault", "the process was killed by SIGSEGV, at checked_segfault.py:4"),
+        ("checked_abort", "the process was killed by SIGABRT, at checked_abort.py:4"),
+        ("checked_leave", "the process ended itself with exit code 5"),
+        pytest.param("checked_greedy", "it needed more than 1 GiB of memory", marks=linux),
+    ],
+)
+def test_a_candidate_that_kills_its_worker(run: Run, name: str, expected: str) -> None:
+    result = run.candidate("Bad", of=name)
+    assert result.error.startswith(expected)
+    assert run.candidate("Behind", of=name).error == ""
+    if name.startswith("checked"):  # the sites that it holds are known by then
+        assert [(c.check.value, c.message) for c in result.checks] == [("vmap", result.error)]
+        assert [site.path for site in result.sites] == [run.path(name)]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process ends, given a little time."""
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+            os.kill(pid, 0)
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_module_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    text = "import time\n" + "".join(
+        f"class C{n}:\n    def check(self):\n        time.sleep(2)\n" for n in range(9)
+    )
+    path = tmp_path / "b.py"
+    with Driver(STAND_IN, Limits(step=60, module=5)) as driver:
+        driver.start()
+        driver.run([job(path, text)], ["cpu"])
+    (note,) = driver.gathered.modules[str(path)].notes
+    assert "the module took longer than 5 s" in note
+    assert (str(path), "C0") in driver.gathered.candidates
+    assert (str(path), "C8") not in driver.gathered.candidates
+
+
+def test_several_devices_share_the_jobs(tmp_path: Path) -> None:
+    jobs = [job(tmp_path / f"m{n}.py", GOOD) for n in range(6)]
+    seen: list[tuple[int, int]] = []
+    with Driver(STAND_IN, LIMITS) as driver:
+        driver.start()
+        driver.run(jobs, ["cpu", "cpu"], lambda done, total: seen.append((done, total)))
+        assert len(driver.gathered.candidates) == 6
+    assert seen[-1] == (6, 6)
+    assert seen == sorted(seen)
+
+
+def test_no_torch_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    with Driver(STAND_IN, LIMITS) as driver, pytest.raises(CannotVerify) as caught:
+        driver.start()
+    assert "needs torch: No module named 'torch'" in caught.value.message
+    assert "bncodemod[verify]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_driver(tmp_path: Path, number: signal.Signals) -> None:
+    mark = tmp_path / "pid"
+    module = tmp_path / "m.py"
+    module.write_text(f"import os\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\n{LOOP}")
+    driver = subprocess.Popen([sys.executable, "-c", _DRIVE, str(module)])
+    while not (mark.exists() and mark.read_text()):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.send_signal(number)
+    driver.wait(30)
+    assert is_gone(int(mark.read_text()))
+
+
+_DRIVE = """
+import sys
+from bncodemod.verify.driver import Driver, Limits
+from bncodemod.verify.model import Job
+from bncodemod.verify.protocol import Setup
+try:
+    with Driver(Setup(examine="stand_in:examine"), Limits()) as driver:
+        driver.start()
+        driver.run([Job(sys.argv[1], "m", "/", ())], ["cpu"])
+except KeyboardInterrupt:
+    pass
+"""

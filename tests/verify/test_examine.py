@@ -1,0 +1,493 @@
+"""A module from its import to the checks: what passes, what fails, and that faults are caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from examined import examined, image, model
+
+from bncodemod.verify.model import Built, Cause, Check, Outcome
+
+NET = """
+class Net(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.bn = ⟪nn.BatchNorm2d(width{flag})⟫
+        self.gn = ⟪nn.GroupNorm(2, width)⟫
+
+    def forward(self, x):
+        return self.gn(self.bn(self.conv(x)).relu())
+"""
+KEPT, DROPPED = NET.format(flag=""), NET.format(flag=", track_running_stats=False")
+
+
+def test_what_passes(tmp_path: Path) -> None:
+    said = examined(tmp_path, DROPPED)
+    net = said.of("Net")
+    assert net.built is Built.NO_ARGUMENTS
+    assert net.sites == said.job.sites
+    outcomes = {result.check: result.outcome for result in net.checks}
+    skipped = {
+        Check.INDEPENDENCE,  # of batch statistics
+        Check.ORIGINAL_FAILS,
+        Check.STATE_DICT,
+        Check.BIT_IDENTICAL,
+    }
+    assert outcomes == {c: Outcome.SKIPPED if c in skipped else Outcome.PASSED for c in Check}
+
+
+def test_running_stats_fail_and_eval_mode_passes(tmp_path: Path) -> None:
+    said = examined(tmp_path, KEPT)
+    failed = said.failed()
+    assert [result.check for result in failed] == [Check.META_VMAP, Check.VMAP, Check.GRAD]
+    assert {result.cause for result in failed} == {Cause.RUNNING_STATS}
+    # The GroupNorm is not to blame: it passes once the batch norm's statistics are off.
+    batch_norm = tuple(s for s in said.job.sites if "BatchNorm" in s.text)
+    assert {result.sites for result in failed} == {batch_norm}
+    assert "vmap" in failed[0].trace
+    assert said.result(Check.EVAL).outcome is Outcome.PASSED
+
+
+def test_every_norm_at_fault_is_named(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = ⟪nn.BatchNorm2d(3)⟫
+            self.b = ⟪nn.InstanceNorm2d(3, track_running_stats=True)⟫
+            self.register_buffer("mean", torch.zeros(3))
+            self.register_buffer("var", torch.ones(3))
+
+        def forward(self, x):
+            x = self.b(self.a(x))
+            return ⟪F.batch_norm(x, self.mean, self.var, training=True)⟫
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.result(Check.META_VMAP).sites == said.job.sites
+    assert said.result(Check.EVAL).outcome is Outcome.FAILED  # the function knows no eval mode
+
+
+def test_norms_built_elsewhere_are_not_put_down_to_a_site(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = ⟪nn.GroupNorm(1, 3)⟫
+            self.b = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.b(self.a(x))
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.failed() == []
+    result = said.result(Check.VMAP)
+    assert "of other norms off: BatchNorm2d built at" in result.message
+
+
+def test_a_check_is_run_only_if_it_is_wanted(tmp_path: Path) -> None:
+    said = examined(tmp_path, DROPPED, checks=frozenset({Check.EVAL, Check.META_VMAP}))
+    assert [result.check for result in said.of("Net").checks] == [Check.META_VMAP, Check.EVAL]
+    assert said.started == [
+        ("", None),
+        ("Net", None),
+        ("Net", Check.META_VMAP),
+        ("Net", Check.EVAL),
+    ]
+
+
+def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
+    sites = examined(tmp_path, DROPPED, checks=frozenset()).job.sites
+    path = Path(sites[0].path)
+    from bncodemod.verify.examine import examine
+    from bncodemod.verify.model import Event, Job
+
+    events: list[Event] = []
+    examine(Job(str(path), path.stem, str(tmp_path), sites, done=frozenset(sites)), events.append)
+    assert [type(event).__name__ for event in events] == ["Started", "ModuleResult"]
+
+
+def test_the_cheapest_candidate_is_checked(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.conv = nn.Conv2d(3, width, 3)
+            self.bn = ⟪nn.GroupNorm(1, width)⟫
+
+        def forward(self, x):
+            return self.bn(self.conv(x))
+
+    def large():
+        return Net(64)
+
+    def small():
+        return Net(4)
+    """
+    said = examined(tmp_path, text)
+    assert [each.name for each in said.candidates if each.checks] in (["large"], ["small"])
+
+
+def test_a_model_that_is_built_at_import(tmp_path: Path) -> None:
+    text = """
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), ⟪nn.BatchNorm2d(4, track_running_stats=False)⟫)
+    """
+    said = examined(tmp_path, text)
+    assert said.of("net").sites == said.job.sites
+    assert said.result(Check.VMAP, "net").outcome is Outcome.PASSED
+
+
+def test_a_candidate_that_killed_a_worker_is_left_out(tmp_path: Path) -> None:
+    said = examined(tmp_path, DROPPED, skip=frozenset({"Net"}))
+    assert said.candidates == []
+
+
+def test_an_exit_at_import_is_an_error(tmp_path: Path) -> None:
+    assert examined(tmp_path, "raise SystemExit(3)").module.error == "SystemExit: 3"
+
+
+# ---- Planted faults.
+
+
+def test_a_lambda_that_leaves_the_statistics_on(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self, norm=⟨lambda c: nn.BatchNorm2d(c, track_running_stats=True)⟩):
+            super().__init__()
+            self.bn = norm(3)
+
+        def forward(self, x):
+            return self.bn(x)
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.result(Check.META_VMAP).cause is Cause.RUNNING_STATS
+    assert said.result(Check.META_VMAP).sites == said.job.sites
+
+
+@pytest.mark.parametrize("last", ["", "[..., None, None]"])
+def test_one_channel_to_a_group(tmp_path: Path, last: str) -> None:
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(5, 8)
+            self.bn = ⟪nn.GroupNorm(8, 8)⟫
+
+        def forward(self, x):
+            return self.bn(self.fc(x){last}).flatten(1)
+    """
+    said = examined(tmp_path, text, **model("", (2, 5)))
+    result = said.result(Check.CONSTANT)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.CONSTANT)
+    assert result.sites == said.job.sites
+
+
+def test_two_values_to_a_group_keep_a_sign(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(4, 8)⟫
+
+        def forward(self, x):
+            return self.bn(x)
+    """
+    said = examined(tmp_path, text, **model("", (2, 8)))
+    assert said.result(Check.CONSTANT).outcome is Outcome.NOTED
+
+
+def test_a_norm_whose_weight_starts_at_zero_is_not_constant(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+            nn.init.zeros_(self.bn.weight)
+
+        def forward(self, x):
+            return x + self.bn(x)
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.result(Check.CONSTANT).outcome is Outcome.PASSED
+
+
+def test_the_batch_folded_into_the_channels(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            n, c, h, w = x.shape
+            y = ⟪F.group_norm(x.reshape(1, n * c, h, w), 1)⟫
+            return y.reshape(x.shape) * self.weight[:, None, None]
+    """
+    said = examined(tmp_path, text, **image())
+    result = said.result(Check.INDEPENDENCE)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.BATCH_FOLDED)
+    assert result.sites == said.job.sites
+
+
+def test_a_norm_that_mixes_samples(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            y = ⟪F.group_norm(x.transpose(0, 1), 1)⟫.transpose(0, 1)
+            return y * self.weight[:, None, None]
+    """
+    said = examined(tmp_path, text, **image())
+    result = said.result(Check.INDEPENDENCE)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.DEPENDENT)
+
+
+def test_samples_mixed_by_something_else(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            return self.bn(x) - x.mean(0)
+    """
+    result = examined(tmp_path, text, **image()).result(Check.INDEPENDENCE)
+    assert (result.outcome, result.cause) == (Outcome.NOTED, Cause.DEPENDENT)
+
+
+def test_a_line_that_is_never_executed(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self, old=False):
+            super().__init__()
+            if old:
+                self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+            else:
+                self.bn = nn.BatchNorm2d(3, track_running_stats=False)
+
+        def forward(self, x):
+            return self.bn(x)
+    """
+    said = examined(tmp_path, text)
+    assert said.reached() == []
+    assert all(not each.checks for each in said.candidates)
+
+
+def test_a_norm_that_is_built_and_not_run(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+        def forward(self, x):
+            return x * 2
+    """
+    assert examined(tmp_path, text, **image()).reached() == []
+
+
+def test_a_wrong_rule_for_vmap(tmp_path: Path) -> None:
+    text = """
+    class Scale(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return x * 2
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * 2
+
+        @staticmethod
+        def vmap(info, in_dims, x):
+            return (x * 2).flip(0), in_dims[0]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            return self.bn(Scale.apply(x) + x)
+    """
+    said = examined(tmp_path, text, **image())
+    result = said.result(Check.VMAP)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.DIFFERS)
+    assert "off by" in result.message
+
+
+def test_state_outside_of_the_model(tmp_path: Path) -> None:
+    text = """
+    CALLS = [0]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            CALLS[0] += 1
+            return self.bn(x) * CALLS[0]
+    """
+    assert examined(tmp_path, text, **image()).result(Check.VMAP).cause is Cause.DIFFERS
+
+
+LEAKS = {
+    "a buffer": ('self.register_buffer("seen", torch.zeros(3))', Outcome.FAILED),
+    "a tensor beside the buffers": ("self.seen = torch.zeros(3)", Outcome.FAILED),
+    "a cache": ("self.seen = None", Outcome.NOTED),
+}
+
+
+@pytest.mark.parametrize(("state", "outcome"), LEAKS.values(), ids=LEAKS)
+def test_a_leak(tmp_path: Path, state: str, outcome: Outcome) -> None:
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            {state}
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            self.seen = x.mean((0, 2, 3))
+            return self.bn(x)
+    """
+    said = examined(tmp_path, text, **image())
+    result = said.result(Check.BUFFERS)
+    assert (result.outcome, result.cause) == (outcome, Cause.LEAK)
+    assert "seen" in result.message
+    assert said.result(Check.VMAP).outcome is Outcome.PASSED
+
+
+# ---- What models take and give.
+
+ANSWERS = {
+    "a dict": '{"out": y, "aux": [y.mean(), None, "text"]}',
+    "a tuple": "(y, (y + 1,), 3)",
+    "a dataclass": "Answer(y, {'more': y * 2})",
+    "a namespace": "types.SimpleNamespace(out=y)",
+    "a distribution": "torch.distributions.Normal(y, y.exp(), validate_args=False)",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_answers(tmp_path: Path, answer: str) -> None:
+    text = f"""
+    import types
+    from dataclasses import dataclass
+
+    @dataclass
+    class Answer:
+        out: torch.Tensor
+        more: dict
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+        def forward(self, x):
+            y = self.bn(x)
+            return {answer}
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.failed() == []
+    assert said.result(Check.GRAD).outcome is Outcome.PASSED
+
+
+def test_dropout_is_switched_off_and_said(tmp_path: Path) -> None:
+    text = """
+    class DropPath(nn.Module):
+        def __init__(self, drop_prob):
+            super().__init__()
+            self.drop_prob = drop_prob
+
+        def forward(self, x):
+            if not self.training or not self.drop_prob:
+                return x
+            return x * torch.zeros(x.shape[0], 1, 1, 1).bernoulli_(1 - self.drop_prob)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+            self.drop = nn.Sequential(nn.Dropout2d(0.5), DropPath(0.5))
+
+        def forward(self, x):
+            return self.drop(self.bn(x))
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.failed() == []
+    assert "switched off to compare: DropPath, Dropout2d" in said.of("Net").notes
+
+
+def test_random_numbers_of_a_function(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+        def forward(self, x):
+            return F.dropout(self.bn(x), 0.5, self.training)
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.failed() == []
+    path, line = said.job.path, said.job.sites[0].line + 3
+    assert any(f"random numbers are drawn at {path}:{line}" in n for n in said.of("Net").notes)
+
+
+def test_one_value_for_a_channel(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm1d(6, track_running_stats=False)⟫
+
+        def forward(self, x):
+            return self.bn(x)
+    """
+    said = examined(tmp_path, text, **model("", (2, 6)))
+    assert said.failed() == []
+    single = said.result(Check.SINGLE)
+    assert (single.outcome, single.cause) == (Outcome.NOTED, Cause.SINGLE_SAMPLE)
+    assert "pairs of samples" in said.result(Check.GRAD).message
+
+
+def test_weights_that_are_computed(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
+            self.bn = ⟪nn.BatchNorm2d(4, track_running_stats=False)⟫
+
+        def forward(self, x):
+            return self.bn(self.conv(x))
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.result(Check.VMAP).outcome is Outcome.PASSED
+
+
+def test_lazy_layers(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.LazyConv2d(4, 3)
+            self.bn = ⟪nn.LazyBatchNorm2d(track_running_stats=False)⟫
+
+        def forward(self, x):
+            return self.bn(self.conv(x))
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.result(Check.VMAP).outcome is Outcome.PASSED
+    assert said.of("Net").sites == said.job.sites

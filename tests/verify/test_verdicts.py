@@ -1,0 +1,107 @@
+"""The verdict on a site, from what candidates showed."""
+
+from __future__ import annotations
+
+import pytest
+
+from bncodemod.verify.model import (
+    Built,
+    CandidateResult,
+    Cause,
+    Check,
+    CheckResult,
+    ModuleResult,
+    Outcome,
+    Site,
+    SiteKind,
+    SiteResult,
+    Verdict,
+)
+from bncodemod.verify.verdicts import cleared, judge
+
+HERE = Site("/a.py", 4, 5, 4, 20, SiteKind.CALL, "norm(8)", "BN101", owner="Net.__init__")
+OTHER = Site("/a.py", 9, 5, 9, 20, SiteKind.CALL, "norm(9)", "BN101", owner="Other.__init__")
+
+
+def check(which: Check, cause: Cause | None = None, *sites: Site, line: int = 0) -> CheckResult:
+    outcome = Outcome.FAILED if cause else Outcome.PASSED
+    return CheckResult(which, outcome, "said", cause, path="/a.py", line=line, sites=sites)
+
+
+def candidate(
+    name: str, *checks: CheckResult, sites: tuple[Site, ...] = (HERE,)
+) -> CandidateResult:
+    return CandidateResult("/a.py", name, 1, Built.NO_ARGUMENTS, sites=sites, checks=checks)
+
+
+PASSES = candidate("Good", check(Check.VMAP), check(Check.EVAL))
+UNLUCKY = candidate("Unlucky", check(Check.EVAL), check(Check.VMAP, Cause.ITEM))
+NORM_FAILS = candidate("Bad", check(Check.VMAP, Cause.DIFFERS))
+BLAMES_OTHER = candidate(
+    "Mixed",
+    check(Check.META_VMAP, Cause.RUNNING_STATS, OTHER),
+    check(Check.EVAL),
+    sites=(HERE, OTHER),
+)
+
+
+def verdict(*candidates: CandidateResult, site: Site = HERE, module: str = "") -> SiteResult:
+    modules = {"/a.py": ModuleResult("/a.py", module)}
+    return judge([site], modules, candidates, "cpu")[0]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "expected", "by"),
+    [
+        ((PASSES,), Verdict.VERIFIED, "Good"),
+        ((UNLUCKY,), Verdict.FAILED, "Unlucky"),
+        ((UNLUCKY, PASSES), Verdict.VERIFIED, "Good"),
+        ((PASSES, NORM_FAILS), Verdict.FAILED, "Bad"),
+        ((BLAMES_OTHER,), Verdict.VERIFIED, "Mixed"),
+        ((candidate("Elsewhere", sites=(OTHER,)),), Verdict.NOT_REACHED, ""),
+        ((candidate("Unchecked"),), Verdict.NOT_REACHED, ""),
+    ],
+)
+def test_verdict(candidates: tuple[CandidateResult, ...], expected: Verdict, by: str) -> None:
+    found = verdict(*candidates)
+    assert (found.verdict, found.candidate, found.device) == (expected, by, "cpu")
+
+
+def test_the_checks_that_passed_are_those_of_all_that_verify_it() -> None:
+    more = candidate("More", check(Check.GRAD))
+    assert verdict(PASSES, more, UNLUCKY).checks == (Check.VMAP, Check.GRAD, Check.EVAL)
+    assert verdict(BLAMES_OTHER).checks == (Check.META_VMAP, Check.EVAL)
+
+
+def test_the_site_that_is_blamed_fails() -> None:
+    found = verdict(BLAMES_OTHER, site=OTHER)
+    assert (found.verdict, found.failure) == (Verdict.FAILED, BLAMES_OTHER.checks[0])
+    assert set(cleared(BLAMES_OTHER)) == {HERE}
+
+
+def test_a_failure_at_the_sites_own_line_fails_it() -> None:
+    functional = candidate("F", check(Check.VMAP, Cause.RUNNING_STATS, line=4), sites=())
+    assert verdict(functional).verdict is Verdict.FAILED
+    elsewhere = candidate("F", check(Check.VMAP, Cause.RUNNING_STATS, line=5), sites=())
+    assert verdict(elsewhere).verdict is Verdict.NOT_REACHED
+
+
+def reason(*candidates: CandidateResult, site: Site = HERE, module: str = "") -> str:
+    return verdict(*candidates, site=site, module=module).reason
+
+
+def test_why_a_site_is_not_reached() -> None:
+    refused = CandidateResult("/a.py", "Net", 1, error="no value for depth")
+    idle = CandidateResult("/a.py", "Net", 1, Built.DEDUCED)
+    top = Site("/a.py", 1, 1, 1, 9, SiteKind.VALUE, "norm")
+    config = Site("/a.py", 1, 1, 1, 9, SiteKind.VALUE, "dict(type='BN')", "BN108")
+    skipped = CheckResult(Check.VMAP, Outcome.SKIPPED, "it has no tensor")
+    assert reason(module="boom") == "the module could not be imported: boom"
+    assert reason(refused) == "Net was not built: no value for depth"
+    assert reason(idle) == "Net was built and run, but this line made no norm that ran"
+    assert reason() == "Net.__init__ was not built on its own, and nothing that was built uses it"
+    assert reason(site=top) == "nothing that could be built from the module uses it"
+    assert (
+        reason(site=config) == "a configuration that only the library reads which it is written for"
+    )
+    assert reason(candidate("Net", skipped)) == "Net was built, but not checked: it has no tensor"

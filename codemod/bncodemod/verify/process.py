@@ -89,7 +89,7 @@ class WorkerProcess:
 
     def death(self) -> str:
         """How the process ended; empty while it runs."""
-        code = self._process.poll()
+        code = self._exit_code()
         if code is None:
             return ""
         if code >= 0:
@@ -97,6 +97,20 @@ class WorkerProcess:
         with contextlib.suppress(ValueError):
             return f"the process was killed by {signal.Signals(-code).name}"
         return f"the process was killed by signal {-code}"
+
+    def _exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs.
+
+        It is not reaped: as long as it is there, no other process can have its number, which
+        ``kill`` uses.
+        """
+        if not hasattr(os, "waitid"):
+            return self._process.poll()
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        ended = os.waitid(os.P_PID, self._process.pid, options)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def memory(self) -> int:
         """The bytes that the process keeps in memory; 0 where that cannot be said."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,9 @@ import click
 from bncodemod import __version__
 from bncodemod.settings import (
     GROUP_FALLBACKS,
+    PATCHES,
     STRATEGIES,
+    THIRD_PARTY,
     Configuration,
     ConfigurationError,
     load_configuration,
@@ -33,6 +36,8 @@ Examples:
   bncodemod --check src/           exit 1 if a batch norm is left; for CI
   bncodemod - < model.py           rewrite standard input to standard output
   bncodemod --strategy group-norm --groups 16 models/
+  bncodemod --third-party patch --patch keep-statistics finetune.py
+  bncodemod --strategy auto --diff .
   bncodemod --select BN1 --ignore BN105 src/
   bncodemod explain                list the rules
   bncodemod explain BN101          what a rule means and what to do by hand
@@ -94,7 +99,22 @@ def _prefixes(
     "--strategy",
     type=click.Choice(STRATEGIES),
     help="no-running-stats keeps each norm's train mode bit for bit; group-norm replaces it by"
-    " GroupNorm.  [default: no-running-stats]",
+    " GroupNorm; runtime-patch leaves the source's own norms and patches the models that other"
+    " libraries build; auto takes the least invasive way at each place, and says why."
+    "  [default: no-running-stats]",
+)
+@click.option(
+    "--third-party",
+    type=click.Choice(THIRD_PARTY),
+    help="What to do about models that other libraries build and no argument helps: report them, or"
+    " patch them where they are built.  [default: report]",
+)
+@click.option(
+    "--patch",
+    type=click.Choice(PATCHES),
+    help="How to patch: replace calls replace_all_batch_norm_modules_ of torch.func;"
+    " keep-statistics stops the updates and keeps loaded statistics for eval mode; group-norm puts"
+    " GroupNorms into the built model.  [default: replace]",
 )
 @click.option(
     "--groups",
@@ -248,6 +268,8 @@ def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configura
             "groups",
             "min_group_size",
             "group_fallback",
+            "third_party",
+            "patch",
             "force_exclude",
             "project",
         )
@@ -259,20 +281,18 @@ def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configura
     if paths == ("-",):
         paths = (options["stdin_filename"],) if options["stdin_filename"] else ()
     configuration = load_configuration(paths, typed, _known_codes)
-    _check_group_options(typed, configuration)
+    _check_effect(typed, configuration)
     return configuration
 
 
-def _check_group_options(typed: dict[str, Any], configuration: Configuration) -> None:
+def _check_effect(typed: dict[str, Any], configuration: Configuration) -> None:
     """An option that has no effect is a mistake: the user meant another strategy."""
-    strategies = {configuration.settings.strategy}
-    strategies.update(o.changes.get("strategy", "") for o in configuration.overrides)
-    if "group-norm" in strategies:
-        return
-    for name in ("groups", "min_group_size", "group_fallback"):
-        if name in typed:
+    settings = [configuration.settings]
+    settings += [replace(settings[0], **o.changes) for o in configuration.overrides]
+    for name, needed in settings[0].unused.items():
+        if name in typed and all(name in other.unused for other in settings):
             option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} has no effect without --strategy group-norm")
+            raise click.UsageError(f"{option} has no effect without {needed}")
 
 
 def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str, Any]) -> int:

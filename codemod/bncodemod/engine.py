@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from bncodemod.model import Finding, Status
 from bncodemod.rules import all_rules
@@ -19,14 +20,18 @@ from bncodemod.source.splice import Edit, Spliced, splice
 from bncodemod.source.suppression import Ignore, Suppressions
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
+from bncodemod.strategies.runtime_patch import RuntimePatch, settled
 
-_STRATEGIES: dict[str, Strategy] = {s.name: s for s in (NoRunningStats(), GroupNorm())}
+_STRATEGIES: dict[str, Strategy] = {
+    s.name: s for s in (NoRunningStats(), GroupNorm(), RuntimePatch(), Auto())
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +86,17 @@ def _decision(
     if suppressions.suppress(rule.code, source.position(start)[0], source.position(end)[0]):
         return None
     before = context.imports.state()
+    undo = partial(context.imports.restore, before)
     decision = match.decide()
+    if not rule.code.startswith("BN4") or not isinstance(decision, Rewrite):
+        decision = settled(context, match.node, decision, undo)
     if isinstance(decision, Rewrite) and not _located(context, match.node):
         decision = Open(
             "the place of this expression inside an f-string is not known to this Python",
             "move the expression out of the f-string, or run bncodemod with Python 3.12 or newer",
         )
     if not isinstance(decision, Rewrite):
-        context.imports.restore(before)
+        undo()
     return decision
 
 
@@ -138,8 +146,12 @@ def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -
     elif isinstance(decision, Rewrite):
         status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
         first = decision.edits[0]
-        start, end = first.start, first.end
-        before, after = source.text[start:end], spliced.after[first]
+        after = spliced.after[first]
+        if first.start < end and first.end > start:
+            start, end = first.start, first.end
+        else:
+            after = after.strip()  # a statement that is added below
+        before = source.text[start:end]
     elif isinstance(decision, Open):
         status, message, remedy = Status.OPEN, decision.message, decision.remedy
     else:

@@ -54,14 +54,14 @@ class Imports:
 
     def name_for(self, qualified: str, at: ast.AST) -> str:
         """An expression for ``qualified`` that holds at a node; adds an import if none serves."""
-        return self._existing(qualified, at) or self._add(qualified, at)
+        return self.existing(qualified, at) or self.add(qualified, at)
 
     def name_above_helpers(self, qualified: str, at: ast.AST) -> str:
         """Like ``name_for``, but it holds already where a helper for the node is put.
 
         What the body of a class or a base needs is looked up there, what a function needs is not.
         """
-        existing = self._existing(qualified, at)
+        existing = self.existing(qualified, at)
         root = existing.partition(".")[0]
         bound = {
             (alias.asname or alias.name).partition(".")[0]
@@ -69,7 +69,7 @@ class Imports:
             for alias in ast.walk(statement)
             if isinstance(alias, ast.alias)
         }
-        return existing if root in bound else self._add(qualified, at)
+        return existing if root in bound else self.add(qualified, at)
 
     def helper(self, wanted: str, at: ast.AST, code: Callable[[str], str]) -> str:
         """The name of a function or class of module level, defined before a node's statement.
@@ -97,7 +97,8 @@ class Imports:
             wanted = f"_{wanted}"
         return wanted
 
-    def _existing(self, qualified: str, at: ast.AST) -> str:
+    def existing(self, qualified: str, at: ast.AST) -> str:
+        """How ``qualified`` is written at a node by an import that is there; empty without one."""
         self.tree.expand_imports()
         written = (self._through(alias, qualified, at) for alias in self.tree.of_type(ast.alias))
         return min((w for w in written if w), key=lambda w: w.count("."), default="")
@@ -162,7 +163,8 @@ class Imports:
         assert isinstance(top, ast.stmt)
         return top
 
-    def _add(self, qualified: str, at: ast.AST) -> str:
+    def add(self, qualified: str, at: ast.AST) -> str:
+        """Add an import of ``qualified`` for a node, whatever other ways there are to write it."""
         if qualified not in self._imports:
             module, _, name = qualified.rpartition(".")
             if not self.tree.occurrences(name):

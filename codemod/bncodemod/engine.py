@@ -27,7 +27,8 @@ from bncodemod.strategies.decision import Decision, Open, Rewrite
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
-from bncodemod.strategies.runtime_patch import RuntimePatch, settled
+from bncodemod.strategies.patch_code import is_helper
+from bncodemod.strategies.runtime_patch import RuntimePatch
 
 _STRATEGIES: dict[str, Strategy] = {
     s.name: s for s in (NoRunningStats(), GroupNorm(), RuntimePatch(), Auto())
@@ -65,17 +66,37 @@ def rewrite_text(
 
 def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
     claimed = context.claimed
+    helpers = _helper_nodes(context)
     for rule in all_rules():
+        if not _runs(context, rule):
+            continue
         # A rule that is switched off claims its places all the same: what another makes of them
         # must not depend on the selection.
         for match in rule.check(context):
-            if match.node in claimed:
+            if match.node in claimed or match.node in helpers:
                 continue
             claimed.add(match.node)
             claimed.update(match.claims)
             if not context.settings.enabled(rule.code):
                 continue
             yield _Decided(rule, match.node, _decision(context, rule, match, suppressions))
+
+
+def _runs(context: Context, rule: Rule) -> bool:
+    """Whether what a rule finds can matter: a hazard of a rewrite needs something rewritten."""
+    if context.strategy.rewrites_source or not rule.code.startswith("BN3"):
+        return True
+    return rule.at_run_time and context.patches.drop_statistics
+
+
+def _helper_nodes(context: Context) -> set[ast.AST]:
+    """What the helpers consist of that a patch has brought into the file: they name norms."""
+    return {
+        node
+        for statement in context.tree.module.body
+        if is_helper(statement)
+        for node in context.tree.walk_below(statement)
+    }
 
 
 def _decision(
@@ -89,7 +110,7 @@ def _decision(
     undo = partial(context.imports.restore, before)
     decision = match.decide()
     if not rule.code.startswith("BN4") or not isinstance(decision, Rewrite):
-        decision = settled(context, match.node, decision, undo)
+        decision = context.strategy.settled(context, match.node, decision, undo)
     if isinstance(decision, Rewrite) and not _located(context, match.node):
         decision = Open(
             "the place of this expression inside an f-string is not known to this Python",
@@ -147,10 +168,10 @@ def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -
         status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
         first = decision.edits[0]
         after = spliced.after[first]
-        if first.start < end and first.end > start:
-            start, end = first.start, first.end
+        if decision.adds_below:
+            after = after.strip()
         else:
-            after = after.strip()  # a statement that is added below
+            start, end = first.start, first.end
         before = source.text[start:end]
     elif isinstance(decision, Open):
         status, message, remedy = Status.OPEN, decision.message, decision.remedy
@@ -182,7 +203,11 @@ def _unused(
     """BN001 for every comment that suppressed nothing, unless a rule it names did not run."""
     if not context.settings.enabled(unused_ignore.code):
         return []
-    skipped = [rule.code for rule in all_rules() if not context.settings.enabled(rule.code)]
+    skipped = [
+        rule.code
+        for rule in all_rules()
+        if not context.settings.enabled(rule.code) or not _runs(context, rule)
+    ]
     return [
         _unused_finding(context, path, ignore, spliced)
         for ignore in suppressions.ignores.values()

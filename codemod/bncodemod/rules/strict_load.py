@@ -35,7 +35,7 @@ from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER, num_groups
 
-rule = Rule("BN310", "strict load", priority=17)
+rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
 
 _METHOD = "load_state_dict"
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
@@ -53,7 +53,8 @@ def strict_loads(context: Context) -> Iterator[Match]:
     calls = [
         call for call in _loads(context) if _is_strict(call) and _takes_checkpoint(context, call)
     ]
-    if calls and _builds_norms(context):
+    calls = [call for call in calls if call not in context.patches.loads]
+    if calls and (_builds_norms(context) or not context.strategy.rewrites_source):
         for call in calls:
             yield Match(call, lambda: _open(context))
 

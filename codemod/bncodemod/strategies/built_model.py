@@ -13,6 +13,11 @@ from bncodemod.scan.names import Names
 from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
 
+TORCH = "replace_all_batch_norm_modules_"
+KEEP = "freeze_batch_norm_statistics"
+GROUP = "batch_norms_to_group_norms"
+# The patch that each function makes: torch's, and those that the emitted code brings.
+PATCHERS = {TORCH: "replace", KEEP: "keep-statistics", GROUP: "group-norm"}
 # Methods of a module that give the module back.
 _CHAIN = frozenset(
     {
@@ -48,6 +53,8 @@ _HOLDERS = (
 _LOADING_WORDS = ("load", "restore", "resume")
 _LOADING = re.compile(r"(?:^|_)(?:load|restore|resume)(?:_|$)", re.IGNORECASE)
 _OF_A_MODEL = re.compile(r"state|weight|checkpoint|ckpt|pretrain|model", re.IGNORECASE)
+# Kinds of patches after which a model has the state dict that it had before.
+KEEPING = ("keep-statistics",)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _LEAVES = (ast.Return, ast.Yield, ast.YieldFrom, ast.Break, ast.Continue)
 
@@ -57,7 +64,7 @@ class Place:
     """Where a model is kept: a target such as ``self.net``, and the statement that binds it."""
 
     target: str
-    statement: ast.Assign | ast.AnnAssign
+    statement: ast.stmt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +98,7 @@ class Patches:
         """Remember that the models of ``calls`` are patched, after the ``loads``."""
         self.calls.update(calls)
         self.loads.update(loads)
-        self.drop_statistics |= kind != "keep-statistics"
+        self.drop_statistics |= kind not in KEEPING
 
     @cached_property
     def standing(self) -> dict[ast.AST, Patch]:
@@ -100,8 +107,6 @@ class Patches:
         return {patch.node: patch for patch in found}
 
     def _by_call(self) -> Iterator[Patch]:
-        from bncodemod.strategies.patch_code import PATCHERS
-
         tree = self.names.tree
         for name, kind in PATCHERS.items():
             words = set(tree.words_with(name))
@@ -170,6 +175,16 @@ def kept_in(names: Names, node: ast.expr) -> Place | None:
     return Place(ast.unparse(target), statement) if _is_dotted(target) else None
 
 
+def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
+    """All that the statement around an expression binds: the model may be part of any of it."""
+    statement = names.tree.statement(node)
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    if isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    flat = [part for target in targets for part in getattr(target, "elts", [target])]
+    return tuple(Place(ast.unparse(part), statement) for part in flat if _is_dotted(part))
+
+
 def _is_dotted(node: ast.expr) -> bool:
     while isinstance(node, ast.Attribute):
         node = node.value
@@ -232,7 +247,19 @@ class Scope:
                 other = kept_in(self.names, whole(self.names, node))
                 if other is not None and self.is_later(other.statement):
                     found.add(other.target)
+                found.update(self._elements(node))
         return found
+
+    def _elements(self, node: ast.AST) -> Iterator[str]:
+        """The variables of a loop over the models, which a list or tuple holds."""
+        for above in self.tree.ancestors(node):
+            if isinstance(above, (ast.For, ast.comprehension)) and self._is_in(node, above.iter):
+                yield from (n.id for n in ast.walk(above.target) if isinstance(n, ast.Name))
+            if isinstance(above, ast.stmt):
+                return
+
+    def _is_in(self, node: ast.AST, expression: ast.expr) -> bool:
+        return node is expression or expression in self.tree.ancestors(node)
 
     def reaches(self, patched: str) -> bool:
         """Whether what is called ``patched`` is the model, or holds it."""
@@ -282,9 +309,14 @@ class Scope:
         arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
         if any(ast.unparse(a) in self.targets for a in arguments if _is_dotted(a)):
             return True
-        if not isinstance(call.func, ast.Attribute) or not _is_dotted(call.func.value):
+        if not isinstance(call.func, ast.Attribute):
             return False
-        receiver = ast.unparse(call.func.value).removesuffix(".module")
+        owner = call.func.value
+        while isinstance(owner, ast.Subscript):  # one of several models
+            owner = owner.value
+        if not _is_dotted(owner):
+            return False
+        receiver = ast.unparse(owner).removesuffix(".module")
         if any(f"{receiver}.".startswith(f"{target}.") for target in self.targets):
             return True
         return bool(_OF_A_MODEL.search(method)) and self.reaches(receiver)

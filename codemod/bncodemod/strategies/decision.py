@@ -25,14 +25,15 @@ class BuiltModel:
 class Rewrite:
     """The site is changed by these edits.
 
-    The first covers the site itself, but for a patch, which may stand below it. ``model`` is what
-    could be patched at run time instead.
+    The first covers the site itself, or adds a statement below it if ``adds_below`` says so.
+    ``model`` is what could be patched at run time instead.
     """
 
     edits: tuple[Edit, ...]
     message: str
     remedy: str = ""
     model: BuiltModel | None = None
+    adds_below: bool = False
 
 
 @dataclass(frozen=True, slots=True)

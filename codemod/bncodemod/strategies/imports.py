@@ -167,7 +167,7 @@ class Imports:
         """Add an import of ``qualified`` for a node, whatever other ways there are to write it."""
         if qualified not in self._imports:
             module, _, name = qualified.rpartition(".")
-            if not self.tree.occurrences(name):
+            if not self._is_bare(name):
                 code, written = f"from {module} import {name}", name
             elif "." not in module and not self.tree.occurrences(module):
                 code, written = f"import {module}", qualified
@@ -178,6 +178,11 @@ class Imports:
             self._written[qualified] = written
         self._imports[qualified].users.append(self.top_level(at))
         return self._written[qualified]
+
+    def _is_bare(self, name: str) -> bool:
+        """Whether the file uses a name by itself, not only behind a dot or as a keyword."""
+        beside = (ast.Attribute, ast.keyword)
+        return any(not isinstance(node, beside) for node in self.tree.occurrences(name))
 
     def _leading(self, users: list[ast.stmt]) -> list[ast.stmt]:
         """The import-like statements of the module before the first one that needs the addition.

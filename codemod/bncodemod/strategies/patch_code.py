@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import textwrap
 
+from bncodemod.strategies.built_model import GROUP, KEEP, TORCH
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.groups import rule_code
 
-TORCH = "replace_all_batch_norm_modules_"
 TORCH_HOMES = (
     "torch.func",
     # Where it was before; the rule for old imports moves these.
@@ -16,10 +16,6 @@ TORCH_HOMES = (
     "functorch.experimental.batch_norm_replacement",
     "functorch",
 )
-KEEP = "freeze_batch_norm_statistics"
-GROUP = "batch_norms_to_group_norms"
-# The patch that each name makes.
-PATCHERS = {TORCH: "replace", KEEP: "keep-statistics", GROUP: "group-norm"}
 _NORM = "torch.nn.modules.batchnorm._BatchNorm"
 
 

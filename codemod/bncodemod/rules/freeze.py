@@ -34,9 +34,15 @@ def freeze_loops(context: Context) -> Iterator[Match]:
     for test in class_tests(context.names, context.mentions):
         for use in test.uses or ():
             call = context.tree.parents.get(use)
-            if use.attr == "eval" and isinstance(call, ast.Call):
+            if (
+                use.attr == "eval"
+                and isinstance(call, ast.Call)
+                and not context.patches.keeps(call)
+            ):
                 yield Match(call, partial(_open, ast.unparse(call)), claims=(test.node,))
     for test_by_name, call in _by_class_name(context):
+        if context.patches.keeps(call):
+            continue
         yield Match(call, partial(_open, ast.unparse(call)), claims=(test_by_name,))
 
 

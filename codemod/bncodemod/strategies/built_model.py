@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,7 @@ GROUP = "batch_norms_to_group_norms"
 # The patch that each function makes: torch's, and those that the emitted code brings.
 PATCHERS = {TORCH: "replace", KEEP: "keep-statistics", GROUP: "group-norm"}
 # Methods of a module that give the module back.
-_CHAIN = frozenset(
+CHAIN = frozenset(
     {
         "apply",
         "bfloat16",
@@ -88,6 +88,7 @@ class Patches:
         self.calls: set[ast.AST] = set()
         self.loads: set[ast.AST] = set()
         self.drop_statistics = False
+        self._kept: list[Scope] = []
         self._insertions: dict[tuple[int, str], Edit] = {}
 
     def insertion(self, at: int, text: str) -> Edit:
@@ -99,6 +100,20 @@ class Patches:
         self.calls.update(calls)
         self.loads.update(loads)
         self.drop_statistics |= kind not in KEEPING
+
+    def note_kept(self, places: Iterable[Place]) -> None:
+        """Remember where models are that have their statistics and use them in eval mode."""
+        self._kept += [Scope(self.names, place) for place in places]
+
+    def keeps(self, node: ast.AST) -> bool:
+        """Whether a node stands in a loop over the modules of a model that keeps its statistics."""
+        for loop in self.names.tree.ancestors(node):
+            over = getattr(loop.iter, "func", None) if isinstance(loop, ast.For) else None
+            if isinstance(over, ast.Attribute):
+                scope = self.names.scopes.scope_of(loop)
+                model = ast.unparse(over.value)
+                return any(k.scope is scope and model in k.targets for k in self._kept)
+        return False
 
     @cached_property
     def standing(self) -> dict[ast.AST, Patch]:
@@ -151,7 +166,7 @@ def whole(names: Names, node: ast.expr) -> ast.expr:
     while True:
         above = tree.parents.get(node)
         outer = tree.parents.get(above) if above is not None else None
-        if isinstance(above, ast.Attribute) and above.attr in _CHAIN:
+        if isinstance(above, ast.Attribute) and above.attr in CHAIN:
             if not isinstance(outer, ast.Call) or outer.func is not above:
                 return node
             node = outer
@@ -196,17 +211,13 @@ def standing_patch(names: Names, patches: Patches, node: ast.expr) -> Patch | No
     if not patches.standing:
         return None
     tree = names.tree
-    holder: ast.AST = node
-    for above in tree.ancestors(node):
-        if above in patches.standing and isinstance(above, ast.Call) and above.args[0] is holder:
-            return patches.standing[above]
-        if not isinstance(above, (*_HOLDERS, ast.comprehension)) and not _passes(
-            names, above, holder
-        ):
+    holder = holder_of(names, node)
+    for inner in (node, *tree.ancestors(node)):
+        call = tree.parents.get(inner)
+        if isinstance(call, ast.Call) and call in patches.standing and call.args[0] is inner:
+            return patches.standing[call]
+        if inner is holder:
             break
-        holder = above
-    if not isinstance(holder, ast.expr):
-        return None
     place = kept_in(names, holder)
     if place is None:
         return None
@@ -217,10 +228,23 @@ def standing_patch(names: Names, patches: Patches, node: ast.expr) -> Patch | No
     return None
 
 
+def holder_of(names: Names, node: ast.expr) -> ast.expr:
+    """The largest expression around a model that holds it: chains, lists, modules of torch."""
+    holder: ast.AST = node
+    found = node
+    for above in names.tree.ancestors(node):
+        if not isinstance(above, (*_HOLDERS, ast.comprehension)):
+            if not _passes(names, above, holder):
+                break
+        holder = above
+        found = above if isinstance(above, ast.expr) else found
+    return found
+
+
 def _passes(names: Names, above: ast.AST, below: ast.AST) -> bool:
     """Whether a call holds a module that it is given, or a chain goes on with it."""
     if isinstance(above, ast.Attribute):
-        return above.attr in _CHAIN
+        return above.attr in CHAIN
     if not isinstance(above, ast.Call):
         return False
     if above.func is below:
@@ -253,6 +277,8 @@ class Scope:
     def _elements(self, node: ast.AST) -> Iterator[str]:
         """The variables of a loop over the models, which a list or tuple holds."""
         for above in self.tree.ancestors(node):
+            if isinstance(above, ast.Attribute):
+                return  # ``model.modules()`` gives parts of it
             if isinstance(above, (ast.For, ast.comprehension)) and self._is_in(node, above.iter):
                 yield from (n.id for n in ast.walk(above.target) if isinstance(n, ast.Name))
             if isinstance(above, ast.stmt):

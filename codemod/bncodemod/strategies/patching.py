@@ -15,6 +15,7 @@ from bncodemod.strategies.built_model import (
     KEEPING,
     TORCH,
     Patch,
+    Place,
     Scope,
     bound_by,
     kept_in,
@@ -84,13 +85,21 @@ def patched_already(context: Context, model: BuiltModel) -> Safe | None:
         return None
     for call, standing in zip(model.calls, patches, strict=True):
         context.patches.note(standing.kind, (call,), _loads_before(context, call, standing))
+        if standing.kind in KEEPING:
+            context.patches.note_kept(places(context, call))
     return Safe(PATCHED)
 
 
 def loads_later(context: Context, model: BuiltModel) -> bool:
     """Whether weights are loaded into a model in the scope that builds it."""
-    places = [kept_in(context.names, whole(context.names, call)) for call in model.calls]
-    return any(Scope(context.names, place).loads for place in places if place is not None)
+    kept = (place for call in model.calls for place in places(context, call))
+    return any(Scope(context.names, place).loads for place in kept)
+
+
+def places(context: Context, call: ast.Call) -> tuple[Place, ...]:
+    """Where the model of a call is kept, or what it is kept in with others."""
+    place = kept_in(context.names, whole(context.names, call))
+    return (place,) if place is not None else bound_by(context.names, call)
 
 
 def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) -> Decision:
@@ -105,6 +114,8 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)
     context.patches.note(kind, model.calls, loads)
+    if kind in KEEPING:
+        context.patches.note_kept(p for call in model.calls for p in places(context, call))
     hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
     message = _WHAT[kind] + hints.get(kind, "")
     return Rewrite(edits, message, adds_below=edits[0].start == edits[0].end)
@@ -159,8 +170,7 @@ class _Plan:
         self.is_possible = True
         self._behind: ast.stmt | None = None
         place = kept_in(context.names, whole(context.names, call))
-        places = (place,) if place is not None else bound_by(context.names, call)
-        scopes = [Scope(context.names, place) for place in places]
+        scopes = [Scope(context.names, p) for p in places(context, call)]
         self.loads = tuple(load for scope in scopes for load in scope.loads)
         # A strict load goes on working where the statistics are kept.
         awaited = () if kind in KEEPING else self.loads

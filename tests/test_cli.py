@@ -317,7 +317,17 @@ def test_wrong_configuration(project: Path) -> None:
         (["--stdin-filename", "a.py", "b.py"], "--stdin-filename needs -"),
         (["--quiet", "--verbose", "."], "exclude each other"),
         (["--groups", "0", "."], "--groups"),
-        (["--groups", "8", "."], "no effect without --strategy group-norm"),
+        (["--groups", "8", "."], "no effect without --strategy group-norm or --patch group-norm"),
+        (
+            ["--patch", "replace", "."],
+            "no effect without --strategy runtime-patch or --third-party",
+        ),
+        (["--strategy", "auto", "--patch", "replace", "."], "--patch has no effect"),
+        (["--strategy", "auto", "--third-party", "patch", "."], "--third-party has no effect"),
+        (
+            ["--third-party", "patch", "--patch", "replace", "--groups", "8", "."],
+            "--groups has no effect",
+        ),
         (["--strategy", "groupnorm", "."], "'group-norm'"),
         (["--select", "F401", "."], "no rule code starts with 'F401'"),
         (["--ignore", "BN101,", "."], "no rule code starts with ''"),

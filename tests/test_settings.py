@@ -54,6 +54,8 @@ def test_every_key(tmp_path: Path) -> None:
         groups = 16
         min-group-size = 2
         group-fallback = "gcd"
+        third-party = "patch"
+        patch = "keep-statistics"
         select = ["BN1"]
         ignore = ["BN102"]
         exclude = ["old"]
@@ -64,7 +66,7 @@ def test_every_key(tmp_path: Path) -> None:
     found = load_configuration([tmp_path])
     assert found == Configuration(
         str(tmp_path),
-        Settings("group-norm", 16, 2, "gcd", ("BN1",), ("BN102",)),
+        Settings("group-norm", 16, 2, "gcd", ("BN1",), ("BN102",), "patch", "keep-statistics"),
         exclude=("old",),
         extend_exclude=("third_party",),
         force_exclude=True,

@@ -10,7 +10,7 @@ import pytest
 
 from bncodemod.core import rewrite
 from bncodemod.rules import all_rules, pages
-from bncodemod.settings import STRATEGIES, Settings
+from bncodemod.settings import Settings
 
 PRELUDE = """\
 import timm
@@ -34,6 +34,8 @@ ONLY_UNDER = {
     "BN309": "group-norm",
     "BN313": "no-running-stats",
 }
+OF_SOURCE = ("no-running-stats", "group-norm")
+PATCHED = "After (runtime-patch):"
 CODES = [rule.code for rule in all_rules()]
 
 
@@ -59,7 +61,7 @@ def test_a_page_has_a_title_a_before_and_a_remedy(code: str) -> None:
     assert re.search(r"^By hand: ", page, re.MULTILINE)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", OF_SOURCE)
 @pytest.mark.parametrize("code", [c for c in CODES if c != "BN001"])
 def test_the_core_does_what_the_page_shows(code: str, strategy: str) -> None:
     page = inspect.cleandoc(pages()[code])
@@ -81,6 +83,15 @@ def test_the_core_does_what_the_page_shows(code: str, strategy: str) -> None:
         return
     found = code in {finding.code for finding in result.findings}
     assert found is (ONLY_UNDER.get(code, strategy) == strategy)
+
+
+@pytest.mark.parametrize("code", [c for c in CODES if PATCHED in (pages()[c])])
+def test_a_patch_is_what_the_page_shows(code: str) -> None:
+    page = inspect.cleandoc(pages()[code])
+    before = in_a_file(example(page, "Before:")).encode()
+    after = rewrite(before, "page.py", Settings("runtime-patch")).after
+    assert after is not None
+    assert example(page, PATCHED) in after.decode()
 
 
 def test_every_code_has_a_page() -> None:

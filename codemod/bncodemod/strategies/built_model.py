@@ -80,7 +80,8 @@ class Patches:
     """The patches that a file has, and those that are decided on while it is rewritten.
 
     ``calls`` are the expressions whose models are patched, ``loads`` the calls that load weights
-    into them before; ``drop_statistics`` says whether some patch loses running statistics.
+    into models which still have their statistics then; ``drop_statistics`` says whether some patch
+    loses running statistics.
     """
 
     def __init__(self, names: Names) -> None:

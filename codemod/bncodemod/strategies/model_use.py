@@ -107,7 +107,9 @@ class _Use:
         for target in self.scope.targets:
             for node in self.tree.occurrences(target):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                    yield node
+                    scopes = self.names.scopes
+                    if scopes.binding_scope(target, scopes.scope_of(node)) is self.scope.scope:
+                        yield node
 
     def trains(self) -> bool:
         """Whether something in the file puts a module into train mode."""

@@ -110,6 +110,7 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         return Safe(f"{PATCHED} where it is called")
     plans = [_Plan(context, call, kind) for call in model.calls]
     if not all(plan.is_possible for plan in plans):
+        context.patches.loads.update(load for plan in plans for load in plan.loads)
         return _left(said, "weights are loaded where no statement behind them is always reached")
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)

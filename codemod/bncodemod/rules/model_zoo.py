@@ -6,6 +6,12 @@ what each name of timm and pytorchcv builds was measured and is kept in the cata
 
 Before:
     model = timm.create_model(args.model)
+After (runtime-patch):
+    model = timm.create_model(args.model)
+    replace_all_batch_norm_modules_(model)
+
+``--third-party patch`` does the same beside other strategies. What torch.hub gives is patched only
+where its name or its use says that it is a module.
 
 By hand: once the model is built (and its weights loaded), call
 ``torch.func.replace_all_batch_norm_modules_(model)``.

@@ -10,6 +10,9 @@ After (no-running-stats):
     model = timm.create_model("resnet50", num_classes=10, norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
 After (group-norm):
     model = timm.create_model("resnet50", num_classes=10, norm_layer=make_group_norm)
+After (runtime-patch):
+    model = timm.create_model("resnet50", num_classes=10)
+    replace_all_batch_norm_modules_(model)
 
 Open where ``norm_layer`` does not reach every norm, is refused, or pretrained weights are asked
 for. A model without batch norm (most transformers) is no finding. Names that are known only at run

@@ -10,9 +10,13 @@ After (no-running-stats):
     model = models.resnet18(norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
 After (group-norm):
     model = models.resnet18(norm_layer=make_group_norm)
+After (runtime-patch):
+    model = models.resnet18()
+    replace_all_batch_norm_modules_(model)
 
 Open where ``norm_layer`` cannot work or pretrained weights are asked for: they are loaded strictly,
-and a model without running statistics has no place for theirs.
+and a model without running statistics has no place for theirs. ``--third-party patch`` patches such
+a model once it is built and loaded.
 
 By hand: build the model (and load its weights), then call
 ``torch.func.replace_all_batch_norm_modules_(model)``.

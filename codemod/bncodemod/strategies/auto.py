@@ -18,7 +18,7 @@ from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.patching import loads_later, patch, patched_already, places
 
 _OWN = "auto: the project's own source builds it"
-_BUILDER = "auto: it takes norm_layer, and no weights are loaded"
+_BUILDER = "auto: an argument says which norms it builds, and no weights are loaded"
 _KEPT = "auto: weights may be loaded, and eval mode needs their statistics"
 _REPLACED = "auto: no argument reaches its norms, and no weights are loaded that eval mode needs"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bncodemod import __version__
+from bncodemod.checkpoint.command import migrate_checkpoint
 from bncodemod.settings import (
     GROUP_FALLBACKS,
     PATCHES,
@@ -41,6 +42,7 @@ Examples:
   bncodemod --select BN1 --ignore BN105 src/
   bncodemod explain                list the rules
   bncodemod explain BN101          what a rule means and what to do by hand
+  bncodemod migrate-checkpoint --help     take a checkpoint across the rewrite
 
 \b
 Exit codes:
@@ -50,7 +52,8 @@ Exit codes:
   130  interrupted; every file is whole, old or new
 
 Defaults come from [tool.bncodemod] in the nearest pyproject.toml; the command line wins.
-`explain` as the first word is the command; a path of that name is ./explain.
+`explain` or `migrate-checkpoint` as the first word is the command; a path of that name is
+./explain.
 """
 
 
@@ -70,7 +73,22 @@ class _Program(click.Command):
         return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+        try:
+            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(
+                "Interrupted: every file is whole, old or new; some may be left to do", err=True
+            )
+            sys.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception:
+            # Python's own exit code would be 1, which has a meaning of its own.
+            from traceback import print_exc
+
+            print_exc()
+            click.echo("Error: a bug in bncodemod; please report it with the lines above", err=True)
+            sys.exit(2)
 
 
 def _prefixes(
@@ -205,18 +223,6 @@ def main(paths: tuple[str, ...], **options: Any) -> None:
     except ConfigurationError as error:
         click.echo(f"Error: {error}", err=True)
         code = 2
-    except KeyboardInterrupt:
-        click.echo("Interrupted: every file is whole, old or new; some may be left to do", err=True)
-        code = INTERRUPTED
-    except (click.ClickException, BrokenPipeError):
-        raise
-    except Exception:
-        # Python's own exit code would be 1, which says that work is left.
-        from traceback import print_exc
-
-        print_exc()
-        click.echo("Error: a bug in bncodemod; please report it with the lines above", err=True)
-        code = 2
     sys.exit(code)
 
 
@@ -239,7 +245,7 @@ def explain(code: str | None) -> None:
     click.echo(f"{name}: {known[name].strip()}")
 
 
-_COMMANDS = {"explain": explain}
+_COMMANDS = {"explain": explain, "migrate-checkpoint": migrate_checkpoint}
 
 
 def _known_codes() -> Iterable[str]:

@@ -24,6 +24,7 @@ from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite
+from bncodemod.strategies.eval_mode import EvalMode
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
@@ -31,7 +32,7 @@ from bncodemod.strategies.patch_code import is_helper
 from bncodemod.strategies.runtime_patch import RuntimePatch
 
 _STRATEGIES: dict[str, Strategy] = {
-    s.name: s for s in (NoRunningStats(), GroupNorm(), RuntimePatch(), Auto())
+    s.name: s for s in (NoRunningStats(), GroupNorm(), RuntimePatch(), EvalMode(), Auto())
 }
 
 
@@ -84,6 +85,8 @@ def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
 
 def _runs(context: Context, rule: Rule) -> bool:
     """Whether what a rule finds can matter: a hazard of a rewrite needs something rewritten."""
+    if rule.strategy:
+        return rule.strategy == context.strategy.name
     if context.strategy.rewrites_source or not rule.code.startswith("BN3"):
         return True
     return rule.at_run_time and context.patches.drop_statistics
@@ -109,7 +112,8 @@ def _decision(
     before = context.imports.state()
     undo = partial(context.imports.restore, before)
     decision = match.decide()
-    if not rule.code.startswith("BN4") or not isinstance(decision, Rewrite):
+    mends = rule.code.startswith("BN4") and isinstance(decision, Rewrite)
+    if not mends and not rule.strategy:
         decision = context.strategy.settled(context, match.node, decision, undo)
     if isinstance(decision, Rewrite) and not _located(context, match.node):
         decision = Open(

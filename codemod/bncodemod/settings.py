@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-STRATEGIES = ("no-running-stats", "group-norm", "runtime-patch", "auto")
+STRATEGIES = ("no-running-stats", "group-norm", "runtime-patch", "eval-mode", "auto")
 THIRD_PARTY = ("report", "patch")
 PATCHES = ("replace", "keep-statistics", "group-norm")
 GROUP_FALLBACKS = ("divisor", "gcd", "per-channel", "error")
@@ -71,13 +71,15 @@ class Settings:
     @property
     def patches(self) -> bool:
         """Whether models that another library builds are patched at run time."""
-        return self.third_party == "patch" or self.strategy in ("runtime-patch", "auto")
+        if self.strategy in ("no-running-stats", "group-norm"):
+            return self.third_party == "patch"
+        return self.strategy != "eval-mode"
 
     @property
     def unused(self) -> dict[str, str]:
         """The options that have no effect here, each with the options that would give it one."""
         found = {}
-        if self.strategy in ("runtime-patch", "auto"):
+        if self.strategy not in ("no-running-stats", "group-norm"):
             found["third_party"] = "--strategy no-running-stats or group-norm"
         if not self.patches or self.strategy == "auto":
             found["patch"] = "--strategy runtime-patch or --third-party patch"

@@ -13,7 +13,8 @@ _OF_NORM = re.compile(
 )
 # Plain substring tests beat one alternation twentyfold. What stands behind a token is tried only
 # where the token is found: a pattern, or other tokens of which one has to be there.
-_TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] = (
+_Tokens = tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...]
+_TOKENS: _Tokens = (
     (b"BatchNorm", None),
     (b"batch_norm", re.compile(rb"\bbatch_norm\b|replace_all_batch_norm_modules_")),
     (b"norm_layer", re.compile(rb"\bnorm_layer\s*=\s*[\w.]*GroupNorm\b")),
@@ -59,10 +60,27 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
     (b"bncodemod:", None),
 )
 
+# Where models may be called under torch.func's transforms, which matters to one strategy.
+_TRANSFORMS: _Tokens = (
+    (b"torch.func", re.compile(rb"\btorch\.func\b")),
+    (b"functorch", None),
+    (b"autograd.functional", None),
+    (b"vmap", None),
+)
+
 
 def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
     """Whether a site, a hazard or a suppression comment may stand in these bytes."""
-    for token, further in _TOKENS:
+    return names_norm(data, index) or _found(data, _TRANSFORMS)
+
+
+def names_norm(data: bytes, index: ProjectIndex) -> bool:
+    """Whether what is done to norms may matter to these bytes."""
+    return _found(data, _TOKENS) or any(word.encode() in data for word in index.words)
+
+
+def _found(data: bytes, tokens: _Tokens) -> bool:
+    for token, further in tokens:
         if token in data:
             if further is None:
                 return True
@@ -71,4 +89,4 @@ def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
                     return True
             elif further.search(data):
                 return True
-    return any(word.encode() in data for word in index.words)
+    return False

@@ -28,13 +28,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.called_modules import Called, CalledModules
+from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import names_norm
 from bncodemod.scan.training import sign_of_training
 from bncodemod.scan.transforms import Transformed, Transforms
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
-from bncodemod.strategies.eval_mode import NAME, obstacle, wrapped
+from bncodemod.strategies.eval_mode import NAME, obstacle, statement_above, wrapped
 
 # First of all: what becomes of the norms depends on the calls.
 rule = Rule("BN113", "call under a transform", priority=0, strategy=NAME)
@@ -54,12 +55,21 @@ def calls_under_transforms(context: Context) -> Iterator[Match]:
     yield from _Finder(context).matches()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Use:
     """A function under transforms that calls modules."""
 
     transformed: Transformed
     called: Called
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """A call that runs such a function, and the modules that it runs."""
+
+    use: _Use
+    call: ast.Call
+    modules: tuple[ast.expr, ...]
 
 
 class _Finder:
@@ -69,27 +79,50 @@ class _Finder:
         self.scopes = context.names.scopes
         self.transforms = Transforms(context.names)
         self.modules = CalledModules(context.names, self.transforms)
+        self._wrapped: dict[ast.stmt, tuple[str, ...]] = {}
 
     def matches(self) -> Iterator[Match]:
         uses = [
-            _Use(transformed, called)
+            _Use(transformed, self.modules.of(transformed.function))
             for transformed in self.transforms.outermost()
-            for called in [self.modules.of(transformed.function)]
-            if any(self._may_hold_norm(module) for module in called.modules)
         ]
+        # What runs inside of a transformed function is the business of the transform around it.
         inside = {function for use in uses for function in use.called.functions}
-        statements: dict[ast.stmt, list[tuple[_Use, ast.Call]]] = {}
+        statements: dict[ast.stmt, list[_Run]] = {}
         for use in uses:
-            for run in use.transformed.runs:
-                if not inside.intersection(self.tree.ancestors(run)):
-                    statements.setdefault(self.tree.statement(run), []).append((use, run))
+            for call in use.transformed.runs:
+                modules = tuple(filter(self._may_hold_norm, self._run_by(call, use)))
+                if modules and not inside.intersection(self.tree.ancestors(call)):
+                    run = _Run(use, call, modules)
+                    statements.setdefault(self.tree.statement(call), []).append(run)
             for escape in use.transformed.escapes:
-                if not inside.intersection(self.tree.ancestors(escape)):
-                    yield Match(escape, partial(_escaped, use))
+                modules = tuple(filter(self._may_hold_norm, use.called.modules))
+                if modules and not inside.intersection(self.tree.ancestors(escape)):
+                    yield Match(escape, partial(_escaped, modules))
         for statement, runs in sorted(statements.items(), key=lambda item: item[0].lineno):
-            decide = partial(self._decide, statement, runs)
-            node = statement if not hasattr(statement, "body") else runs[0][1]
-            yield Match(node, decide)
+            node = statement if not hasattr(statement, "body") else runs[0].call
+            yield Match(node, partial(self._decide, statement, runs))
+
+    def _run_by(self, call: ast.Call, use: _Use) -> Iterator[ast.expr]:
+        """The modules that a call runs: a parameter stands for the argument that it gets."""
+        function = use.transformed.function
+        if isinstance(function, ast.expr):
+            if self.context.names.qualified(function) in FUNCTIONAL_CALLS:
+                module = argument(call, "module", 0)
+                if module is not None:
+                    yield module
+        definitions = set(use.called.functions[:1])
+        for module in use.called.modules:
+            bindings = self.scopes.reaching(module) if isinstance(module, ast.Name) else None
+            given = None
+            if bindings and len(bindings) == 1 and isinstance(bindings[0].node, ast.arg):
+                parameters = self.tree.parent(bindings[0].node)
+                if self.tree.parents.get(parameters) in definitions:
+                    assert isinstance(parameters, ast.arguments)
+                    names = [a.arg for a in (*parameters.posonlyargs, *parameters.args)]
+                    name = bindings[0].node.arg
+                    given = argument(call, name, names.index(name) if name in names else None)
+            yield given or module
 
     def _may_hold_norm(self, module: ast.expr) -> bool:
         """Whether a module may hold a norm: one that is made here of what is no norm does not."""
@@ -105,41 +138,45 @@ class _Finder:
             for m in self.context.names.meanings(call.func)
         )
 
-    def _decide(self, statement: ast.stmt, runs: list[tuple[_Use, ast.Call]]) -> Decision:
-        used = [module for use, _ in runs for module in use.called.modules]
-        modules = {ast.unparse(module): module for module in used if self._may_hold_norm(module)}
+    def _decide(self, statement: ast.stmt, runs: list[_Run]) -> Decision:
+        modules = {ast.unparse(module): module for run in runs for module in run.modules}
         shown = ", ".join(modules)
-        if all(self._is_in_eval_mode(text, node, statement) for text, node in modules.items()):
+        if all(self._is_in_eval_mode(text, statement) for text in modules):
             self.context.sets_eval_mode = True
-            return Safe(f"{shown} is in eval mode here")
+            return Safe(f"{shown}: in eval mode here")
         sign = self._sign(statement, runs)
         if sign:
-            return Open(f"{shown} runs under a transform in a training ({sign})", _TRAINING)
+            return Open(f"{shown}: runs under a transform in a training ({sign})", _TRAINING)
         for text, module in modules.items():
             if not self._is_visible(module, statement):
-                message = f"{text} runs under a transform and is not known where it is called"
+                message = f"{text}: runs under a transform and has no name where that is called"
                 return Open(message, _BY_HAND)
-        for _, run in runs:
-            why = obstacle(self.context, run)
+        for run in runs:
+            why = obstacle(self.context, run.call)
             if why:
-                return Open(f"{shown} runs under a transform, but {why}", _BY_HAND)
+                return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
+        return self._rewrite(statement, tuple(modules))
+
+    def _rewrite(self, statement: ast.stmt, modules: tuple[str, ...]) -> Rewrite:
         self.context.sets_eval_mode = True
-        edit = wrapped(self.context, statement, tuple(modules))
+        self._wrapped[statement] = modules
+        above = statement_above(self.context, statement)
+        goes_on = above is not None and self._wrapped.get(above) == modules
+        edit = wrapped(self.context, statement, modules, goes_on=goes_on)
+        shown = ", ".join(modules)
         return Rewrite(
-            (edit,),
-            f"{shown} is in eval mode while it runs under a transform;"
-            " its batch norms then use their running statistics",
+            (edit,), f"{shown}: in eval mode here, where batch norm uses its running statistics"
         )
 
-    def _sign(self, statement: ast.stmt, runs: list[tuple[_Use, ast.Call]]) -> str:
+    def _sign(self, statement: ast.stmt, runs: list[_Run]) -> str:
         """What says that a statement trains; empty if nothing does."""
-        functions = [function for use, _ in runs for function in use.called.functions]
+        functions = [function for run in runs for function in run.use.called.functions]
         found = sign_of_training(self.context.names, statement, functions)
         if found:
             return f"line {found[1]}: {found[0]}"
-        for use, _ in runs:
-            by_gradient = any(map(_GRADIENT.search, use.transformed.transforms))
-            if by_gradient and use.called.parameters:
+        for run in runs:
+            by_gradient = any(map(_GRADIENT.search, run.use.transformed.transforms))
+            if by_gradient and run.use.called.parameters:
                 return "gradients of its parameters are taken"
         return ""
 
@@ -165,15 +202,15 @@ class _Finder:
             and owners[0] is owners[1]
         )
 
-    def _is_in_eval_mode(self, text: str, module: ast.expr, statement: ast.stmt) -> bool:
+    def _is_in_eval_mode(self, text: str, statement: ast.stmt) -> bool:
         """Whether a module is surely in eval mode where a statement runs."""
         for above in self.tree.ancestors(statement):
             if isinstance(above, (ast.With, ast.AsyncWith)):
                 if any(_sets_eval_mode(item.context_expr, text) for item in above.items):
                     return True
-        return self._last_mode(text, module, statement) == "eval"
+        return self._last_mode(text, statement) == "eval"
 
-    def _last_mode(self, text: str, module: ast.expr, statement: ast.stmt) -> str:
+    def _last_mode(self, text: str, statement: ast.stmt) -> str:
         """The mode that the code above a statement, in its scope, sets last; empty if unknown."""
         scope = self.scopes.scope_of(statement)
         mode = ""
@@ -225,6 +262,6 @@ def _mode_said(node: ast.AST, text: str) -> str:
     return "eval" if node.func.attr == "eval" or off else "train"
 
 
-def _escaped(use: _Use) -> Open:
-    shown = ", ".join(sorted({ast.unparse(module) for module in use.called.modules}))
-    return Open(f"{shown} runs under a transform that is called where it is not seen", _BY_HAND)
+def _escaped(modules: tuple[ast.expr, ...]) -> Open:
+    shown = ", ".join(sorted({ast.unparse(module) for module in modules}))
+    return Open(f"{shown}: runs under a transform that is called where it is not seen", _BY_HAND)

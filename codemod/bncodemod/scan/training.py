@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
 
-_TRAINING_NAME = re.compile(r"(?:^|_)(?:train|fit|loss|objective|adapt|learn|pretrain|finetune)")
+_TRAINING_NAME = re.compile(
+    r"^_*(?:train|fit|finetune|pretrain|adapt|learn|update)(?:_|$)"
+    r"|(?:^|_)(?:train|training(?=_)|loss|objective)(?:_(?:step|epoch|loop|batch|fn|function))?$"
+)
 _LOSS_NAME = re.compile(r"(?:^|_)loss(?:es)?(?:_|\d|$)|criterion|cross_entropy|(?:^|_)nll(?:_|$)")
 _LOSS_CLASS = re.compile(r"[a-z]Loss$")
 _OPTIMIZER = re.compile(r"optim|(?:^|_)opt(?:_|\d|$)", re.IGNORECASE)

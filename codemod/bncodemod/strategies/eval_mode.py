@@ -70,16 +70,33 @@ def obstacle(context: Context, node: ast.AST) -> str:
     return ""
 
 
-def wrapped(context: Context, statement: ast.stmt, modules: Sequence[str]) -> Edit:
-    """An edit that puts a statement into ``with evaluating(…):``."""
+def wrapped(
+    context: Context, statement: ast.stmt, modules: Sequence[str], *, goes_on: bool
+) -> Edit:
+    """An edit that puts a statement into ``with evaluating(…):``.
+
+    ``goes_on`` says that the statement above it is in such a block, which then holds both.
+    """
     name = _helper(context, statement)
     indent = _indent(context, statement)
     assert indent is not None
     unit = _unit(context, statement, indent)
     newline = context.newline(statement)
     start, end = context.tree.span(statement)
-    head = f"with {name}({', '.join(modules)}):{newline}{indent}{unit}"
-    return Edit(start, end, lambda text: head + _indented(text, unit))
+    head = "" if goes_on else f"with {name}({', '.join(modules)}):{newline}{indent}"
+    return Edit(start, end, lambda text: head + unit + _indented(text, unit))
+
+
+def statement_above(context: Context, statement: ast.stmt) -> ast.stmt | None:
+    """The statement before one in its block, if nothing but blank lines is between them."""
+    parent = context.tree.parent(statement)
+    for name in ("body", "orelse", "finalbody"):
+        block = getattr(parent, name, None)
+        if isinstance(block, list) and statement in block[1:]:
+            above: ast.stmt = block[block.index(statement) - 1]
+            between = context.tree.span(above)[1], context.tree.span(statement)[0]
+            return None if context.tree.source.text[slice(*between)].strip() else above
+    return None
 
 
 def _indent(context: Context, statement: ast.stmt) -> str | None:

@@ -240,7 +240,8 @@ class Imports:
             return self._at_top(f"{code}\n\n")
         at, text = self._after(last, f"\n\n{code}")
         rest = self.tree.source.text[at:]
-        blank = len(rest) - len(rest.lstrip("\r\n"))
+        ends = rest[: len(rest) - len(rest.lstrip("\r\n"))]
+        blank = ends.count("\n") or ends.count("\r")
         return at, text + ("" if blank >= 2 or not rest else "\n\n"[: 2 - blank])
 
     def _before(self, statement: ast.stmt, lines: str) -> tuple[int, str]:

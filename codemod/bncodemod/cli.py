@@ -119,8 +119,8 @@ def _prefixes(
     help="no-running-stats keeps each norm's train mode bit for bit; group-norm replaces it by"
     " GroupNorm; runtime-patch leaves the source's own norms and patches the models that other"
     " libraries build; eval-mode puts models into eval mode where they are called under vmap or"
-    " another transform and not trained; auto takes the least invasive way at each place, and says why."
-    "  [default: no-running-stats]",
+    " another transform and not trained; auto takes the least invasive way at each place, and says"
+    " why.  [default: no-running-stats]",
 )
 @click.option(
     "--third-party",

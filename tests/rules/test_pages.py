@@ -18,6 +18,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from functools import partial
+from torch.func import jacrev, vmap
 from torch.optim.swa_utils import update_bn
 from torchvision import models
 from torchvision.models import resnet18
@@ -26,6 +27,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 """
 # Hazards of one strategy; the others are found under both.
 ONLY_UNDER = {
+    "BN113": "eval-mode",
     "BN206": "no-running-stats",
     "BN305": "group-norm",
     "BN306": "group-norm",
@@ -35,7 +37,12 @@ ONLY_UNDER = {
     "BN313": "no-running-stats",
 }
 OF_SOURCE = ("no-running-stats", "group-norm")
-PATCHED = "After (runtime-patch):"
+OTHERS = [
+    (rule.code, strategy)
+    for rule in all_rules()
+    for strategy in ("runtime-patch", "eval-mode")
+    if f"After ({strategy}):" in pages()[rule.code]
+]
 CODES = [rule.code for rule in all_rules()]
 
 
@@ -85,13 +92,13 @@ def test_the_core_does_what_the_page_shows(code: str, strategy: str) -> None:
     assert found is (ONLY_UNDER.get(code, strategy) == strategy)
 
 
-@pytest.mark.parametrize("code", [c for c in CODES if PATCHED in (pages()[c])])
-def test_a_patch_is_what_the_page_shows(code: str) -> None:
+@pytest.mark.parametrize(("code", "strategy"), OTHERS)
+def test_another_strategy_does_what_the_page_shows(code: str, strategy: str) -> None:
     page = inspect.cleandoc(pages()[code])
     before = in_a_file(example(page, "Before:")).encode()
-    after = rewrite(before, "page.py", Settings("runtime-patch")).after
+    after = rewrite(before, "page.py", Settings(strategy)).after
     assert after is not None
-    assert example(page, PATCHED) in after.decode()
+    assert example(page, f"After ({strategy}):") in after.decode()
 
 
 def test_every_code_has_a_page() -> None:

@@ -7,7 +7,7 @@ statement. Afterwards, also after an exception, each of its modules is in the mo
 Before:
     def jacobians(model, x):
         return vmap(jacrev(model))(x)
-After:
+After (eval-mode):
     def jacobians(model, x):
         with evaluating(model):
             return vmap(jacrev(model))(x)

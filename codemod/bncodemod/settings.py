@@ -69,6 +69,11 @@ class Settings:
         return self.strategy != "group-norm"
 
     @property
+    def reads_calls(self) -> bool:
+        """Whether calls of models matter, also in files that speak of no norm."""
+        return self.strategy == "eval-mode"
+
+    @property
     def patches(self) -> bool:
         """Whether models that another library builds are patched at run time."""
         if self.strategy in ("no-running-stats", "group-norm"):

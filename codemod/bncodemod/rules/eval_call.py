@@ -30,7 +30,7 @@ from functools import partial
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.libraries import argument
-from bncodemod.scan.prefilter import names_norm
+from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.training import sign_of_training
 from bncodemod.scan.transforms import Transformed, Transforms
 from bncodemod.strategies.context import Context
@@ -127,7 +127,7 @@ class _Finder:
     def _may_hold_norm(self, module: ast.expr) -> bool:
         """Whether a module may hold a norm: one that is made here of what is no norm does not."""
         calls = self.modules.built_by(module)
-        if not calls or names_norm(self.tree.source.text.encode(), self.context.names.index):
+        if not calls or may_hold_site(self.tree.source.text.encode(), self.context.names.index):
             return True
         return not all(map(self._is_own, calls))
 

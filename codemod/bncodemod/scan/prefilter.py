@@ -60,23 +60,23 @@ _TOKENS: _Tokens = (
     (b"bncodemod:", None),
 )
 
-# Where models may be called under torch.func's transforms, which matters to one strategy.
+# Where models may be called under the transforms of torch.func or of what came before it.
 _TRANSFORMS: _Tokens = (
+    (b"vmap", None),
     (b"torch.func", re.compile(rb"\btorch\.func\b")),
     (b"functorch", None),
     (b"autograd.functional", None),
-    (b"vmap", None),
 )
 
 
 def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
     """Whether a site, a hazard or a suppression comment may stand in these bytes."""
-    return names_norm(data, index) or _found(data, _TRANSFORMS)
-
-
-def names_norm(data: bytes, index: ProjectIndex) -> bool:
-    """Whether what is done to norms may matter to these bytes."""
     return _found(data, _TOKENS) or any(word.encode() in data for word in index.words)
+
+
+def may_hold_transform(data: bytes) -> bool:
+    """Whether a model may be called under a transform in these bytes."""
+    return _found(data, _TRANSFORMS)
 
 
 def _found(data: bytes, tokens: _Tokens) -> bool:

@@ -238,12 +238,13 @@ def test_patterns_typed_elsewhere(
         ("paths = ['a']", "paths: belongs in [[tool.bncodemod.overrides]]"),
         (
             "strategy = 'groupnorm'",
-            "strategy: must be one of no-running-stats, group-norm, runtime-patch, auto, not "
-            '"groupnorm"; did you mean "group-norm"?',
+            "strategy: must be one of no-running-stats, group-norm, runtime-patch, eval-mode, auto,"
+            ' not "groupnorm"; did you mean "group-norm"?',
         ),
         (
             "strategy = 1",
-            "strategy: must be one of no-running-stats, group-norm, runtime-patch, auto, not 1",
+            "strategy: must be one of no-running-stats, group-norm, runtime-patch, eval-mode, auto,"
+            " not 1",
         ),
         ("groups = 0", "groups: must be a whole number from 1, not 0"),
         ("groups = true", "groups: must be a whole number from 1, not true"),

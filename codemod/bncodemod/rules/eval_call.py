@@ -31,6 +31,7 @@ from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.stacked_buffers import maps_over_buffers
 from bncodemod.scan.training import sign_of_training
 from bncodemod.scan.transforms import Transformed, Transforms
 from bncodemod.strategies.context import Context
@@ -142,8 +143,11 @@ class _Finder:
         modules = {ast.unparse(module): module for run in runs for module in run.modules}
         shown = ", ".join(modules)
         if all(self._is_in_eval_mode(text, statement) for text in modules):
-            self.context.sets_eval_mode = True
+            self.context.calls_work = True
             return Safe(f"{shown}: in eval mode here")
+        if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in runs):
+            self.context.calls_work = True
+            return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
         sign = self._sign(statement, runs)
         if sign:
             return Open(f"{shown}: runs under a transform in a training ({sign})", _TRAINING)
@@ -158,7 +162,7 @@ class _Finder:
         return self._rewrite(statement, tuple(modules))
 
     def _rewrite(self, statement: ast.stmt, modules: tuple[str, ...]) -> Rewrite:
-        self.context.sets_eval_mode = True
+        self.context.calls_work = True
         self._wrapped[statement] = modules
         above = statement_above(self.context, statement)
         goes_on = above is not None and self._wrapped.get(above) == modules

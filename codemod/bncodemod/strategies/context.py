@@ -27,8 +27,8 @@ class Context:
     imports: Imports
     # What rules have matched so far: a later one leaves it alone.
     claimed: set[ast.AST] = field(default_factory=set)
-    # Whether the file, or its rewrite, puts a model into eval mode where it is called.
-    sets_eval_mode: bool = False
+    # Under eval-mode: whether some model of the file works where it is called under a transform.
+    calls_work: bool = False
 
     @cached_property
     def patches(self) -> Patches:

@@ -32,11 +32,11 @@ class EvalMode(NoRunningStats):
     def settled(
         self, context: Context, node: ast.AST, decision: Decision, undo: Callable[[], None]
     ) -> Decision:
-        """Leave every norm as it is; it is safe where a model of the file runs in eval mode."""
+        """Leave every norm as it is; it is safe where calls of the file work with that."""
         if isinstance(decision, Safe):
             return decision
-        if context.sets_eval_mode:
-            return Safe("left: eval mode is set where the model is called under a transform")
+        if context.calls_work:
+            return Safe("left: models run in eval mode here where they run under a transform")
         return Open(
             "eval-mode leaves norms as they are, and in this file no model is called in eval mode"
             " under vmap or another transform",

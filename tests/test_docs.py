@@ -63,7 +63,7 @@ def test_the_page_of_the_rules_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/configuration.md", "docs/json.md", "docs/verify.md"]
+    "name", ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 )
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name

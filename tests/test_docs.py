@@ -62,7 +62,9 @@ def test_the_page_of_the_rules_is_up_to_date() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md", "docs/json.md", "docs/verify.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/configuration.md", "docs/json.md", "docs/verify.md"]
+)
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):

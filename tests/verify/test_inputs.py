@@ -122,6 +122,15 @@ def test_an_example_may_be_an_expression(tmp_path: Path) -> None:
     assert prepared.inputs.text == "(N, 9) int"
 
 
+def test_what_asks_for_values_is_fed_on_the_cpu(tmp_path: Path) -> None:
+    source = model(
+        "self.bn = nn.BatchNorm2d(6)", "return self.bn(x) if x.sum().item() < 9e9 else x"
+    )
+    prepared = Worker(tmp_path, source).prepared("Model")
+    assert prepared.constructed.module.bn.weight.device.type == "cpu"
+    assert prepared.inputs.text == "(N, 6, 16, 16)"
+
+
 def test_parts_of_a_detector_that_needs_targets(tmp_path: Path) -> None:
     source = """
 class Backbone(nn.Module):

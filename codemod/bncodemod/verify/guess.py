@@ -17,13 +17,14 @@ from torch import nn
 from bncodemod.verify.deduce import parameters
 from bncodemod.verify.layers import Need, needs
 from bncodemod.verify.mend import mended
+from bncodemod.verify.meta import CPU, META, device_of
 from bncodemod.verify.shapes import halved, tensor_for, usual_sizes
 from bncodemod.verify.specs import Feed, Spec
 from bncodemod.verify.witness import witness
 
 _MOST_GUESSES = 60
 _MOST_SECONDS = 10.0
-_MOST_NUMBERS = 1 << 23  # in one input, per sample
+_MOST_NUMBERS = {META: 1 << 23, CPU: 1 << 18}  # in one input, per sample
 _STATED = ("img_size", "image_size", "input_size", "input_resolution")
 
 # Names of forward's parameters, and what stands for them: "same" as the first input.
@@ -47,12 +48,13 @@ class Guesses:
         self._module = module
         self._queue: list[tuple[float, int, Feed]] = []
         self._count = itertools.count()
+        self._most = _MOST_NUMBERS[device_of(module)]
         self._cost: dict[str, float] = {}
 
     def add(self, feeds: Iterable[Feed], cost: float = 0.0) -> None:
         for feed in feeds:
             text = str(feed)
-            if text not in self._cost and all(s.count <= _MOST_NUMBERS for s in feed.specs()):
+            if text not in self._cost and all(s.count <= self._most for s in feed.specs()):
                 self._cost[text] = cost
                 heapq.heappush(self._queue, (cost, next(self._count), feed))
 

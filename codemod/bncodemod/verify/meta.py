@@ -24,19 +24,23 @@ def build(make: Callable[[], object]) -> object:
     """
     try:
         with META:
-            return make()
+            return _moved(make())
     except Exception as error:
         if not asks_for_values(error):
             raise
     try:
         with CPU, _parameters_on_meta():
-            made = make()
-        return made.to(META) if isinstance(made, nn.Module) else made
+            return _moved(make())
     except Exception as error:
         if not asks_for_values(error):
             raise
     with CPU:
         return make()
+
+
+def _moved(made: object) -> object:
+    """On meta, with what a constructor has put on the CPU by name."""
+    return made.to(META) if isinstance(made, nn.Module) else made
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -45,7 +49,7 @@ def device_of(module: nn.Module) -> torch.device:
     return CPU if any(tensor.device.type == "cpu" for tensor in tensors) else META
 
 
-def asks_for_values(error: Exception) -> bool:
+def asks_for_values(error: BaseException) -> bool:
     """Whether an error may be due to tensors without values, as those on meta are."""
     return re.search("meta", str(error), re.IGNORECASE) is not None
 

@@ -7,7 +7,7 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -26,7 +26,6 @@ from bncodemod.verify.specs import Feed
 
 _MOST_ATTEMPTS = 60
 _MOST_SECONDS = 20.0
-_MOST_PARAMETERS = 100_000_000  # of a module that is built on the CPU to search its inputs
 _LONGEST = 300  # characters of a call's arguments in a report
 
 T = TypeVar("T")
@@ -89,31 +88,12 @@ def first(
     with offline():
         for attempt in attempts:
             made = _build(target, name, attempt)
-            answer = made if isinstance(made, Refusal) else _accepted(made, accept)
+            answer = made if isinstance(made, Refusal) else accept(made)
             if not isinstance(answer, Refusal):
                 return answer
             refusals.append(answer)
             attempts.mend(attempt, answer)
     return _clearest(refusals)
-
-
-def _accepted(made: Constructed, accept: Callable[[Constructed], T | Refusal]) -> T | Refusal:
-    """The answer for ``made``, on the CPU where that for tensors without values is no answer."""
-    answer = accept(made)
-    if (
-        not isinstance(answer, Refusal)
-        or answer.error is None
-        or not meta.asks_for_values(answer.error)
-    ):
-        return answer
-    count = sum(each.numel() for each in made.module.parameters())
-    if meta.device_of(made.module) == meta.CPU or count > _MOST_PARAMETERS:
-        return answer
-    try:
-        real = replace(made, module=made.rebuild(meta.CPU))
-    except Exception:
-        return answer
-    return accept(real)
 
 
 def _clearest(refusals: list[Refusal]) -> Refusal:

@@ -18,6 +18,8 @@ from bncodemod.verify.offline import offline
 from bncodemod.verify.parts import in_parts
 from bncodemod.verify.refusal import Refusal, refused
 
+_MOST_PARAMETERS = 100_000_000  # of a module that is run on the CPU to find its inputs
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -65,7 +67,8 @@ def prepare(
 
 
 def _needs_values(refusal: Refusal, module: nn.Module) -> bool:
-    """Whether a module did not run because it stands on meta."""
-    error = refusal.error
-    on_meta = meta.device_of(module) == meta.META
-    return on_meta and isinstance(error, Exception) and meta.asks_for_values(error)
+    """Whether a module did not run because it stands on meta, and is not too large for the CPU."""
+    if refusal.error is None or not meta.asks_for_values(refusal.error):
+        return False
+    count = sum(parameter.numel() for parameter in module.parameters())
+    return meta.device_of(module) == meta.META and count <= _MOST_PARAMETERS

@@ -258,7 +258,7 @@ class Driver:
         memory = post.process.memory()
         if self.limits.memory and memory > self.limits.memory:
             limit = f"it needed more than {self.limits.memory / 2**30:.3g} GiB of memory"
-            return Cause.MEMORY, limit, post.process.where()
+            return Cause.MEMORY, limit, ""  # not a moment to ask where it is: it grows on
         now = time.monotonic()
         if now - work.since > self.limits.step:
             limit = f"it took longer than {self.limits.step:g} s"

@@ -66,8 +66,9 @@ def has_snapshot(case: str, mode: str) -> bool:
     return mode in OF_SOURCE or (mode != "eval-mode" and case.startswith("runtime_patch/"))
 
 
-# Rules whose cases build models of other libraries: how these are patched matters to no other.
-OF_LIBRARIES = (
+# Rules whose cases build or run whole models: what is written around these matters to no other.
+OF_MODELS = (
+    "eval_call",
     "freeze",
     "functorch_import",
     "model_zoo",
@@ -82,10 +83,9 @@ OF_LIBRARIES = (
 
 
 def matters(case: str, mode: str) -> bool:
-    return mode in STRATEGIES or case.startswith(OF_LIBRARIES)
+    return mode in OF_SOURCE or case.startswith(OF_MODELS)
 
 
-every_mode = pytest.mark.parametrize("mode", MODES)
 every_case_and_mode = pytest.mark.parametrize(
     ("case", "mode"), [(c, m) for c in RUNNABLE for m in MODES if matters(c, m)]
 )
@@ -421,7 +421,7 @@ def complaints(case: str, mode: str, old: Any, new: Any) -> Iterator[str]:
                 yield from (f"{key}: {text}" for text in norm_complaints(*pair, mode))
 
 
-@every_mode
+@pytest.mark.parametrize("mode", [*OF_SOURCE, "keep-statistics", "eval-mode"])
 def test_what_ran_before_runs_after(mode: str, tmp_path: Path) -> None:
     """Imports still import, what built still builds, with the same norms in the same order.
 

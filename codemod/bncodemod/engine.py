@@ -207,15 +207,14 @@ def _unused(
     """BN001 for every comment that suppressed nothing, unless a rule it names did not run."""
     if not context.settings.enabled(unused_ignore.code):
         return []
-    skipped = [
-        rule.code
-        for rule in all_rules()
-        if not context.settings.enabled(rule.code) or not _runs(context, rule)
-    ]
+    skipped = [rule.code for rule in all_rules() if not context.settings.enabled(rule.code)]
+    of_others = [rule.code for rule in all_rules() if not _runs(context, rule)]
     return [
         _unused_finding(context, path, ignore, spliced)
         for ignore in suppressions.ignores.values()
-        if not ignore.used and not any(ignore.covers(code) for code in skipped)
+        if not ignore.used
+        and not any(ignore.covers(code) for code in skipped)
+        and not any(ignore.codes and ignore.covers(code) for code in of_others)
     ]
 
 

@@ -307,6 +307,30 @@ def test_wrong_configuration(project: Path) -> None:
     assert Path("a.py").read_text() == MODEL
 
 
+# --- strategies -----------------------------------------------------------------------------------
+
+
+def test_auto_prints_its_reason_for_each_place(project: Path) -> None:
+    make(a=MODEL, b="from torchvision import models\n\nnet = models.vgg11_bn(True)\n")
+    shown = run("--strategy", "auto", "--check", ".").stdout
+    assert "auto: the project's own source builds it" in shown
+    assert "auto: weights may be loaded, and eval mode needs their statistics" in shown
+    assert "auto:" not in run("--strategy", "auto", "--check", "--quiet", ".").stdout
+
+
+def test_an_override_patches_and_keeps_statistics(project: Path) -> None:
+    Path("pyproject.toml").write_text(
+        "[[tool.bncodemod.overrides]]\npaths = ['b.py']\nthird-party = 'patch'\n"
+    )
+    source = "from torchvision import models\n\nnet = models.vgg11_bn()\n"
+    Path("b.py").write_text(source)
+    Path("c.py").write_text(source)
+    assert run("--patch", "keep-statistics", "b.py", "c.py").exit_code == 1
+    patched = "\nnet = models.vgg11_bn()\nfreeze_batch_norm_statistics(net)\n"
+    assert Path("b.py").read_text().endswith(patched)
+    assert Path("c.py").read_text() == source
+
+
 # --- usage ----------------------------------------------------------------------------------------
 
 
@@ -318,7 +342,17 @@ def test_wrong_configuration(project: Path) -> None:
         (["--stdin-filename", "a.py", "b.py"], "--stdin-filename needs -"),
         (["--quiet", "--verbose", "."], "exclude each other"),
         (["--groups", "0", "."], "--groups"),
-        (["--groups", "8", "."], "no effect without --strategy group-norm"),
+        (["--groups", "8", "."], "no effect without --strategy group-norm or --patch group-norm"),
+        (
+            ["--patch", "replace", "."],
+            "no effect without --strategy runtime-patch or --third-party",
+        ),
+        (["--strategy", "auto", "--patch", "replace", "."], "--patch has no effect"),
+        (["--strategy", "auto", "--third-party", "patch", "."], "--third-party has no effect"),
+        (
+            ["--third-party", "patch", "--patch", "replace", "--groups", "8", "."],
+            "--groups has no effect",
+        ),
         (["--strategy", "groupnorm", "."], "'group-norm'"),
         (["--select", "F401", "."], "no rule code starts with 'F401'"),
         (["--ignore", "BN101,", "."], "no rule code starts with ''"),

@@ -50,9 +50,28 @@ def test_a_command_of_the_readme_runs(command: str) -> None:
 def test_the_readme_installs_with_one_line_each() -> None:
     installs = [c for c in COMMANDS if "pip install" in c]
     assert installs == [
-        "python -m pip install . && python -m bncodemod --diff --exit-zero examples",
+        "python -m pip install -c constraints.txt '.[verify]'"
+        " && cp -r examples/. /tmp/bncodemod-examples"
+        " && python -m bncodemod --verify --exit-zero /tmp/bncodemod-examples",
         "python -m pip install -c constraints.txt -e '.[test]' && python -m pytest",
     ]
+
+
+def test_the_main_job_of_the_readme(tmp_path: Path) -> None:
+    """What its first command does once all is installed, on a copy elsewhere."""
+    command = next(c for c in COMMANDS if "--verify" in c).partition(" && ")[2]
+    place = str(tmp_path / "copy")
+    done = subprocess.run(
+        command.replace("/tmp/bncodemod-examples", place).replace("python", sys.executable),
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    sites = re.search(r"(\d+) sites = (\d+) verified \+ 0 failed", done.stdout)
+    assert sites is not None, done.stdout
+    assert int(sites[2]) > int(sites[1]) / 2
 
 
 def test_the_page_of_the_rules_is_up_to_date() -> None:
@@ -63,7 +82,7 @@ def test_the_page_of_the_rules_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/configuration.md", "docs/json.md", "docs/verify.md"]
+    "name", ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 )
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name

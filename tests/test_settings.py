@@ -54,6 +54,8 @@ def test_every_key(tmp_path: Path) -> None:
         groups = 16
         min-group-size = 2
         group-fallback = "gcd"
+        third-party = "patch"
+        patch = "keep-statistics"
         select = ["BN1"]
         ignore = ["BN102"]
         exclude = ["old"]
@@ -64,7 +66,7 @@ def test_every_key(tmp_path: Path) -> None:
     found = load_configuration([tmp_path])
     assert found == Configuration(
         str(tmp_path),
-        Settings("group-norm", 16, 2, "gcd", ("BN1",), ("BN102",)),
+        Settings("group-norm", 16, 2, "gcd", ("BN1",), ("BN102",), "patch", "keep-statistics"),
         exclude=("old",),
         extend_exclude=("third_party",),
         force_exclude=True,
@@ -236,10 +238,14 @@ def test_patterns_typed_elsewhere(
         ("paths = ['a']", "paths: belongs in [[tool.bncodemod.overrides]]"),
         (
             "strategy = 'groupnorm'",
-            "strategy: must be one of no-running-stats, group-norm, not "
-            '"groupnorm"; did you mean "group-norm"?',
+            "strategy: must be one of no-running-stats, group-norm, runtime-patch, eval-mode, auto,"
+            ' not "groupnorm"; did you mean "group-norm"?',
         ),
-        ("strategy = 1", "strategy: must be one of no-running-stats, group-norm, not 1"),
+        (
+            "strategy = 1",
+            "strategy: must be one of no-running-stats, group-norm, runtime-patch, eval-mode, auto,"
+            " not 1",
+        ),
         ("groups = 0", "groups: must be a whole number from 1, not 0"),
         ("groups = true", "groups: must be a whole number from 1, not true"),
         ("min-group-size = '4'", 'min-group-size: must be a whole number from 1, not "4"'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
-from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.settings import Settings
 from bncodemod.source.errors import SourceError, TooComplex
 from bncodemod.source.text import SourceText
@@ -20,7 +20,8 @@ def rewrite(
 
     ``path`` only names the file in findings: nothing is read from the disk.
     """
-    if not may_hold_site(data, index):
+    matters = may_hold_site(data, index) or (settings.reads_calls and may_hold_transform(data))
+    if not matters:
         return FileResult(path, data)
     # What follows needs LibCST and all rules: a file without a site must not pay for them.
     from bncodemod.engine import rewrite_text

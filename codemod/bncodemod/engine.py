@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from bncodemod.model import Finding, Status
 from bncodemod.rules import all_rules
@@ -19,14 +20,20 @@ from bncodemod.source.splice import Edit, Spliced, splice
 from bncodemod.source.suppression import Ignore, Suppressions
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite
+from bncodemod.strategies.eval_mode import EvalMode
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
+from bncodemod.strategies.patch_code import is_helper
+from bncodemod.strategies.runtime_patch import RuntimePatch
 
-_STRATEGIES: dict[str, Strategy] = {s.name: s for s in (NoRunningStats(), GroupNorm())}
+_STRATEGIES: dict[str, Strategy] = {
+    s.name: s for s in (NoRunningStats(), GroupNorm(), RuntimePatch(), EvalMode(), Auto())
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +67,39 @@ def rewrite_text(
 
 def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
     claimed = context.claimed
+    helpers = _helper_nodes(context)
     for rule in all_rules():
+        if not _runs(context, rule):
+            continue
         # A rule that is switched off claims its places all the same: what another makes of them
         # must not depend on the selection.
         for match in rule.check(context):
-            if match.node in claimed:
+            if match.node in claimed or match.node in helpers:
                 continue
             claimed.add(match.node)
             claimed.update(match.claims)
             if not context.settings.enabled(rule.code):
                 continue
             yield _Decided(rule, match.node, _decision(context, rule, match, suppressions))
+
+
+def _runs(context: Context, rule: Rule) -> bool:
+    """Whether what a rule finds can matter: a hazard of a rewrite needs something rewritten."""
+    if rule.strategy:
+        return rule.strategy == context.strategy.name
+    if context.strategy.rewrites_source or not rule.code.startswith("BN3"):
+        return True
+    return rule.at_run_time and context.patches.drop_statistics
+
+
+def _helper_nodes(context: Context) -> set[ast.AST]:
+    """What the helpers consist of that a patch has brought into the file: they name norms."""
+    return {
+        node
+        for statement in context.tree.module.body
+        if is_helper(statement)
+        for node in context.tree.walk_below(statement)
+    }
 
 
 def _decision(
@@ -81,14 +110,18 @@ def _decision(
     if suppressions.suppress(rule.code, source.position(start)[0], source.position(end)[0]):
         return None
     before = context.imports.state()
+    undo = partial(context.imports.restore, before)
     decision = match.decide()
+    mends = rule.code.startswith("BN4") and isinstance(decision, Rewrite)
+    if not mends and not rule.strategy:
+        decision = context.strategy.settled(context, match.node, decision, undo)
     if isinstance(decision, Rewrite) and not _located(context, match.node):
         decision = Open(
             "the place of this expression inside an f-string is not known to this Python",
             "move the expression out of the f-string, or run bncodemod with Python 3.12 or newer",
         )
     if not isinstance(decision, Rewrite):
-        context.imports.restore(before)
+        undo()
     return decision
 
 
@@ -138,8 +171,12 @@ def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -
     elif isinstance(decision, Rewrite):
         status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
         first = decision.edits[0]
-        start, end = first.start, first.end
-        before, after = source.text[start:end], spliced.after[first]
+        after = spliced.after[first]
+        if decision.adds_below:
+            after = after.strip()
+        else:
+            start, end = first.start, first.end
+        before = source.text[start:end]
     elif isinstance(decision, Open):
         status, message, remedy = Status.OPEN, decision.message, decision.remedy
     else:
@@ -171,10 +208,13 @@ def _unused(
     if not context.settings.enabled(unused_ignore.code):
         return []
     skipped = [rule.code for rule in all_rules() if not context.settings.enabled(rule.code)]
+    of_others = [rule.code for rule in all_rules() if not _runs(context, rule)]
     return [
         _unused_finding(context, path, ignore, spliced)
         for ignore in suppressions.ignores.values()
-        if not ignore.used and not any(ignore.covers(code) for code in skipped)
+        if not ignore.used
+        and not any(ignore.covers(code) for code in skipped)
+        and not any(ignore.codes and ignore.covers(code) for code in of_others)
     ]
 
 

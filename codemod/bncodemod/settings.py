@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-STRATEGIES = ("no-running-stats", "group-norm")
+STRATEGIES = ("no-running-stats", "group-norm", "runtime-patch", "eval-mode", "auto")
+THIRD_PARTY = ("report", "patch")
+PATCHES = ("replace", "keep-statistics", "group-norm")
 GROUP_FALLBACKS = ("divisor", "gcd", "per-channel", "error")
 
 # Folders that hold no source of the user's own; `exclude` replaces the list.
@@ -45,8 +47,11 @@ class Settings:
 
     ``groups``, ``min_group_size`` and ``group_fallback`` belong to the strategy ``group-norm``:
     a layer of C channels gets ``groups`` groups if that divides C and leaves ``min_group_size``
-    channels in each, else what ``group_fallback`` says. ``select`` and ``ignore`` hold prefixes of
-    rule codes; an empty ``select`` selects all.
+    channels in each, else what ``group_fallback`` says; so does the patch ``group-norm``.
+    ``select`` and ``ignore`` hold prefixes of rule codes; an empty ``select`` selects all.
+    ``third_party`` says what becomes of models that another library builds, and ``patch`` how they
+    are patched: the strategies ``runtime-patch`` and ``auto`` always patch them, and ``auto``
+    chooses how.
     """
 
     strategy: str = "no-running-stats"
@@ -55,11 +60,39 @@ class Settings:
     group_fallback: str = "divisor"
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    third_party: str = "report"
+    patch: str = "replace"
 
     @property
     def keeps_batch_norm(self) -> bool:
         """Whether a batch norm is still one after the rewrite."""
-        return self.strategy == "no-running-stats"
+        return self.strategy != "group-norm"
+
+    @property
+    def reads_calls(self) -> bool:
+        """Whether calls of models matter, also in files that speak of no norm."""
+        return self.strategy == "eval-mode"
+
+    @property
+    def patches(self) -> bool:
+        """Whether models that another library builds are patched at run time."""
+        if self.strategy in ("no-running-stats", "group-norm"):
+            return self.third_party == "patch"
+        return self.strategy != "eval-mode"
+
+    @property
+    def unused(self) -> dict[str, str]:
+        """The options that have no effect here, each with the options that would give it one."""
+        found = {}
+        if self.strategy not in ("no-running-stats", "group-norm"):
+            found["third_party"] = "--strategy no-running-stats or group-norm"
+        if not self.patches or self.strategy == "auto":
+            found["patch"] = "--strategy runtime-patch or --third-party patch"
+        by_patch = self.patch == "group-norm" and "patch" not in found
+        if self.strategy != "group-norm" and not by_patch:
+            for name in ("groups", "min_group_size", "group_fallback"):
+                found[name] = "--strategy group-norm or --patch group-norm"
+        return found
 
     def enabled(self, code: str) -> bool:
         """Whether the rule ``code`` runs: the longest prefix that matches decides, as in ruff."""
@@ -314,7 +347,12 @@ _WALK = frozenset({"exclude", "extend_exclude", "force_exclude", "project"})
 _ONE_RUN = frozenset(
     {"check", "diff", "exit-zero", "format", "jobs", "quiet", "statistics", "verbose"}
 )
-_CHOICES = {"strategy": STRATEGIES, "group_fallback": GROUP_FALLBACKS}
+_CHOICES = {
+    "strategy": STRATEGIES,
+    "group_fallback": GROUP_FALLBACKS,
+    "third_party": THIRD_PARTY,
+    "patch": PATCHES,
+}
 
 
 class _Reader:

@@ -45,6 +45,12 @@ BLAMES_OTHER = candidate(
 )
 
 
+NOT_MAPPED = candidate(
+    "Idle", CheckResult(Check.VMAP, Outcome.SKIPPED, "no time was left"), check(Check.EVAL)
+)
+EVAL_ALONE = candidate("Selected", check(Check.EVAL))
+
+
 def verdict(*candidates: CandidateResult, site: Site = HERE, module: str = "") -> SiteResult:
     modules = {"/a.py": ModuleResult("/a.py", module)}
     return judge([site], modules, candidates, "cpu")[0]
@@ -105,3 +111,9 @@ def test_why_a_site_is_not_reached() -> None:
         reason(site=config) == "a configuration that only the library reads which it is written for"
     )
     assert reason(candidate("Net", skipped)) == "Net was built, but not checked: it has no tensor"
+
+
+def test_what_never_ran_under_vmap_is_not_verified() -> None:
+    assert list(cleared(NOT_MAPPED)) == []
+    assert verdict(NOT_MAPPED).verdict is Verdict.NOT_REACHED
+    assert list(cleared(EVAL_ALONE)) == [HERE]

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 # How many models are built and run here; ``python tests/zoo/zoo.py all`` builds and runs all.
 BUILD = {
     "torchvision": None,
-    "timm": 60,
-    "pytorchcv": 60,
-    "smp": 24,
-    "smp+timm+torchvision": 12,
+    "timm": 24,
+    "pytorchcv": 16,
+    "smp": 12,
+    "smp+timm+torchvision": 6,
     "monai": None,
 }
-RUN = 10
+RUN = 4
 PACKAGES = list(BUILD)
 Rewrite = Callable[[str, str], zoo.Rewritten]
 

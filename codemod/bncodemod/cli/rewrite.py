@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bncodemod import __version__
 from bncodemod.cli.explain import explain
+from bncodemod.cli.migrate_checkpoint import migrate_checkpoint
 from bncodemod.cli.shared import HELP, ended, known_codes, typed, walk_options
 from bncodemod.cli.verify import verify as verify_command
 from bncodemod.settings import (
     GROUP_FALLBACKS,
+    PATCHES,
     STRATEGIES,
+    THIRD_PARTY,
     Configuration,
     load_configuration,
     nearest,
@@ -34,11 +38,14 @@ Examples:
   bncodemod --check src/           exit 1 if a batch norm is left; for CI
   bncodemod - < model.py           rewrite standard input to standard output
   bncodemod --strategy group-norm --groups 16 models/
+  bncodemod --third-party patch --patch keep-statistics finetune.py
+  bncodemod --strategy auto --diff .
   bncodemod --select BN1 --ignore BN105 src/
   bncodemod verify src/            build what makes norms and run it under vmap (needs torch)
   bncodemod --verify src/          rewrite, then verify what was rewritten
   bncodemod explain                list the rules
   bncodemod explain BN101          what a rule means and what to do by hand
+  bncodemod migrate-checkpoint --help     take a checkpoint across the rewrite
 
 \b
 Exit codes:
@@ -48,7 +55,8 @@ Exit codes:
   130  interrupted; every file is whole, old or new
 
 Defaults come from [tool.bncodemod] in the nearest pyproject.toml; the command line wins.
-`explain` and `verify` as the first word are commands; a path of that name is ./explain.
+`explain`, `verify` and `migrate-checkpoint` as the first word are commands; a path of that name is
+./explain.
 """
 
 
@@ -97,7 +105,23 @@ def _prefixes(
     "--strategy",
     type=click.Choice(STRATEGIES),
     help="no-running-stats keeps each norm's train mode bit for bit; group-norm replaces it by"
-    " GroupNorm.  [default: no-running-stats]",
+    " GroupNorm; runtime-patch leaves the source's own norms and patches the models that other"
+    " libraries build; eval-mode puts models into eval mode where they are called under vmap or"
+    " another transform and not trained; auto takes the least invasive way at each place, and says"
+    " why.  [default: no-running-stats]",
+)
+@click.option(
+    "--third-party",
+    type=click.Choice(THIRD_PARTY),
+    help="What to do about models that other libraries build and no argument helps: report them, or"
+    " patch them where they are built.  [default: report]",
+)
+@click.option(
+    "--patch",
+    type=click.Choice(PATCHES),
+    help="How to patch: replace calls replace_all_batch_norm_modules_ of torch.func;"
+    " keep-statistics stops the updates and keeps loaded statistics for eval mode; group-norm puts"
+    " GroupNorms into the built model.  [default: replace]",
 )
 @click.option(
     "--groups",
@@ -173,7 +197,11 @@ def main(paths: tuple[str, ...], **options: Any) -> None:
     )
 
 
-_COMMANDS = {"explain": explain, "verify": verify_command}
+_COMMANDS = {
+    "explain": explain,
+    "migrate-checkpoint": migrate_checkpoint,
+    "verify": verify_command,
+}
 
 
 def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -198,6 +226,8 @@ def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configura
             "groups",
             "min_group_size",
             "group_fallback",
+            "third_party",
+            "patch",
             "force_exclude",
             "project",
             "select",
@@ -209,7 +239,7 @@ def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configura
     if paths == ("-",):
         paths = (options["stdin_filename"],) if options["stdin_filename"] else ()
     configuration = load_configuration(paths, given, known_codes)
-    _check_group_options(given, configuration)
+    _check_effect(given, configuration)
     if configuration.verify:
         from bncodemod.verify.options import read_options
 
@@ -217,16 +247,14 @@ def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configura
     return configuration
 
 
-def _check_group_options(given: dict[str, Any], configuration: Configuration) -> None:
+def _check_effect(given: dict[str, Any], configuration: Configuration) -> None:
     """An option that has no effect is a mistake: the user meant another strategy."""
-    strategies = {configuration.settings.strategy}
-    strategies.update(o.changes.get("strategy", "") for o in configuration.overrides)
-    if "group-norm" in strategies:
-        return
-    for name in ("groups", "min_group_size", "group_fallback"):
-        if name in given:
+    settings = [configuration.settings]
+    settings += [replace(settings[0], **o.changes) for o in configuration.overrides]
+    for name, needed in settings[0].unused.items():
+        if name in given and all(name in other.unused for other in settings):
             option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} has no effect without --strategy group-norm")
+            raise click.UsageError(f"{option} has no effect without {needed}")
 
 
 def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str, Any]) -> int:

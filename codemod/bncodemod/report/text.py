@@ -19,7 +19,8 @@ _STYLES = {
 class TextReport:
     """Writes each file's part as it comes, and the summary at the end.
 
-    Open findings and errors are always shown. ``verbose`` shows the other findings too; ``quiet``
+    Open findings and errors are always shown, and what the strategy ``auto`` chose unless ``quiet``
+    is set. ``verbose`` shows the other findings too; ``quiet``
     leaves out the summary and the lines on changed files; ``name_changed`` is False where
     something else shows the changes, as a diff does.
     """
@@ -48,7 +49,9 @@ class TextReport:
         if result.after is not None and not result.errors and self._name_changed:
             self._changed(result)
         for finding in result.findings:
-            if self._verbose or finding.status is Status.OPEN:
+            # Which way auto has taken, and why, is part of its result.
+            chosen = finding.strategy == "auto" and not self._quiet
+            if self._verbose or finding.status is Status.OPEN or chosen:
                 self._finding(finding)
         self._console.flush()
 

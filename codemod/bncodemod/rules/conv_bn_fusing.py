@@ -21,7 +21,7 @@ from bncodemod.scan.scopes import Function
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN302", "conv-bn fusing", priority=13)
+rule = Rule("BN302", "conv-bn fusing", priority=13, at_run_time=True)
 
 _FUSING = re.compile(r"fuse.*(?:bn|norm)|(?:bn|norm).*fuse|^fuse_modules(?:_qat)?$")
 

@@ -25,7 +25,7 @@ from bncodemod.scan.class_tests import class_tests
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN304", "freeze loop", priority=11)
+rule = Rule("BN304", "freeze loop", priority=11, at_run_time=True)
 
 
 @rule.finds
@@ -34,9 +34,15 @@ def freeze_loops(context: Context) -> Iterator[Match]:
     for test in class_tests(context.names, context.mentions):
         for use in test.uses or ():
             call = context.tree.parents.get(use)
-            if use.attr == "eval" and isinstance(call, ast.Call):
+            if (
+                use.attr == "eval"
+                and isinstance(call, ast.Call)
+                and not context.patches.keeps(call)
+            ):
                 yield Match(call, partial(_open, ast.unparse(call)), claims=(test.node,))
     for test_by_name, call in _by_class_name(context):
+        if context.patches.keeps(call):
+            continue
         yield Match(call, partial(_open, ast.unparse(call)), claims=(test_by_name,))
 
 

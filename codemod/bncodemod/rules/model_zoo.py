@@ -6,6 +6,12 @@ what each name of timm and pytorchcv builds was measured and is kept in the cata
 
 Before:
     model = timm.create_model(args.model)
+After (runtime-patch):
+    model = timm.create_model(args.model)
+    replace_all_batch_norm_modules_(model)
+
+``--third-party patch`` does the same beside other strategies. What torch.hub gives is patched only
+where its name or its use says that it is a module.
 
 By hand: once the model is built (and its weights loaded), call
 ``torch.func.replace_all_batch_norm_modules_(model)``.
@@ -21,12 +27,13 @@ from bncodemod.catalog import model_zoos, named_models, torchvision
 from bncodemod.catalog.libraries import TORCHVISION_LOOK_UPS
 from bncodemod.catalog.model_zoos import ZooBuilder
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.smp_decoder import loads_encoder
 from bncodemod.rules.timm_model import built_model
 from bncodemod.scan.libraries import mentions_library, references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
-from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_builder import PATCH, built, may_load_weights
 
 rule = Rule("BN107", "model zoo")
 
@@ -47,7 +54,7 @@ def zoo_builders(context: Context) -> Iterator[Match]:
         if zoo is not None and use in (Role.CALL, Role.PARTIAL, Role.VALUE):
             call = context.tree.parent(node) if use is Role.CALL else node
             if not _is_known(call, qualified):
-                yield Match(call, partial(_open_zoo, zoo, qualified))
+                yield Match(call, partial(_open_zoo, context, call, zoo, qualified))
     if mentions_library(context.names, "timm"):
         for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
@@ -56,7 +63,7 @@ def zoo_builders(context: Context) -> Iterator[Match]:
             if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
                 if not _is_known(call, qualified):
                     message = f"{qualified} may build a model with batch norm"
-                    yield Match(call, partial(Open, message, PATCH))
+                    yield Match(call, partial(_built, context, call, message))
     if mentions_library(context.names, "pytorchcv"):
         yield from _pytorchcv_builders(context)
     if mentions_library(context.names, "torchvision"):
@@ -78,9 +85,34 @@ def _open_base(name: str, qualified: str) -> Open:
     return Open(f"class {name} derives from {qualified}, which may build batch norm", PATCH)
 
 
-def _open_zoo(zoo: ZooBuilder, qualified: str) -> Open:
+def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder, qualified: str) -> Open:
     verb = "builds" if zoo.certain else "may build"
-    return Open(f"{qualified} {verb} models with batch norm", zoo.remedy)
+    return built(
+        context,
+        place,
+        f"{qualified} {verb} models with batch norm",
+        weights=_loads_weights(place, zoo),
+        is_module=zoo.library != "torch.hub",  # a repository may also give a tokenizer, or a pair
+        remedy=zoo.remedy,
+    )
+
+
+def _loads_weights(place: ast.AST, zoo: ZooBuilder) -> bool:
+    """Whether what a zoo builds may come with weights; nearly all zoos do by default."""
+    if zoo.name.endswith(".from_name"):
+        return False
+    if not isinstance(place, ast.Call):
+        return True
+    if zoo.library == "segmentation_models_pytorch":
+        return loads_encoder(place)
+    by_request = zoo.library in ("timm", "pytorchcv")
+    model_name = ast.Call(place.func, place.args[1:], place.keywords)
+    return not by_request or may_load_weights(model_name)
+
+
+def _built(context: Context, call: ast.AST, message: str) -> Open:
+    weights = not isinstance(call, ast.Call) or may_load_weights(call)
+    return built(context, call, message, weights=weights)
 
 
 def _pytorchcv_builders(context: Context) -> Iterator[Match]:
@@ -91,7 +123,8 @@ def _pytorchcv_builders(context: Context) -> Iterator[Match]:
         if model is not None and model.effect != "no norms":
             if role(context.names, node) is Role.CALL:
                 message = f"{name} builds batch norm and takes no norm_layer"
-                yield Match(context.tree.parent(node), partial(Open, message, PATCH))
+                call = context.tree.parent(node)
+                yield Match(call, partial(_built, context, call, message))
 
 
 def _looked_up_in_torchvision(context: Context) -> Iterator[Match]:
@@ -102,19 +135,34 @@ def _looked_up_in_torchvision(context: Context) -> Iterator[Match]:
         if qualified.startswith("torchvision.models"):
             place = _looked_up(context, node, qualified)
             if place is not None:
-                yield Match(place, partial(_open_look_up, place, qualified))
+                yield Match(place, partial(_open_look_up, context, place, qualified))
 
 
-def _open_look_up(place: ast.expr, qualified: str) -> Open:
+def _open_look_up(context: Context, place: ast.expr, qualified: str) -> Open:
     """A name that is written out can be called by itself; another is known only at run time."""
     module = qualified.removesuffix(".__dict__")
     name = _name_looked_up(place)
     if name is not None and torchvision.lookup(f"{module}.{name}"):
-        return Open(
-            f"torchvision's {name} is looked up by its name",
-            f"write {module.rpartition('.')[2]}.{name}, which can be rewritten",
-        )
-    return Open("this builds a torchvision model that is only known at run time", PATCH)
+        message = f"torchvision's {name} is looked up by its name"
+        remedy = f"write {module.rpartition('.')[2]}.{name}, which can be rewritten"
+    else:
+        message, remedy = "this builds a torchvision model that is only known at run time", PATCH
+    call = _called(context, place)
+    weights = (
+        qualified in TORCHVISION_LOOK_UPS
+        or not isinstance(call, ast.Call)
+        or may_load_weights(call)
+    )
+    return built(context, call, message, weights=weights, remedy=remedy)
+
+
+def _called(context: Context, place: ast.expr) -> ast.expr:
+    """The call of the builder that is looked up, or the look-up if it is not called there."""
+    builder = place
+    above = context.tree.parent(builder)
+    while isinstance(above, ast.Subscript) and above.value is builder:  # vars(models)[name]
+        builder, above = above, context.tree.parent(above)
+    return above if isinstance(above, ast.Call) and above.func is builder else builder
 
 
 def _name_looked_up(place: ast.expr) -> str | None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import libcst as cst
@@ -44,9 +44,9 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies import dict_edit
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.groups import num_groups
-from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_builder import PATCH, built, model_of
 
 rule = Rule("BN109", "MONAI norm", priority=8)
 
@@ -114,18 +114,24 @@ def _decide(context: Context, spec: _Spec, uses: NameUses) -> Decision:
     if _keeps_none(spec.options):
         return Safe("keeps no running statistics")
     if any(_asks_for_weights(call, entry) for call, entry in uses.calls):
-        return _open_weights(uses.calls[0][1])
+        return _open_weights(context, uses.calls[0][0], uses.calls[0][1])
     if uses.others:
         return Open(
             "this names a norm for MONAI and goes elsewhere as well, where a tuple may not do",
             _remedy(context),
         )
-    if context.keeps_batch_norm:
-        return _without_statistics(context, spec)
-    return _group_norm(context, spec, uses)
+    decide = _without_statistics if context.keeps_batch_norm else _group_norm
+    return replace(decide(context, spec, uses), model=_model(context, uses))
 
 
-def _without_statistics(context: Context, spec: _Spec) -> Decision:
+def _model(context: Context, uses: NameUses) -> BuiltModel | None:
+    """What the calls build that are told this norm."""
+    calls = tuple(call for call, _ in uses.calls)
+    models = [model_of(context, call, weights=False) for call in calls]
+    return BuiltModel(calls, weights=False) if all(models) else None
+
+
+def _without_statistics(context: Context, spec: _Spec, _: NameUses) -> Rewrite:
     message = "the named norm keeps no running statistics any more"
     options, newline = spec.options, context.newline(spec.node)
     if options is None:
@@ -143,7 +149,7 @@ def _without_statistics(context: Context, spec: _Spec) -> Decision:
     return Rewrite((Edit(start, end, lambda text: f"{{**{text}, {_OFF}}}"),), message)
 
 
-def _group_norm(context: Context, spec: _Spec, uses: NameUses) -> Decision:
+def _group_norm(context: Context, spec: _Spec, uses: NameUses) -> Rewrite | Open:
     """``("group", {"num_groups": 16})`` where the channels of all the layers are known."""
     channels = {_channels(call, entry) for call, entry in uses.calls}
     known = channels.pop() if len(channels) == 1 else None
@@ -228,14 +234,15 @@ def _built(context: Context) -> Iterator[Match]:
         if use in (Role.CALL, Role.PARTIAL) and isinstance(above, ast.Call):
             yield from _call(context, above, entry, 0 if use is Role.CALL else 1)
         elif use is Role.BASE and entry.effect != "works":
-            yield Match(node, partial(_open_obstacle, entry))
+            yield Match(node, partial(_open_obstacle, context, None, entry))
         elif use is Role.VALUE and (entry.default or entry.effect == "none"):
-            yield Match(node, partial(_open_value, entry))
+            yield Match(node, partial(_open_value, context, node, entry))
 
 
 def _call(context: Context, call: ast.Call, entry: NormArgument, skip: int) -> Iterator[Match]:
     if entry.effect != "works":
-        yield Match(call, partial(_open_obstacle, entry), claims=tuple(_claims(call, entry, skip)))
+        decide = partial(_open_obstacle, context, call, entry)
+        yield Match(call, decide, claims=tuple(_claims(call, entry, skip)))
         return
     given = argument(call, entry.parameter, entry.position, skip)
     if given is None:
@@ -263,14 +270,17 @@ def _claims(call: ast.Call, entry: NormArgument, skip: int) -> Iterator[ast.AST]
 def _decide_default(context: Context, call: ast.Call, entry: NormArgument, skip: int) -> Decision:
     name = entry.name.rpartition(".")[2]
     if _asks_for_weights(call, entry, skip):
-        return _open_weights(entry)
+        return _open_weights(context, call, entry)
     if has_mapping(call) or any(isinstance(a, ast.Starred) for a in call.args):
-        return Open(f"{name} builds batch norm by default, and * may hide {entry.parameter}", PATCH)
+        hidden = f"{name} builds batch norm by default, and * may hide {entry.parameter}"
+        return built(context, call, hidden, weights=bool(entry.weights))
     if not context.keeps_batch_norm:
-        return Open(f"{name} builds batch norm by default", _remedy(context))
+        message = f"{name} builds batch norm by default"
+        return built(context, call, message, weights=False, remedy=_remedy(context))
     written = _default_without_statistics(entry.default)
     edit = context.append(call, entry.parameter, written)
-    return Rewrite((edit,), f"{name} keeps no running statistics any more")
+    model = model_of(context, call, weights=False)
+    return Rewrite((edit,), f"{name} keeps no running statistics any more", model=model)
 
 
 def _default_without_statistics(default: str) -> str:
@@ -291,25 +301,32 @@ def _asks_for_weights(call: ast.Call, entry: NormArgument, skip: int = 0) -> boo
     return not (isinstance(given, ast.Constant) and given.value in (None, False))
 
 
-def _open_weights(entry: NormArgument) -> Open:
+def _open_weights(context: Context, call: ast.Call, entry: NormArgument) -> Open:
     name = entry.name.rpartition(".")[2]
-    return Open(
+    return built(
+        context,
+        call,
         f"{name} may load pretrained weights here, whose statistics a rewritten model has no place"
         " for",
-        PATCH,
+        weights=True,
     )
 
 
-def _open_obstacle(entry: NormArgument) -> Open:
+def _open_obstacle(context: Context, call: ast.Call | None, entry: NormArgument) -> Open:
+    """``call`` is None where the norms are those of a base class."""
     name = entry.name.rpartition(".")[2]
+    message = f"{name} builds batch norm, and no argument says another norm"
     if entry.effect == "partly":
-        return Open(f"{name} builds batch norms that its {entry.parameter} does not reach", PATCH)
-    return Open(f"{name} builds batch norm, and no argument says another norm", PATCH)
+        message = f"{name} builds batch norms that its {entry.parameter} does not reach"
+    if call is None:
+        return Open(message, PATCH)
+    return built(context, call, message, weights=_asks_for_weights(call, entry))
 
 
-def _open_value(entry: NormArgument) -> Open:
+def _open_value(context: Context, node: ast.expr, entry: NormArgument) -> Open:
     name = entry.name.rpartition(".")[2]
-    return Open(f"{name} builds batch norm by default and is used here as a value", PATCH)
+    message = f"{name} builds batch norm by default and is used here as a value"
+    return built(context, node, message, weights=bool(entry.weights))
 
 
 def _open_run_time(given: ast.expr) -> Open:

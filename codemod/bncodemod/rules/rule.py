@@ -30,13 +30,25 @@ class Rule:
     """A rule; a module of this package holds one under the name ``rule``.
 
     Rules run in the order of ``priority``, then of their codes: one that knows a special form of
-    what another rule finds comes first and claims it.
+    what another rule finds comes first and claims it. ``at_run_time`` marks a hazard (BN3xx) that
+    concerns a model which is patched once it is built as well. ``strategy`` names the one strategy
+    that a rule belongs to: it runs under no other, and its decisions are final.
     """
 
-    def __init__(self, code: str, kind: str, *, priority: int = 10) -> None:
+    def __init__(
+        self,
+        code: str,
+        kind: str,
+        *,
+        priority: int = 10,
+        at_run_time: bool = False,
+        strategy: str = "",
+    ) -> None:
         self.code = code
         self.kind = kind
         self.priority = priority
+        self.at_run_time = at_run_time
+        self.strategy = strategy
         self.check: Check = lambda _: iter(())
 
     def finds(self, check: Check) -> Check:

@@ -23,7 +23,7 @@ from bncodemod.scan.names import Names
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN301", "read of running statistics", priority=14)
+rule = Rule("BN301", "read of running statistics", priority=14, at_run_time=True)
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 

@@ -27,13 +27,13 @@ from bncodemod.catalog import named_models, norm_arguments
 from bncodemod.catalog.norm_arguments import NormArgument
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.libraries import argument, has_mapping, mentions_library, references
+from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_library, references
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import dict_edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
-from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_builder import PATCH, built, model_of
 
 rule = Rule("BN112", "segmentation decoder", priority=8)
 
@@ -73,9 +73,11 @@ def _decide(context: Context, call: ast.Call, entry: NormArgument) -> Decision:
     if entry.effect == "no norms":
         return Safe(f"neither this encoder nor the decoder of {name} holds batch norm")
     if entry.effect != "works":
-        return Open(f"the decoder of {name} builds batch norms that no argument reaches", PATCH)
+        message = f"the decoder of {name} builds batch norms that no argument reaches"
+        return _built(context, call, message)
     if has_mapping(call):
-        return Open(f"the decoder of {name} builds batch norm, and ** may hide how", PATCH)
+        message = f"the decoder of {name} builds batch norm, and ** may hide how"
+        return _built(context, call, message)
     given = argument(call, entry.parameter, entry.position, 0)
     old = next((k.value for k in call.keywords if k.arg in _OLD), None)
     if old is not None:
@@ -85,13 +87,13 @@ def _decide(context: Context, call: ast.Call, entry: NormArgument) -> Decision:
         )
     if given is None:
         return _rewritten(context, call, entry, name)
-    return _given(context, given, name)
+    return _given(context, call, given, name)
 
 
-def _given(context: Context, given: ast.expr, name: str) -> Decision:
+def _given(context: Context, call: ast.Call, given: ast.expr, name: str) -> Decision:
     """What becomes of a norm that the call says itself."""
     if isinstance(given, ast.Dict):
-        return _given_dict(context, given, name)
+        return _given_dict(context, call, given, name)
     value = given.value if isinstance(given, ast.Constant) else None
     kind = value.lower() if isinstance(value, str) else value
     if kind is not None and kind not in (True, "batchnorm", "inplace"):
@@ -99,11 +101,11 @@ def _given(context: Context, given: ast.expr, name: str) -> Decision:
     if kind == "inplace":
         return _inplace(name)
     if kind is None or not context.keeps_batch_norm:
-        return _no_argument(context, name)
-    return Rewrite((context.replace(given, _NOT_TRACKING),), _message(name))
+        return _no_argument(context, call, name)
+    return _rewrite(context, call, context.replace(given, _NOT_TRACKING), name)
 
 
-def _given_dict(context: Context, given: ast.Dict, name: str) -> Decision:
+def _given_dict(context: Context, call: ast.Call, given: ast.Dict, name: str) -> Decision:
     entries = {
         key.value: value
         for key, value in zip(given.keys, given.values, strict=True)
@@ -118,7 +120,7 @@ def _given_dict(context: Context, given: ast.Dict, name: str) -> Decision:
     if isinstance(flag, ast.Constant) and flag.value is False:
         return Safe("keeps no running statistics")
     if value is None or not context.keeps_batch_norm:
-        return _no_argument(context, name)
+        return _no_argument(context, call, name)
     start, end = context.tree.span(given)
     newline = context.newline(given)
     edit = Edit(
@@ -128,17 +130,18 @@ def _given_dict(context: Context, given: ast.Dict, name: str) -> Decision:
             text, newline, lambda node: dict_edit.put(node, FLAG, "False")
         ),
     )
-    return Rewrite((edit,), _message(name))
+    return _rewrite(context, call, edit, name)
 
 
 def _rewritten(context: Context, call: ast.Call, entry: NormArgument, name: str) -> Decision:
     if not context.keeps_batch_norm:
-        return _no_argument(context, name)
-    return Rewrite((context.append(call, entry.parameter, _NOT_TRACKING),), _message(name))
+        return _no_argument(context, call, name)
+    return _rewrite(context, call, context.append(call, entry.parameter, _NOT_TRACKING), name)
 
 
-def _message(name: str) -> str:
-    return f"the decoder of {name} keeps no running statistics any more"
+def _rewrite(context: Context, call: ast.Call, edit: Edit, name: str) -> Rewrite:
+    message = f"the decoder of {name} keeps no running statistics any more"
+    return Rewrite((edit,), message, model=model_of(context, call, weights=loads_encoder(call)))
 
 
 def _inplace(name: str) -> Open:
@@ -149,9 +152,18 @@ def _inplace(name: str) -> Open:
     )
 
 
-def _no_argument(context: Context, name: str) -> Open:
+def _no_argument(context: Context, call: ast.Call, name: str) -> Open:
     if context.keeps_batch_norm:
-        return Open(
-            f"the decoder of {name} may hold batch norm", f"pass decoder_use_norm={_NOT_TRACKING}"
-        )
-    return Open(f"the decoder of {name} builds batch norm and knows no GroupNorm", PATCH)
+        remedy = f"pass decoder_use_norm={_NOT_TRACKING}"
+        return _built(context, call, f"the decoder of {name} may hold batch norm", remedy)
+    return _built(context, call, f"the decoder of {name} builds batch norm and knows no GroupNorm")
+
+
+def _built(context: Context, call: ast.Call, message: str, remedy: str = PATCH) -> Open:
+    return built(context, call, message, weights=loads_encoder(call), remedy=remedy)
+
+
+def loads_encoder(call: ast.Call) -> bool:
+    """Whether a model's encoder may come with weights, as it does by default."""
+    weights = argument(call, "encoder_weights", 2)
+    return weights is None or not is_off(weights)

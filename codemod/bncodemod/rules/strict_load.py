@@ -35,7 +35,7 @@ from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER, num_groups
 
-rule = Rule("BN310", "strict load", priority=17)
+rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
 
 _METHOD = "load_state_dict"
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
@@ -53,9 +53,23 @@ def strict_loads(context: Context) -> Iterator[Match]:
     calls = [
         call for call in _loads(context) if _is_strict(call) and _takes_checkpoint(context, call)
     ]
-    if calls and _builds_norms(context):
+    calls = [call for call in calls if not _is_undisturbed(context, call)]
+    if calls and (_builds_norms(context) or not context.strategy.rewrites_source):
         for call in calls:
             yield Match(call, lambda: _open(context))
+
+
+def _is_undisturbed(context: Context, call: ast.Call) -> bool:
+    """Whether a load, or every call of the function it is in, goes into a model not patched yet."""
+    loads = context.patches.loads
+    if call in loads or not loads:
+        return call in loads
+    function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
+    if not isinstance(function, Function):
+        return False
+    uses = context.tree.occurrences(function.name)
+    callers = [context.tree.parents.get(use) for use in uses if use is not function]
+    return bool(callers) and loads.issuperset(caller for caller in callers if caller)
 
 
 def _loads(context: Context) -> Iterator[ast.Call]:

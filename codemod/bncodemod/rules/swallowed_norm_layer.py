@@ -24,7 +24,7 @@ from bncodemod.rules.torchvision_builder import builder_uses
 from bncodemod.scan.libraries import argument
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
-from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_builder import PATCH, built, may_load_weights
 
 rule = Rule("BN404", "norm_layer without effect", priority=0)
 
@@ -42,9 +42,13 @@ def useless_arguments(context: Context) -> Iterator[Match]:
         if isinstance(node, ast.Call) and builder.norm_layer in _EFFECT:
             given = argument(node, builder.parameter or "norm_layer", None, skip)
             if given is not None:
-                yield Match(node, partial(_decide, builder), claims=tuple(ast.walk(given)))
+                decide = partial(_decide, context, node, builder)
+                yield Match(node, decide, claims=tuple(ast.walk(given)))
 
 
-def _decide(builder: torchvision.Builder) -> Open:
+def _decide(context: Context, call: ast.Call, builder: torchvision.Builder) -> Open:
     name = builder.name.rpartition(".")[2]
-    return Open(f"{name} {_EFFECT[builder.norm_layer]}", f"remove norm_layer, {PATCH}")
+    message, remedy = f"{name} {_EFFECT[builder.norm_layer]}", f"remove norm_layer, {PATCH}"
+    if builder.norm_layer != "swallowed":
+        return Open(message, remedy)  # it raises, so that no model is built
+    return built(context, call, message, weights=may_load_weights(call), remedy=remedy)

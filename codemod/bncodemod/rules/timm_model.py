@@ -10,6 +10,9 @@ After (no-running-stats):
     model = timm.create_model("resnet50", num_classes=10, norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
 After (group-norm):
     model = timm.create_model("resnet50", num_classes=10, norm_layer=make_group_norm)
+After (runtime-patch):
+    model = timm.create_model("resnet50", num_classes=10)
+    replace_all_batch_norm_modules_(model)
 
 Open where ``norm_layer`` does not reach every norm, is refused, or pretrained weights are asked
 for. A model without batch norm (most transformers) is no finding. Names that are known only at run
@@ -34,7 +37,7 @@ from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_lib
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open
-from bncodemod.strategies.model_builder import PATCH, loads_weights, with_norm_layer
+from bncodemod.strategies.model_builder import PATCH, built, loads_weights, with_norm_layer
 
 rule = Rule("BN110", "timm model", priority=9)
 
@@ -111,22 +114,29 @@ def _refusal(
     context: Context, call: ast.Call, name: str, model: NamedModel, skip: int
 ) -> Open | None:
     """Why no argument of this call can do it, if none can."""
-    if model.effect != "works":
-        return Open(f"{name} holds batch norm and {_OBSTACLES[model.effect]}", PATCH)
     pretrained = argument(call, "pretrained", 0, skip)
     checkpoint = argument(call, "checkpoint_path", None, skip)
-    if any(value is not None and not is_off(value) for value in (pretrained, checkpoint)):
-        return loads_weights(name)
+    weights = any(value is not None and not is_off(value) for value in (pretrained, checkpoint))
+    if model.effect != "works":
+        message = f"{name} holds batch norm and {_OBSTACLES[model.effect]}"
+        return built(context, call, message, weights=weights or has_mapping(call))
+    if weights:
+        return loads_weights(context, call, name)
     if has_mapping(call):
-        return Open(f"{name} holds batch norm, and ** may hide norm_layer or pretrained", PATCH)
+        message = f"{name} holds batch norm, and ** may hide norm_layer or pretrained"
+        return built(context, call, message, weights=True)
     if any((keyword.arg or "").startswith("bn_") for keyword in call.keywords):
-        return Open(f"{name} takes bn_ settings only as long as no norm_layer is given", PATCH)
+        message = f"{name} takes bn_ settings only as long as no norm_layer is given"
+        return built(context, call, message, weights=False)
     if not context.keeps_batch_norm and not model.group_norm:
         own = ' or pass norm_layer="groupnorm", timm\'s own of 32 groups in every layer'
-        return Open(
+        return built(
+            context,
+            call,
             f"{name} makes norm-and-activation layers of norm_layer, which a factory of GroupNorm"
             " does not give",
-            PATCH + (own if model.own_group_norm else ""),
+            weights=False,
+            remedy=PATCH + (own if model.own_group_norm else ""),
         )
     return None
 

@@ -10,9 +10,13 @@ After (no-running-stats):
     model = models.resnet18(norm_layer=partial(nn.BatchNorm2d, track_running_stats=False))
 After (group-norm):
     model = models.resnet18(norm_layer=make_group_norm)
+After (runtime-patch):
+    model = models.resnet18()
+    replace_all_batch_norm_modules_(model)
 
 Open where ``norm_layer`` cannot work or pretrained weights are asked for: they are loaded strictly,
-and a model without running statistics has no place for theirs.
+and a model without running statistics has no place for theirs. ``--third-party patch`` patches such
+a model once it is built and loaded.
 
 By hand: build the model (and load its weights), then call
 ``torch.func.replace_all_batch_norm_modules_(model)``.
@@ -31,7 +35,7 @@ from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_lib
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
-from bncodemod.strategies.model_builder import PATCH, loads_weights, with_norm_layer
+from bncodemod.strategies.model_builder import built, loads_weights, with_norm_layer
 
 rule = Rule("BN106", "torchvision builder")
 
@@ -46,7 +50,7 @@ def torchvision_builders(context: Context) -> Iterator[Match]:
             if builds_norm(node, builder, skip):
                 yield Match(node, partial(_decide, context, node, builder, skip))
         else:
-            yield Match(node, partial(_open_value, builder))
+            yield Match(node, partial(_open_value, context, node, builder))
 
 
 def builder_uses(context: Context) -> Iterator[tuple[ast.expr, torchvision.Builder, int]]:
@@ -104,15 +108,17 @@ def _decide(context: Context, call: ast.Call, builder: torchvision.Builder, skip
     if _asks_for_weights(call, builder, skip):
         if builder.frozen_when_pretrained:
             return Safe(f"{name} builds FrozenBatchNorm2d when it loads weights")
-        return loads_weights(name)
+        return loads_weights(context, call, name)
     if has_mapping(call):
-        return Open(f"{name} builds batch norm, and ** may hide norm_layer or weights", PATCH)
+        hidden = f"{name} builds batch norm, and ** may hide norm_layer or weights"
+        return built(context, call, hidden, weights=True)
     norm = norm_class(builder.norm)
     works = builder.norm_layer == "works" or (
         builder.norm_layer == "group-norm-only" and not context.keeps_batch_norm
     )
     if not works or norm is None or builder.parameter is None:
-        return Open(f"{name} builds batch norm and {_obstacle(builder)}", PATCH)
+        message = f"{name} builds batch norm and {_obstacle(builder)}"
+        return built(context, call, message, weights=False)
     return with_norm_layer(
         context,
         call,
@@ -135,9 +141,10 @@ def _obstacle(builder: torchvision.Builder) -> str:
     }.get(builder.norm_layer, "takes none by keyword")
 
 
-def _open_value(builder: torchvision.Builder) -> Open:
+def _open_value(context: Context, node: ast.expr, builder: torchvision.Builder) -> Open:
     name = builder.name.rpartition(".")[2]
-    return Open(f"{name} builds batch norm and is used here as a value", PATCH)
+    message = f"{name} builds batch norm and is used here as a value"
+    return built(context, node, message, weights=True)
 
 
 def _asks_for_weights(call: ast.Call, builder: torchvision.Builder, skip: int) -> bool:

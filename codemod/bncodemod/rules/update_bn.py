@@ -17,7 +17,7 @@ from bncodemod.rules.rule import Match, Rule
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN303", "update_bn")
+rule = Rule("BN303", "update_bn", at_run_time=True)
 
 
 @rule.finds

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from bncodemod.catalog.libraries import USUAL_MODULE_NAMES, counts
 from bncodemod.catalog.torch import NormClass, norm_class
 from bncodemod.scan.need import Need
 
@@ -117,8 +116,13 @@ class ProjectIndex:
         """Whether a name is a norm, or what may hold or build one under a name that hides it."""
         if self.norm(target):
             return True
+        if target == name:
+            return False
+        # A file without a site must not pay for the catalogs.
+        from bncodemod.catalog.libraries import USUAL_MODULE_NAMES, counts
+
         hidden = name.rpartition(".")[2] not in USUAL_MODULE_NAMES
-        return target != name and hidden and counts(target)
+        return hidden and counts(target)
 
     def spellings(self, *packages: str) -> list[str]:
         """The names by which the file imports something of other libraries from the project."""

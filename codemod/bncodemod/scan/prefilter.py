@@ -18,7 +18,8 @@ _OF_NORM = re.compile(
 )
 # Plain substring tests beat one alternation twentyfold. What stands behind a token is tried only
 # where the token is found: a pattern, or other tokens of which one has to be there.
-_TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] = (
+_Tokens = tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...]
+_TOKENS: _Tokens = (
     (b"BatchNorm", None),
     (b"_NormBase", None),
     (b"batch_norm", re.compile(rb"\bbatch_norm\b|replace_all_batch_norm_modules_")),
@@ -65,6 +66,14 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes] | tuple[bytes, ...] | None], ...] 
     (b"bncodemod:", None),
 )
 
+# Where models may be called under the transforms of torch.func or of what came before it.
+_TRANSFORMS: _Tokens = (
+    (b"vmap", None),
+    (b"torch.func", re.compile(rb"\btorch\.func\b")),
+    (b"functorch", None),
+    (b"autograd.functional", None),
+)
+
 
 def may_define_norm(data: bytes) -> bool:
     """Whether other files may take a norm from a file with these bytes."""
@@ -73,7 +82,20 @@ def may_define_norm(data: bytes) -> bool:
 
 def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
     """Whether a site, a hazard or a suppression comment may stand in these bytes."""
-    for token, further in _TOKENS:
+    return (
+        index.has_demands
+        or _found(data, _TOKENS)
+        or any(word.encode() in data for word in index.words)
+    )
+
+
+def may_hold_transform(data: bytes) -> bool:
+    """Whether a model may be called under a transform in these bytes."""
+    return _found(data, _TRANSFORMS)
+
+
+def _found(data: bytes, tokens: _Tokens) -> bool:
+    for token, further in tokens:
         if token in data:
             if further is None:
                 return True
@@ -82,4 +104,4 @@ def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
                     return True
             elif further.search(data):
                 return True
-    return index.has_demands or any(word.encode() in data for word in index.words)
+    return False

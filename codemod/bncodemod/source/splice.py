@@ -41,7 +41,7 @@ def splice(text: str, edits: Sequence[Edit], insertions: Sequence[tuple[int, str
     Raises ValueError where two edits overlap without one lying inside the other.
     """
     after: dict[Edit, str] = {}
-    pending = sorted(set(edits), key=lambda e: (e.start, -e.end))
+    pending = sorted(dict.fromkeys(edits), key=lambda e: (e.start, -e.end))
     pieces: list[tuple[int, int, str]] = [(at, at, added) for at, added in insertions]
     while pending:
         outer = pending.pop(0)

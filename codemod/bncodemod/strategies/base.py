@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from bncodemod.catalog.torch import NormClass
@@ -19,6 +20,8 @@ class Strategy(Protocol):
     name: str
     keeps_batch_norm: bool
     """Whether a batch norm is still one after the rewrite."""
+    rewrites_source: bool
+    """Whether the norms that the project's own source builds are rewritten."""
     class_meets: frozenset[Need]
     """What the class of ``reference_as_class`` can be used for, if the code at hand allows it."""
 
@@ -39,6 +42,11 @@ class Strategy(Protocol):
 
     def factory(self, context: Context, at: ast.AST, norm: NormClass, **given: float) -> str:
         """Code for a callable that builds the safe norm, with arguments such as ``eps`` given."""
+
+    def settled(
+        self, context: Context, node: ast.AST, decision: Decision, undo: Callable[[], None]
+    ) -> Decision:
+        """The last word on a rule's decision; ``undo`` takes back what it has asked for."""
 
 
 def factory_arguments(given: dict[str, float]) -> str:

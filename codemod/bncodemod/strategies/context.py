@@ -13,6 +13,7 @@ from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.base import Strategy
+from bncodemod.strategies.built_model import Patches
 from bncodemod.strategies.imports import Imports
 
 
@@ -26,6 +27,13 @@ class Context:
     imports: Imports
     # What rules have matched so far: a later one leaves it alone.
     claimed: set[ast.AST] = field(default_factory=set)
+    # Under eval-mode: whether some model of the file works where it is called under a transform.
+    calls_work: bool = False
+
+    @cached_property
+    def patches(self) -> Patches:
+        """The models that are patched at run time, by the file or by its rewrite."""
+        return Patches(self.names)
 
     @property
     def tree(self) -> LazyTree:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 
 from bncodemod.source.splice import Edit
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltModel:
+    """A model that code outside the project builds: ``calls`` are the expressions that give it.
+
+    ``weights`` says whether it may come with pretrained weights, ``is_module`` whether what the
+    calls give is sure to be a module.
+    """
+
+    calls: tuple[ast.Call, ...]
+    weights: bool
+    is_module: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """The site is changed by these edits; the first covers the site itself."""
+    """The site is changed by these edits.
+
+    The first covers the site itself, or adds a statement below it if ``adds_below`` says so.
+    ``model`` is what could be patched at run time instead.
+    """
 
     edits: tuple[Edit, ...]
     message: str
     remedy: str = ""
+    model: BuiltModel | None = None
+    adds_below: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The site stays as it is, and a person has to decide."""
+    """The site stays as it is, and a person has to decide.
+
+    ``model`` is what can be patched at run time where the settings say so.
+    """
 
     message: str
     remedy: str
+    model: BuiltModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ needed, a class derived from GroupNorm does the same.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import replace
 
 import libcst as cst
@@ -31,6 +32,7 @@ from bncodemod.strategies.groups import (
     num_groups,
 )
 from bncodemod.strategies.no_running_stats import switch_off
+from bncodemod.strategies.patching import settled
 from bncodemod.strategies.stand_in import stand_in
 
 _DROPPED = ("momentum", FLAG, "process_group")
@@ -42,6 +44,7 @@ class GroupNorm:
 
     name = "group-norm"
     keeps_batch_norm = False
+    rewrites_source = True
     class_meets = frozenset(
         {
             Need.TYPE,
@@ -134,6 +137,12 @@ class GroupNorm:
             return name
         partial = context.imports.name_for("functools.partial", at)
         return f"{partial}({name}{factory_arguments(given)})"
+
+    def settled(
+        self, context: Context, node: ast.AST, decision: Decision, undo: Callable[[], None]
+    ) -> Decision:
+        """Patch the models of other libraries where the settings say so."""
+        return settled(context, decision, undo)
 
 
 def class_helper(context: Context, at: ast.AST, norm: NormClass) -> str:

@@ -53,7 +53,7 @@ def is_class_helper(definition: ast.ClassDef) -> bool:
 
 def helper_code(name: str, group_norm: str, settings: Settings) -> str:
     """The source of the factory that stands in for a batch norm class whose channels vary."""
-    rule, body = _rule(settings)
+    rule, body = rule_code(settings)
     return f'''\
 def {name}(
     num_features,
@@ -81,7 +81,7 @@ def {name}(
 
 def class_helper_code(name: str, norm: NormClass, group_norm: str, settings: Settings) -> str:
     """The source of the class that stands in for a batch norm where a class is needed."""
-    rule, body = _rule(settings)
+    rule, body = rule_code(settings)
     return f'''\
 class {name}({group_norm}):
     """GroupNorm that stands in for {norm.name} where the class itself is needed.
@@ -114,7 +114,8 @@ class {name}({group_norm}):
 {name_line(name, norm)}'''
 
 
-def _rule(settings: Settings) -> tuple[str, str]:
+def rule_code(settings: Settings) -> tuple[str, str]:
+    """The rule for a docstring, and the code that sets ``num_groups`` from ``num_features``."""
     groups, smallest = settings.groups, settings.min_group_size
     fits = f"num_features % {groups} == 0 and num_features // {groups} >= {smallest}"
     if settings.group_fallback == "divisor":

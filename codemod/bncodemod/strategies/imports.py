@@ -54,14 +54,14 @@ class Imports:
 
     def name_for(self, qualified: str, at: ast.AST) -> str:
         """An expression for ``qualified`` that holds at a node; adds an import if none serves."""
-        return self._existing(qualified, at) or self._add(qualified, at)
+        return self.existing(qualified, at) or self.add(qualified, at)
 
     def name_above_helpers(self, qualified: str, at: ast.AST) -> str:
         """Like ``name_for``, but it holds already where a helper for the node is put.
 
         What the body of a class or a base needs is looked up there, what a function needs is not.
         """
-        existing = self._existing(qualified, at)
+        existing = self.existing(qualified, at)
         root = existing.partition(".")[0]
         bound = {
             (alias.asname or alias.name).partition(".")[0]
@@ -69,7 +69,7 @@ class Imports:
             for alias in ast.walk(statement)
             if isinstance(alias, ast.alias)
         }
-        return existing if root in bound else self._add(qualified, at)
+        return existing if root in bound else self.add(qualified, at)
 
     def helper(self, wanted: str, at: ast.AST, code: Callable[[str], str]) -> str:
         """The name of a function or class of module level, defined before a node's statement.
@@ -97,7 +97,8 @@ class Imports:
             wanted = f"_{wanted}"
         return wanted
 
-    def _existing(self, qualified: str, at: ast.AST) -> str:
+    def existing(self, qualified: str, at: ast.AST) -> str:
+        """How ``qualified`` is written at a node by an import that is there; empty without one."""
         self.tree.expand_imports()
         written = (self._through(alias, qualified, at) for alias in self.tree.of_type(ast.alias))
         return min((w for w in written if w), key=lambda w: w.count("."), default="")
@@ -162,10 +163,11 @@ class Imports:
         assert isinstance(top, ast.stmt)
         return top
 
-    def _add(self, qualified: str, at: ast.AST) -> str:
+    def add(self, qualified: str, at: ast.AST) -> str:
+        """Add an import of ``qualified`` for a node, whatever other ways there are to write it."""
         if qualified not in self._imports:
             module, _, name = qualified.rpartition(".")
-            if not self.tree.occurrences(name):
+            if not self._is_bare(name):
                 code, written = f"from {module} import {name}", name
             elif "." not in module and not self.tree.occurrences(module):
                 code, written = f"import {module}", qualified
@@ -176,6 +178,11 @@ class Imports:
             self._written[qualified] = written
         self._imports[qualified].users.append(self.top_level(at))
         return self._written[qualified]
+
+    def _is_bare(self, name: str) -> bool:
+        """Whether the file uses a name by itself, not only behind a dot or as a keyword."""
+        beside = (ast.Attribute, ast.keyword)
+        return any(not isinstance(node, beside) for node in self.tree.occurrences(name))
 
     def _leading(self, users: list[ast.stmt]) -> list[ast.stmt]:
         """The import-like statements of the module before the first one that needs the addition.
@@ -233,7 +240,8 @@ class Imports:
             return self._at_top(f"{code}\n\n")
         at, text = self._after(last, f"\n\n{code}")
         rest = self.tree.source.text[at:]
-        blank = len(rest) - len(rest.lstrip("\r\n"))
+        ends = rest[: len(rest) - len(rest.lstrip("\r\n"))]
+        blank = ends.count("\n") or ends.count("\r")
         return at, text + ("" if blank >= 2 or not rest else "\n\n"[: 2 - blank])
 
     def _before(self, statement: ast.stmt, lines: str) -> tuple[int, str]:

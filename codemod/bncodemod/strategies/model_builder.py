@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from bncodemod.catalog.torch import NormClass
+from bncodemod.scan.flow import trace
+from bncodemod.scan.libraries import has_mapping, is_off
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Open, Rewrite
+from bncodemod.strategies.decision import BuiltModel, Open, Rewrite
 
 PATCH = (
     "build the model (and load its weights), then call"
     " torch.func.replace_all_batch_norm_modules_(model)"
 )
+
+
+_WEIGHTS = re.compile(r"weights|pretrained|checkpoint", re.IGNORECASE)
+_GIVE_BUILDERS = ("functools.partial", "builtins.getattr", "builtins.vars")
 
 
 def with_norm_layer(
@@ -37,12 +44,57 @@ def with_norm_layer(
         edit = context.append(call, parameter, factory)
     else:
         edit = context.replace(given, factory)
-    return Rewrite((edit,), f"{name} gets its norms from {factory}")
+    message = f"{name} gets its norms from {factory}"
+    return Rewrite((edit,), message, model=model_of(context, call, weights=False))
 
 
-def loads_weights(name: str) -> Open:
+def loads_weights(context: Context, call: ast.Call, name: str) -> Open:
     """What is said of a builder that may load pretrained weights, which it does strictly."""
-    return Open(
-        f"{name} may load pretrained weights here, strictly: a rewritten model would not take them",
-        PATCH,
+    message = (
+        f"{name} may load pretrained weights here, strictly: a rewritten model would not take them"
     )
+    return built(context, call, message, weights=True)
+
+
+def built(
+    context: Context,
+    place: ast.AST,
+    message: str,
+    *,
+    weights: bool,
+    is_module: bool = True,
+    remedy: str = PATCH,
+) -> Open:
+    """What is said of a place that has another library build a model, or that names its builder."""
+    return Open(message, remedy, model_of(context, place, weights=weights, is_module=is_module))
+
+
+def model_of(
+    context: Context, place: ast.AST, *, weights: bool, is_module: bool = True
+) -> BuiltModel | None:
+    """The model that a call of a builder gives, or the calls of a builder that is handed around.
+
+    None where not all of these calls are seen.
+    """
+    if isinstance(place, ast.Call) and not _is_builder(context, place):
+        return BuiltModel((place,), weights, is_module)
+    if not isinstance(place, ast.expr):
+        return None
+    flow = trace(context.names, place)
+    unseen = (flow.escapes, flow.demands, flow.exits, flow.lost, flow.called_elsewhere)
+    if not flow.calls or any(unseen):
+        return None
+    # What the calls say of weights is not known to the rule that found the builder.
+    return BuiltModel(tuple(flow.calls), True, is_module)
+
+
+def may_load_weights(call: ast.Call) -> bool:
+    """Whether the arguments of a builder's call may ask for weights, or hide that they do."""
+    asked = (k.value for k in call.keywords if k.arg and _WEIGHTS.search(k.arg))
+    return bool(call.args) or has_mapping(call) or not all(is_off(value) for value in asked)
+
+
+def _is_builder(context: Context, call: ast.Call) -> bool:
+    """Whether a call gives a builder and no model: ``partial(f)``, ``getattr(models, name)``."""
+    callee = context.names.qualified(call.func)
+    return callee in _GIVE_BUILDERS or callee.endswith(".get_model_builder")

@@ -7,6 +7,7 @@ Batch Norm".
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 import libcst as cst
 
@@ -18,6 +19,7 @@ from bncodemod.strategies.arguments import Arguments, bind, copied_from, flag_is
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.patching import settled
 from bncodemod.strategies.stand_in import without_stats
 
 _OFF = "False"
@@ -28,6 +30,7 @@ class NoRunningStats:
 
     name = "no-running-stats"
     keeps_batch_norm = True
+    rewrites_source = True
     class_meets = frozenset({Need.RETURNED, Need.SUBCLASS, Need.CLASS_TEST})
 
     def constructor(self, context: Context, call: ast.Call, norm: NormClass) -> Decision:
@@ -59,6 +62,12 @@ class NoRunningStats:
         partial = context.imports.name_for("functools.partial", at)
         written = context.imports.name_for(norm.qualified, at)
         return f"{partial}({written}{factory_arguments(given)}, {FLAG}={_OFF})"
+
+    def settled(
+        self, context: Context, node: ast.AST, decision: Decision, undo: Callable[[], None]
+    ) -> Decision:
+        """Patch the models of other libraries where the settings say so."""
+        return settled(context, decision, undo)
 
 
 def switch_off(context: Context, call: ast.Call, norm: NormClass, skip: int = 0) -> Decision:

@@ -183,9 +183,9 @@ def _left_to_do(
     """What is left to do for a file: its error, a task, or nothing."""
     if seen.failed is not None:
         return seen.failed
-    known = index(seen.path)
-    if seen.candidate or known.words or known.has_demands:
-        return seen.path, configuration.for_path(seen.path), known
+    known, settings = index(seen.path), configuration.for_path(seen.path)
+    if seen.candidate or known.words or known.has_demands or settings.reads_calls:
+        return seen.path, settings, known
     return None
 
 

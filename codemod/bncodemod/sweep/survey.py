@@ -5,32 +5,34 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.modules import ModuleMap, stem
-from bncodemod.scan.outline import Outline
 from bncodemod.scan.prefilter import INSTANCE_NORM, NORM_WORDS, may_hold_site
 from bncodemod.settings import Configuration
 from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
-from bncodemod.sweep.trail import Trail
 from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
 
 if TYPE_CHECKING:
     from bncodemod.scan.project import Project, Task
     from bncodemod.scan.summary import Summary
     from bncodemod.sweep.crew import Crew
+    from bncodemod.sweep.trail import Trail
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Below so many files another process is not worth its messages.
 _FEW = 16
+_LAST_NAME = re.compile(rb"\w+$")
+_DOTTED = re.compile(rb"\s*(?:\w+\s*\.\s*)*(\w+)\s*[,)]")
+_MAX_NAME = 100
 _STAR = re.compile(rb"\bimport\s*\(?\s*\*")
 
 
@@ -70,6 +72,8 @@ def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
             return Seen(path, failed(path, internal_error(error)))
     stars: tuple[str, ...] = ()
     if b"*" in data and _STAR.search(data):
+        from bncodemod.scan.outline import Outline
+
         stars = tuple("." * item.level + item.module for item in Outline(data).stars)
     return Seen(path, None, candidate, len(data), stars)
 
@@ -99,48 +103,60 @@ def _summary(data: bytes, path: str, task: Task | None = None) -> Summary | None
         return summarise(data, path, task.requests, task.index)
 
 
-# A module that gets another name, or in which something is looked up.
-_WHOLE_MODULE = (
-    (b" as", rb"\b%s as\b"),
-    (b",", rb"\bgetattr\([\w.\s]*\b%s,"),
-    (b")", rb"\bvars\([\w.\s]*\b%s\)"),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The names by which other files may use norms of a module, and what they call the module.
+    """The names by which other files may use norms, each with what its modules are called.
 
-    What lies in the same package may take a name from its ``__init__.py`` by dots alone.
+    A file that uses one spells both; but what lies in the same package may take a name from its
+    ``__init__.py`` by dots alone. Of the ``modules``, any may be given another name, or be looked
+    into by a computed one.
     """
 
-    module: bytes
-    names: tuple[bytes, ...]
-    is_package: bool
+    names: dict[bytes, tuple[bytes, ...]]
+    of_packages: frozenset[bytes]
+    modules: frozenset[bytes]
 
     def is_used_in(self, data: bytes) -> bool:
-        """Whether a file may use one of the names, or gives the module another name."""
-        spelled = self.module in data
-        if not spelled and not (self.is_package and b"from ." in data):
-            return False
-        if any(name in data and _stands_in(name, data) for name in self.names):
-            return True
-        return spelled and any(
-            self.module + end in data and re.search(pattern % re.escape(self.module), data)
-            for end, pattern in _WHOLE_MODULE
+        """Whether a file may use one of the names."""
+        return any(name in data and self._is_taken(name, data) for name in self.names) or any(
+            module in self.modules and _is_imported(module, data) for module in _whole_modules(data)
+        )
+
+    def _is_taken(self, name: bytes, data: bytes) -> bool:
+        from_package = name in self.of_packages and b"from ." in data
+        return (from_package or any(module in data for module in self.names[name])) and (
+            re.search(rb"\b%s\b" % re.escape(name), data) is not None
         )
 
 
-def _stands_in(name: bytes, data: bytes) -> bool:
-    return re.search(rb"\b%s\b" % re.escape(name), data) is not None
+def _is_imported(module: bytes, data: bytes) -> bool:
+    pattern = rb"^\s*(?:from\b[^\n]*\bimport\s*\([^)]*|(?:from|import)\b[^\n]*)\b%s\b"
+    return re.search(pattern % re.escape(module), data, re.MULTILINE) is not None
 
 
-def using(paths: Sequence[str], *, wanted: tuple[Wanted, ...]) -> list[str]:
+def _whole_modules(data: bytes) -> Iterator[bytes]:
+    """The last names of what gets another name, and of what is looked into by a name."""
+    place = data.find(b" as ")
+    while place >= 0:
+        found = _LAST_NAME.search(data[max(0, place - _MAX_NAME) : place])
+        if found is not None:
+            yield found[0]
+        place = data.find(b" as ", place + 1)
+    for function in (b"getattr(", b"vars("):
+        place = data.find(function)
+        while place >= 0:
+            found = _DOTTED.match(data, place + len(function))
+            if found is not None:
+                yield found[1]
+            place = data.find(function, place + 1)
+
+
+def using(paths: Sequence[str], *, wanted: Wanted) -> list[str]:
     """The files that may use one of the names."""
     found = []
     for path in paths:
         data = read(path)
-        if isinstance(data, bytes) and any(item.is_used_in(data) for item in wanted):
+        if isinstance(data, bytes) and wanted.is_used_in(data):
             found.append(path)
     return found
 
@@ -174,7 +190,6 @@ class Survey:
         self._seen = {absolute(item.path): item for item in seen}
         self._files = ProjectFiles(named, self._seen, configuration)
         self._modules = ModuleMap(self._files)
-        self._trail = Trail(self._modules, self._unseen)
         self._hiding: dict[str, str] = {}
         self._holding_modules: dict[str, bool] = {}
         self._project: Project | None = None
@@ -187,7 +202,7 @@ class Survey:
                 self._modules,
                 self._summarise,
                 self._using,
-                self._trail.leads,
+                self._leads,
                 self._holds_modules,
                 lambda path: configuration.for_path(path).keeps_batch_norm,
                 self._hidden,
@@ -241,12 +256,22 @@ class Survey:
     def _imports_norm(self, path: str) -> bool:
         """Whether a file that spells no norm may import one from outside the named files."""
         data = self._contents.get(path) or read(path)
-        if not isinstance(data, bytes):
+        if not isinstance(data, bytes) or b"import" not in data:
             return False
         # Nearly every file imports something installed. In a project of many files, who does not
         # speak of sys.path finds all else nearby.
         nearby = b"sys.path" not in data and not self._files.are_few
         return self._trail.starts_in(path, data, nearby=nearby)
+
+    @cached_property
+    def _trail(self) -> Trail:
+        # A file that imports nothing must not pay for it.
+        from bncodemod.sweep.trail import Trail
+
+        return Trail(self._modules, self._unseen)
+
+    def _leads(self, path: str, name: str) -> bool:
+        return self._trail.leads(path, name)
 
     def _holds_modules(self, path: str) -> bool:
         if path not in self._holding_modules:
@@ -279,23 +304,27 @@ class Survey:
 
     def _using(self, names: frozenset[tuple[str, str]]) -> Iterator[str]:
         """The files not read yet that may use names, each of which stands beside its module."""
-        by_module: dict[str, set[str]] = defaultdict(set)
-        for name, path in names:
-            by_module[path].add(name)
         # The named files that spell a norm have been read.
         unread = [path for path, item in self._seen.items() if item.summary is None]
-        for paths, skipped in ((unread, NORM_WORDS), (list(self._files.outside), ())):
-            wanted = tuple(
-                Wanted(stem(path).encode(), found, path.endswith("/__init__.py"))
-                for path, of_module in sorted(by_module.items())
-                for found in [
-                    tuple(
-                        name.encode()
-                        for name in sorted(of_module)
-                        if not any(part in name for part in skipped)
-                    )
-                ]
-            )
+        yield from self._users(names, unread, skipped=NORM_WORDS)
+        yield from self._users(names, list(self._files.outside))
+
+    def _users(
+        self, names: Iterable[tuple[str, str]], paths: list[str], skipped: tuple[str, ...] = ()
+    ) -> Iterator[str]:
+        modules: dict[bytes, set[bytes]] = defaultdict(set)
+        of_packages = set()
+        for name, path in names:
+            if not any(part in name for part in skipped):
+                modules[name.encode()].add(stem(path).encode())
+                if path.endswith("/__init__.py"):
+                    of_packages.add(name.encode())
+        wanted = Wanted(
+            {name: tuple(sorted(found)) for name, found in modules.items()},
+            frozenset(of_packages),
+            frozenset(stem(path).encode() for _, path in names),
+        )
+        if paths and wanted.modules:
             for _, found in self._batches(partial(using, wanted=wanted), paths):
                 yield from found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -12,13 +12,16 @@ from bncodemod.verify import calling
 from bncodemod.verify.model import Timing
 from bncodemod.verify.subject import Subject, varied
 
-SIZES = (8,)
+# How many batches, and how many models: a GPU has room for more.
+_SIZES = {"cuda": (8, 32)}
+_FEW = (8,)
 _LEAST, _MOST = 3, 20  # runs
 _SECONDS = 1.0  # after which no more runs are added
 
 
-def timings(subject: Subject, sizes: Sequence[int] = SIZES) -> tuple[Timing, ...]:
+def timings(subject: Subject) -> tuple[Timing, ...]:
     """vmap over batches, and an ensemble, each against its loop; the models are not copied."""
+    sizes = _SIZES.get(subject.device.type, _FEW)
     with torch.no_grad():
         pairs = ((_batches(subject, size), _ensemble(subject, size)) for size in sizes)
         return tuple(timing for pair in pairs for timing in pair)

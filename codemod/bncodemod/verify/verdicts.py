@@ -26,10 +26,18 @@ _REGISTRIES = frozenset({"BN108", "BN109"})
 REGISTRY = "a configuration that only the library reads which it is written for"
 
 
+_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
+
+
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
-    """The sites that a candidate verifies: they run in it and pass all checks that were made."""
+    """The sites that a candidate verifies: they run in it and pass all checks that were made.
+
+    A check under vmap is among them, unless the user selected none.
+    """
+    needed = _UNDER_VMAP & {check.check for check in candidate.checks}
     for site in candidate.sites:
-        if _passed(candidate, site) and not _failures(candidate, site):
+        passed = _passed(candidate, site)
+        if (passed & needed or not needed) and passed and not _failures(candidate, site):
             yield site
 
 

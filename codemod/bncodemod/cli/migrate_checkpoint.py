@@ -1,0 +1,135 @@
+"""``bncodemod migrate-checkpoint``: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from bncodemod.checkpoint.errors import CheckpointError
+from bncodemod.checkpoint.norm_keys import Selection
+from bncodemod.cli.shared import HELP, ended
+
+if TYPE_CHECKING:
+    from bncodemod.checkpoint.migrate import Migration, StateDict
+
+NOTHING_TO_DROP = 1
+FAILED = 2
+
+_GROUP_NORM = "group-norm"
+_EPILOG = """\b
+Examples:
+  bncodemod migrate-checkpoint best.pth best-new.pth --strategy no-running-stats
+  bncodemod migrate-checkpoint in.safetensors out.safetensors --strategy group-norm
+  bncodemod migrate-checkpoint a.pth b.pth --strategy no-running-stats --keep 'encoder.*'
+
+\b
+Exit codes:
+  0  OUT is written
+  1  IN holds no running statistics of norms; nothing is written
+  2  wrong usage, or a file could not be read or written
+"""
+
+
+@click.command(
+    "migrate-checkpoint",
+    epilog=_EPILOG,
+    context_settings=HELP,
+)
+@click.argument("source", metavar="IN", type=click.Path())
+@click.argument("target", metavar="OUT", type=click.Path())
+@click.option(
+    "--strategy",
+    type=click.Choice(("no-running-stats", _GROUP_NORM)),
+    required=True,
+    help="What the code was rewritten with.",
+)
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="PATTERN",
+    help="Keep the statistics of the modules that match, as 'encoder.*': norms that the rewrite"
+    " left as they were. May be repeated.",
+)
+@click.option(
+    "--old-format",
+    is_flag=True,
+    help="IN is older than torch 0.4.1: norms without num_batches_tracked lose their statistics"
+    " too. Otherwise they are taken for frozen ones, which keep them.",
+)
+@click.option("--force", is_flag=True, help="Replace OUT if it exists. IN is never replaced.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+def migrate_checkpoint(
+    source: str,
+    target: str,
+    strategy: str,
+    keep: tuple[str, ...],
+    old_format: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Write the checkpoint IN to OUT, to be loaded strictly by the code after the rewrite.
+
+    running_mean, running_var and num_batches_tracked of norms are dropped, wherever a state dict
+    lies in the file; all else is kept as it is. IN is a safetensors file or what torch.save wrote;
+    the latter is read with weights_only=True and needs torch.
+    """
+    selection = Selection(keep, old_format)
+    sys.exit(
+        ended(
+            lambda: _migrate(source, target, strategy, selection, force=force, quiet=quiet),
+            interrupted="OUT is whole, or not there",
+        )
+    )
+
+
+def _migrate(
+    source: str, target: str, strategy: str, selection: Selection, *, force: bool, quiet: bool
+) -> int:
+    from bncodemod.checkpoint.migrate import migrate
+
+    try:
+        migration = migrate(source, target, selection, force=force)
+    except CheckpointError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        if error.remedy:
+            click.echo(f"  remedy: {error.remedy}", err=True)
+        return FAILED
+    if not quiet:
+        for state in migration.state_dicts:
+            _print_state_dict(state)
+    if not migration.written:
+        click.echo(f"nothing to drop: {source} has no running statistics of norms", err=True)
+        return NOTHING_TO_DROP
+    if strategy == _GROUP_NORM:
+        _warn_of_affine(migration)
+    if not quiet:
+        click.echo(f"wrote {target}")
+    return 0
+
+
+def _print_state_dict(state: StateDict) -> None:
+    where = f" in {state.place}" if state.place else ""
+    norms = state.plan.norms
+    if norms:
+        click.echo(f"dropped the running statistics of {_count(len(norms), 'norm')}{where}:")
+    for norm in norms:
+        names = ", ".join(key.rpartition(".")[2] for key in norm.keys)
+        click.echo(f"  {norm.name or '(the module itself)'}: {names}")
+    for kept in state.plan.kept:
+        click.echo(f"kept{where}: {kept.name or '(the module itself)'}: {kept.reason}")
+
+
+def _warn_of_affine(migration: Migration) -> None:
+    affine = sum(norm.affine for state in migration.state_dicts for norm in state.plan.norms)
+    if affine:
+        click.echo(
+            f"Warning: weight and bias of {_count(affine, 'norm')} are kept, but now scale and"
+            " shift what GroupNorm normalises: train or fine-tune before you use the model",
+            err=True,
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

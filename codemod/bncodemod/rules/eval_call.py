@@ -1,0 +1,271 @@
+"""A model is called under ``vmap``, ``jacrev`` or another transform, outside of training.
+
+Only with ``--strategy eval-mode``: in eval mode batch norm reads its running statistics and does
+not update them, so that transforms run over it. The model is put into eval mode around the
+statement. Afterwards, also after an exception, each of its modules is in the mode that it was in.
+
+Before:
+    def jacobians(model, x):
+        return vmap(jacrev(model))(x)
+After (eval-mode):
+    def jacobians(model, x):
+        with evaluating(model):
+            return vmap(jacrev(model))(x)
+
+Where the statement is part of a training (a loss, ``backward``, ``optimizer.step`` in the same loop
+or function, a ``forward``) it is reported: eval mode would change what is learnt.
+
+By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
+``model.train()`` there unfreezes what was frozen.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.libraries import argument
+from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.stacked_buffers import maps_over_buffers
+from bncodemod.scan.training import sign_of_training
+from bncodemod.scan.transforms import Transformed, Transforms
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.eval_mode import NAME, obstacle, statement_above, wrapped
+
+# First of all: what becomes of the norms depends on the calls.
+rule = Rule("BN113", "call under a transform", priority=0, strategy=NAME)
+
+_GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
+_EVAL = re.compile(r"eval", re.IGNORECASE)
+_BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
+_TRAINING = (
+    "rewrite the norms instead, with --strategy no-running-stats or group-norm; if this is no"
+    " training, put the model into eval mode by hand"
+)
+
+
+@rule.finds
+def calls_under_transforms(context: Context) -> Iterator[Match]:
+    """The statements that run a model under a transform, and transforms that are lost sight of."""
+    yield from _Finder(context).matches()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Use:
+    """A function under transforms that calls modules."""
+
+    transformed: Transformed
+    called: Called
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """A call that runs such a function, and the modules that it runs."""
+
+    use: _Use
+    call: ast.Call
+    modules: tuple[ast.expr, ...]
+
+
+class _Finder:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.tree = context.tree
+        self.scopes = context.names.scopes
+        self.transforms = Transforms(context.names)
+        self.modules = CalledModules(context.names, self.transforms)
+        self._wrapped: dict[ast.stmt, tuple[str, ...]] = {}
+
+    def matches(self) -> Iterator[Match]:
+        uses = [
+            _Use(transformed, self.modules.of(transformed.function))
+            for transformed in self.transforms.outermost()
+        ]
+        # What runs inside of a transformed function is the business of the transform around it.
+        inside = {function for use in uses for function in use.called.functions}
+        statements: dict[ast.stmt, list[_Run]] = {}
+        for use in uses:
+            for call in use.transformed.runs:
+                modules = tuple(filter(self._may_hold_norm, self._run_by(call, use)))
+                if modules and not inside.intersection(self.tree.ancestors(call)):
+                    run = _Run(use, call, modules)
+                    statements.setdefault(self.tree.statement(call), []).append(run)
+            for escape in use.transformed.escapes:
+                modules = tuple(filter(self._may_hold_norm, use.called.modules))
+                if modules and not inside.intersection(self.tree.ancestors(escape)):
+                    yield Match(escape, partial(_escaped, modules))
+        for statement, runs in sorted(statements.items(), key=lambda item: item[0].lineno):
+            node = statement if not hasattr(statement, "body") else runs[0].call
+            yield Match(node, partial(self._decide, statement, runs))
+
+    def _run_by(self, call: ast.Call, use: _Use) -> Iterator[ast.expr]:
+        """The modules that a call runs: a parameter stands for the argument that it gets."""
+        function = use.transformed.function
+        if isinstance(function, ast.expr):
+            if self.context.names.qualified(function) in FUNCTIONAL_CALLS:
+                module = argument(call, "module", 0)
+                if module is not None:
+                    yield module
+        definitions = set(use.called.functions[:1])
+        for module in use.called.modules:
+            bindings = self.scopes.reaching(module) if isinstance(module, ast.Name) else None
+            given = None
+            if bindings and len(bindings) == 1 and isinstance(bindings[0].node, ast.arg):
+                parameters = self.tree.parent(bindings[0].node)
+                if self.tree.parents.get(parameters) in definitions:
+                    assert isinstance(parameters, ast.arguments)
+                    names = [a.arg for a in (*parameters.posonlyargs, *parameters.args)]
+                    name = bindings[0].node.arg
+                    given = argument(call, name, names.index(name) if name in names else None)
+            yield given or module
+
+    def _may_hold_norm(self, module: ast.expr) -> bool:
+        """Whether a module may hold a norm: one that is made here of what is no norm does not."""
+        calls = self.modules.built_by(module)
+        if not calls or may_hold_site(self.tree.source.text.encode(), self.context.names.index):
+            return True
+        return not all(map(self._is_own, calls))
+
+    def _is_own(self, call: ast.Call) -> bool:
+        """Whether a call gives a class of this file or a layer of torch."""
+        return all(
+            m.definition is not None or m.qualified.startswith("torch.nn.")
+            for m in self.context.names.meanings(call.func)
+        )
+
+    def _decide(self, statement: ast.stmt, runs: list[_Run]) -> Decision:
+        modules = {ast.unparse(module): module for run in runs for module in run.modules}
+        shown = ", ".join(modules)
+        if all(self._is_in_eval_mode(text, statement) for text in modules):
+            self.context.calls_work = True
+            return Safe(f"{shown}: in eval mode here")
+        if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in runs):
+            self.context.calls_work = True
+            return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
+        sign = self._sign(statement, runs)
+        if sign:
+            return Open(f"{shown}: runs under a transform in a training ({sign})", _TRAINING)
+        for text, module in modules.items():
+            if not self._is_visible(module, statement):
+                message = f"{text}: runs under a transform and has no name where that is called"
+                return Open(message, _BY_HAND)
+        for run in runs:
+            why = obstacle(self.context, run.call)
+            if why:
+                return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
+        return self._rewrite(statement, tuple(modules))
+
+    def _rewrite(self, statement: ast.stmt, modules: tuple[str, ...]) -> Rewrite:
+        self.context.calls_work = True
+        self._wrapped[statement] = modules
+        above = statement_above(self.context, statement)
+        goes_on = above is not None and self._wrapped.get(above) == modules
+        edit = wrapped(self.context, statement, modules, goes_on=goes_on)
+        shown = ", ".join(modules)
+        return Rewrite(
+            (edit,), f"{shown}: in eval mode here, where batch norm uses its running statistics"
+        )
+
+    def _sign(self, statement: ast.stmt, runs: list[_Run]) -> str:
+        """What says that a statement trains; empty if nothing does."""
+        functions = [function for run in runs for function in run.use.called.functions]
+        found = sign_of_training(self.context.names, statement, functions)
+        if found:
+            return f"line {found[1]}: {found[0]}"
+        for run in runs:
+            by_gradient = any(map(_GRADIENT.search, run.use.transformed.transforms))
+            if by_gradient and run.use.called.parameters:
+                return "gradients of its parameters are taken"
+        return ""
+
+    def _is_visible(self, module: ast.expr, statement: ast.stmt) -> bool:
+        """Whether an expression names the same object at a statement as where it stands."""
+        root: ast.expr = module
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            if isinstance(root, ast.Subscript) and not isinstance(root.slice, ast.Constant):
+                return False
+            root = root.value
+        if not isinstance(root, ast.Name):
+            return False
+        there = self.scopes.binding_scope(root.id, self.scopes.scope_of(root))
+        here = self.scopes.binding_scope(root.id, self.scopes.scope_of(statement))
+        if there is here:
+            return here is not None
+        # Methods of one class call the same module their self.
+        owners = [self.tree.parents.get(scope) for scope in (there, here) if scope is not None]
+        return (
+            root.id == "self"
+            and len(owners) == 2
+            and isinstance(owners[0], ast.ClassDef)
+            and owners[0] is owners[1]
+        )
+
+    def _is_in_eval_mode(self, text: str, statement: ast.stmt) -> bool:
+        """Whether a module is surely in eval mode where a statement runs."""
+        for above in self.tree.ancestors(statement):
+            if isinstance(above, (ast.With, ast.AsyncWith)):
+                if any(_sets_eval_mode(item.context_expr, text) for item in above.items):
+                    return True
+        return self._last_mode(text, statement) == "eval"
+
+    def _last_mode(self, text: str, statement: ast.stmt) -> str:
+        """The mode that the code above a statement, in its scope, sets last; empty if unknown."""
+        scope = self.scopes.scope_of(statement)
+        mode = ""
+        for node in sorted(
+            (n for n in self.tree.walk_below(scope) if isinstance(n, (ast.Call, ast.Assign))),
+            key=lambda n: (n.lineno, n.col_offset),
+        ):
+            if node.lineno >= statement.lineno or self.scopes.scope_of(node) is not scope:
+                continue
+            said = _mode_said(node, text)
+            if said:
+                certain = self._is_passed(self.tree.statement(node), statement)
+                mode = said if certain or said == "train" else mode
+        return mode
+
+    def _is_passed(self, earlier: ast.stmt, statement: ast.stmt) -> bool:
+        """Whether a statement stands in a block around a later one, so that it has run."""
+        holder = self.tree.parents.get(earlier)
+        child: ast.AST = statement
+        for above in self.tree.ancestors(statement):
+            if above is holder:
+                blocks = [getattr(above, name, None) for name in ("body", "orelse", "finalbody")]
+                return any(b and earlier in b and child in b for b in blocks if isinstance(b, list))
+            child = above
+        return False
+
+
+def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
+    return (
+        isinstance(expression, ast.Call)
+        and bool(_EVAL.search(ast.unparse(expression.func)))
+        and any(ast.unparse(argument) == text for argument in expression.args)
+    )
+
+
+def _mode_said(node: ast.AST, text: str) -> str:
+    """``eval`` or ``train`` if a node says so of a module, or makes it anew."""
+    if isinstance(node, ast.Assign):
+        if not any(ast.unparse(target) == text for target in node.targets):
+            return ""
+        value = node.value
+        chained = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
+        return "eval" if chained and value.func.attr == "eval" else "train"  # type: ignore[attr-defined]
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return ""
+    if ast.unparse(node.func.value) != text or node.func.attr not in ("eval", "train"):
+        return ""
+    off = bool(node.args) and isinstance(node.args[0], ast.Constant) and not node.args[0].value
+    return "eval" if node.func.attr == "eval" or off else "train"
+
+
+def _escaped(modules: tuple[ast.expr, ...]) -> Open:
+    shown = ", ".join(sorted({ast.unparse(module) for module in modules}))
+    return Open(f"{shown}: runs under a transform that is called where it is not seen", _BY_HAND)

@@ -1,0 +1,277 @@
+"""Which modules a function calls, as expressions: what runs when it is called under a transform."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bncodemod.scan.libraries import argument
+from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.scan.transforms import Transforms
+
+FUNCTIONAL_CALLS = frozenset(
+    {
+        "torch.func.functional_call",
+        "torch.nn.utils.stateless.functional_call",
+        "functorch.functional_call",
+    }
+)
+_MAKE_FUNCTIONAL = re.compile(r"(?:^|\.)(?:make_functional\w*|combine_state_for_ensemble)$")
+_MODULE_NAME = re.compile(
+    r"(?:^|_)(?:f?model|net|network|module|backbone|encoder|decoder|classifier|critic|generator"
+    r"|discriminator|regressor|teacher|student|resnet|cnn|mlp)\d*$",
+    re.IGNORECASE,
+)
+_BUILDER_NAME = re.compile(r"(?:net|network|model|module)\w{0,4}$", re.IGNORECASE)
+_LIBRARIES = ("torch.nn.", "torchvision.models.", "timm.", "segmentation_models_pytorch.", "monai.")
+_GIVE_MODULES = frozenset({"torch.hub.load", "torch.jit.script", "torch.compile"})
+_SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
+# Methods of a module that give it back.
+_CHAIN = frozenset(
+    {"cpu", "cuda", "double", "eval", "float", "half", "requires_grad_", "to", "train"}
+)
+
+
+@dataclass(slots=True)
+class Called:
+    """What is called: ``modules`` by expression, and the functions of the file that were followed.
+
+    ``parameters`` tells of a functional call that gets its parameters as an argument of the
+    function around it: what is differentiated may be differentiated by them.
+    """
+
+    modules: list[ast.expr] = field(default_factory=list)
+    functions: list[ast.AST] = field(default_factory=list)
+    parameters: bool = False
+
+
+class CalledModules:
+    """Finds the modules that functions of one file call."""
+
+    def __init__(self, names: Names, transforms: Transforms) -> None:
+        self.names = names
+        self.tree = names.tree
+        self.transforms = transforms
+
+    def of(self, function: ast.AST) -> Called:
+        """The modules that a call of ``function`` calls, itself or by functions of the file."""
+        found = Called()
+        self._callee(function, found)
+        return found
+
+    def is_module(self, node: ast.expr) -> bool:
+        """Whether an expression is evidently a module: by what it was made from, else by its name.
+
+        A name counts only where nothing is known of its value.
+        """
+        if isinstance(node, ast.Call):
+            return self.builds_module(node)
+        if _is_self(node):
+            return self._is_module_class(self._class_around(node))
+        if isinstance(node, ast.Subscript):
+            last = _last(node.value)
+            return bool(_MODULE_NAME.search(last.removesuffix("s"))) and last.endswith("s")
+        if isinstance(node, ast.Attribute):
+            values = self._assigned(node)
+            known = [self.builds_module(value) for value in values if isinstance(value, ast.Call)]
+            return any(known) or bool(_MODULE_NAME.search(node.attr))
+        if not isinstance(node, ast.Name):
+            return False
+        bindings = self.names.scopes.reaching(node)
+        return bool(bindings) and any(self._bound_to_module(node.id, b) for b in bindings or ())
+
+    def builds_module(self, call: ast.Call) -> bool:
+        """Whether a call evidently gives a module."""
+        function = call.func
+        if isinstance(function, ast.Attribute) and function.attr in _CHAIN:
+            return self.is_module(function.value)
+        qualified = self.names.qualified(function)
+        if qualified in _SAME and call.args:
+            return self.is_module(call.args[0])
+        if qualified.startswith("torch.nn.functional.") or self.is_module(function):
+            return False
+        if qualified in _GIVE_MODULES or qualified.startswith(_LIBRARIES):
+            return True
+        definitions = [m.definition for m in self.names.meanings(function) if m.definition]
+        if definitions:
+            return any(self._is_module_class(d) or self._gives_module(d) for d in definitions)
+        return bool(_BUILDER_NAME.search(_last(function)))
+
+    def built_by(self, node: ast.expr) -> list[ast.Call]:
+        """The calls that give what an expression names, without the methods called on it."""
+        if isinstance(node, ast.Name):
+            bindings = self.names.scopes.reaching(node) or []
+            values = [b.value for b in bindings if b.kind is BindingKind.VALUE]
+            if len(values) < len(bindings):
+                return []
+        else:
+            values = list(self._assigned(node)) if isinstance(node, ast.Attribute) else [node]
+        return [v for v in map(_unchained, values) if isinstance(v, ast.Call)]
+
+    def _bound_to_module(self, name: str, binding: Binding) -> bool:
+        named = bool(_MODULE_NAME.search(name))
+        if binding.kind is BindingKind.PARAMETER:
+            annotation = getattr(binding.node, "annotation", None)
+            return named or (annotation is not None and "Module" in ast.unparse(annotation))
+        if binding.kind is BindingKind.DEFINITION:
+            return False
+        if binding.kind is BindingKind.ELEMENT:
+            call = binding.value
+            made = isinstance(call, ast.Call) and _MAKE_FUNCTIONAL.search(ast.unparse(call.func))
+            return named or (bool(made) and self._is_first(binding.node))
+        if binding.kind is BindingKind.VALUE:
+            value = binding.value
+            if isinstance(value, ast.Call):
+                return self.builds_module(value) or (named and not self._is_known(value))
+            if isinstance(value, (ast.Name, ast.Attribute, ast.Subscript)):
+                return named or self.is_module(value)
+            return False
+        return named
+
+    def _is_first(self, name: ast.AST) -> bool:
+        target = self.tree.parents.get(name)
+        return isinstance(target, (ast.Tuple, ast.List)) and target.elts[0] is name
+
+    def _is_known(self, call: ast.Call) -> bool:
+        """Whether it is a call of a function or class of this file, or of torch itself."""
+        meanings = self.names.meanings(call.func)
+        return all(m.definition or m.qualified.startswith("torch.") for m in meanings)
+
+    def _is_module_class(self, definition: ast.AST | None) -> bool:
+        if not isinstance(definition, ast.ClassDef):
+            return False
+        for base in definition.bases:
+            if any(
+                m.qualified.startswith("torch.nn.") or self._is_module_class(m.definition)
+                for m in self.names.meanings(base)
+            ):
+                return True
+            if _last(base).endswith("Module") or _BUILDER_NAME.search(_last(base)):
+                return True
+        return False
+
+    def _gives_module(self, definition: ast.AST) -> bool:
+        """Whether a function of the file returns something that it builds as a module."""
+        if not isinstance(definition, Function):
+            return False
+        returned = [n.value for n in self.tree.walk_below(definition) if isinstance(n, ast.Return)]
+        return any(
+            isinstance(v, ast.expr) and v is not None and self.is_module(v)
+            for v in returned
+            if not (isinstance(v, ast.Call) and self._is_own_call(v, definition))
+        )
+
+    def _is_own_call(self, call: ast.Call, definition: ast.AST) -> bool:
+        return any(m.definition is definition for m in self.names.meanings(call.func))
+
+    def _assigned(self, node: ast.expr) -> Iterator[ast.AST]:
+        """What the file assigns to an attribute of ``self`` in the class around a node."""
+        owner = self._class_around(node)
+        if not isinstance(node, ast.Attribute) or owner is None or not _is_self(node.value):
+            return
+        for other in self.tree.occurrences(node.attr, owner):
+            statement = self.tree.parents.get(other)
+            if isinstance(other, ast.Attribute) and isinstance(other.ctx, ast.Store):
+                if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
+                    yield statement.value
+
+    def _class_around(self, node: ast.AST) -> ast.ClassDef | None:
+        return next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)
+
+    def _callee(self, function: ast.AST, found: Called) -> None:
+        """Note what a call of an expression or definition calls."""
+        function, _ = self.transforms.inner(function)
+        if isinstance(function, (ast.Lambda, *Function)):
+            self._body(function, found)
+        elif isinstance(function, ast.Call):
+            self._called_value(function, found)
+        elif isinstance(function, ast.Attribute):
+            self._attribute(function, found)
+        elif isinstance(function, ast.expr):
+            definitions = [m.definition for m in self.names.meanings(function) if m.definition]
+            for definition in definitions:
+                if isinstance(definition, (ast.Lambda, *Function)):
+                    self._body(definition, found)
+            if not definitions:
+                self._variable(function, found)
+
+    def _variable(self, node: ast.expr, found: Called) -> None:
+        """A variable that is called: a module, or a partial that it holds."""
+        if self.is_module(node):
+            found.modules.append(node)
+        elif isinstance(node, ast.Name):
+            for binding in self.names.scopes.reaching(node) or ():
+                if binding.kind is BindingKind.VALUE and isinstance(binding.value, ast.Call):
+                    self._called_value(binding.value, found)
+
+    def _called_value(self, value: ast.Call, found: Called) -> None:
+        """What a call gives is called: a partial, or a module that is built in place."""
+        if self.names.qualified(value.func) == "functools.partial" and value.args:
+            if self.names.qualified(value.args[0]) in FUNCTIONAL_CALLS:
+                self._functional_call(value, found, skip=1)
+            else:
+                self._callee(value.args[0], found)
+        elif self.builds_module(value):
+            found.modules.append(value)
+
+    def _attribute(self, node: ast.Attribute, found: Called) -> None:
+        """``model.forward``, ``self.method``, ``self.net`` or ``model.features``."""
+        if node.attr in ("forward", "__call__"):
+            self._variable(node.value, found)
+            return
+        owner = self._class_around(node)
+        if owner is not None and _is_self(node.value):
+            for method in owner.body:
+                if isinstance(method, Function) and method.name == node.attr:
+                    self._body(method, found)
+                    return
+            if self.is_module(node):
+                found.modules.append(node)
+        elif self.is_module(node.value):
+            found.modules.append(node.value)
+        elif self.is_module(node):
+            found.modules.append(node)
+
+    def _body(self, function: ast.AST, found: Called) -> None:
+        if function in found.functions:
+            return
+        found.functions.append(function)
+        for node in self.tree.walk_below(function):
+            if isinstance(node, ast.Call):
+                if self.names.qualified(node.func) in FUNCTIONAL_CALLS:
+                    self._functional_call(node, found)
+                elif isinstance(node.func, (ast.Name, ast.Attribute, ast.Call)):
+                    self._callee(node.func, found)
+
+    def _functional_call(self, call: ast.Call, found: Called, skip: int = 0) -> None:
+        module = argument(call, "module", 0, skip)
+        parameters = argument(call, "parameter_and_buffer_dicts", 1, skip)
+        if module is not None:
+            found.modules.append(module)
+        for node in ast.walk(parameters) if parameters is not None else ():
+            if isinstance(node, ast.Name):
+                for binding in self.names.scopes.reaching(node) or ():
+                    found.parameters |= binding.kind is BindingKind.PARAMETER
+        found.parameters |= parameters is None  # a partial: they come as its argument
+
+
+def _unchained(value: ast.AST | None) -> ast.AST | None:
+    while (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Attribute)
+        and value.func.attr in _CHAIN
+    ):
+        value = value.func.value
+    return value
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+def _last(node: ast.expr) -> str:
+    """The last name of a dotted expression."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

@@ -1,0 +1,58 @@
+"""Ensembles whose buffers are stacked with their parameters: vmap takes them in train mode."""
+
+from __future__ import annotations
+
+import ast
+
+from bncodemod.scan.libraries import argument
+from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import BindingKind
+from bncodemod.scan.transforms import Transformed
+
+# What stacks the states of modules, and the place of the buffers in what it gives.
+_STACKED = {
+    "torch.func.stack_module_state": 1,
+    "functorch.stack_module_state": 1,
+    "functorch.combine_state_for_ensemble": 2,
+}
+
+
+def maps_over_buffers(names: Names, transformed: Transformed, call: ast.Call) -> bool:
+    """Whether a call of what ``vmap`` gives maps over stacked buffers, and nothing differentiates.
+
+    Each member then updates statistics of its own.
+    """
+    if len(transformed.transforms) != 1 or not transformed.transforms[0].endswith(".vmap"):
+        return False
+    vmap = transformed.node
+    dims = argument(vmap, "in_dims", 1) if isinstance(vmap, ast.Call) else None
+    return any(
+        _is_mapped(dims, index) and _is_stacked(names, given)
+        for index, given in enumerate(call.args)
+    )
+
+
+def _is_mapped(dims: ast.expr | None, index: int) -> bool:
+    if isinstance(dims, (ast.Tuple, ast.List)):
+        dims = dims.elts[index] if index < len(dims.elts) else ast.Constant(None)
+    return dims is None or (isinstance(dims, ast.Constant) and dims.value == 0)
+
+
+def _is_stacked(names: Names, given: ast.expr) -> bool:
+    if not isinstance(given, ast.Name):
+        return False
+    bindings = names.scopes.reaching(given) or []
+    return bool(bindings) and all(
+        binding.kind is BindingKind.ELEMENT
+        and isinstance(binding.value, ast.Call)
+        and _place(names, binding.node) == _STACKED.get(names.qualified(binding.value.func))
+        for binding in bindings
+    )
+
+
+def _place(names: Names, name: ast.AST) -> int:
+    """The place of a name in the tuple that is unpacked."""
+    target = names.tree.parents.get(name)
+    if isinstance(target, (ast.Tuple, ast.List)) and name in target.elts:
+        return target.elts.index(name)
+    return -1

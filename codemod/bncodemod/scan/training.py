@@ -1,0 +1,95 @@
+"""Signs that code trains a model: there, eval mode would change what is learnt."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import Function
+
+_TRAINING_NAME = re.compile(
+    r"^_*(?:train|fit|finetune|pretrain|adapt|learn|update)(?:_|$)"
+    r"|(?:^|_)(?:train|training(?=_)|loss|objective)(?:_(?:step|epoch|loop|batch|fn|function))?$"
+)
+_LOSS_NAME = re.compile(r"(?:^|_)loss(?:es)?(?:_|\d|$)|criterion|cross_entropy|(?:^|_)nll(?:_|$)")
+_LOSS_CLASS = re.compile(r"[a-z]Loss$")
+_OPTIMIZER = re.compile(r"optim|(?:^|_)opt(?:_|\d|$)", re.IGNORECASE)
+_NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+
+
+def sign_of_training(
+    names: Names, statement: ast.stmt, functions: list[ast.AST]
+) -> tuple[str, int] | None:
+    """What says that a statement is part of a training, and its line.
+
+    Looked at are the functions around the statement, without loops that it does not stand in, and
+    the ``functions`` that it runs. What gradients cannot reach trains nothing.
+    """
+    if _without_gradients(names, statement):
+        return None
+    for function in functions:
+        for node in names.tree.walk_below(function):
+            sign = _sign(node)
+            if sign:
+                return sign, node.lineno  # type: ignore[attr-defined]
+    for around in names.tree.ancestors(statement):
+        if isinstance(around, Function):
+            if around.name in ("forward", "__call__") and _is_method(names, around):
+                return f"{around.name} runs in training as well", around.lineno
+            if _TRAINING_NAME.search(around.name):
+                return f"{around.name} is for training by its name", around.lineno
+        if isinstance(around, (ast.Module, *Function)):
+            for node in _straight(around, statement, names):
+                sign = _sign(node)
+                if sign:
+                    return sign, node.lineno  # type: ignore[attr-defined]
+    return None
+
+
+def _straight(scope: ast.AST, statement: ast.stmt, names: Names) -> Iterator[ast.AST]:
+    """The nodes of a scope, without loops, and for a module functions, that do not hold a node."""
+    around = {*names.tree.ancestors(statement), statement}
+    skipped = (*_LOOPS, ast.ClassDef, *Function) if isinstance(scope, ast.Module) else _LOOPS
+    pending = list(ast.iter_child_nodes(scope))
+    while pending:
+        node = pending.pop()
+        if isinstance(node, skipped) and node not in around:
+            continue
+        yield node
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def _sign(node: ast.AST) -> str:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        owner = ast.unparse(node.func.value)
+        if node.func.attr == "backward":
+            return "backward is called"
+        if node.func.attr in ("step", "zero_grad") and _OPTIMIZER.search(owner):
+            return f"{owner}.{node.func.attr} is called"
+    name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
+    if isinstance(node, (ast.Name, ast.Attribute, *Function)) and isinstance(name, str):
+        if _LOSS_NAME.search(name) or _LOSS_CLASS.search(name):
+            return f"{name} stands for a loss"
+    return ""
+
+
+def _without_gradients(names: Names, statement: ast.stmt) -> bool:
+    """Whether a statement runs under ``torch.no_grad`` or ``torch.inference_mode``."""
+    for above in names.tree.ancestors(statement):
+        held: list[ast.expr] = []
+        if isinstance(above, (ast.With, ast.AsyncWith)):
+            held = [item.context_expr for item in above.items]
+        elif isinstance(above, Function):
+            held = above.decorator_list
+        for expression in held:
+            called = expression.func if isinstance(expression, ast.Call) else expression
+            if names.qualified(called) in _NO_GRAD:
+                return True
+    return False
+
+
+def _is_method(names: Names, function: ast.AST) -> bool:
+    return isinstance(names.tree.parents.get(function), ast.ClassDef)

@@ -1,0 +1,259 @@
+"""Whether all that a file does with a model works under vmap as it is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from bncodemod.catalog.torch import NORM_CLASSES
+from bncodemod.scan.scopes import Function
+from bncodemod.strategies.built_model import CHAIN, Place, Scope, holder_of, kept_in
+from bncodemod.strategies.context import Context
+
+_NORMS = tuple(name for name, norm in NORM_CLASSES.items() if norm.family == "batch")
+_STACK = "stack_module_state"
+_TRANSFORMS = ("torch.func.", "torch.vmap", "functorch.")
+_VMAP = ("torch.vmap", "torch.func.vmap", "functorch.vmap")
+# Transforms under which a batch norm with stacked buffers fails as well.
+_DIFFERENTIATING = (
+    "grad",
+    "grad_and_value",
+    "vjp",
+    "jvp",
+    "jacrev",
+    "jacfwd",
+    "hessian",
+    "linearize",
+)
+_HARMLESS_CALLS = ("builtins.len", "builtins.print", "builtins.enumerate", "builtins.zip")
+
+
+def safe_use(context: Context, node: ast.AST) -> str:
+    """Why the model that a site builds, or is part of, needs no change; empty if it may."""
+    if not isinstance(node, ast.expr):
+        return ""
+    built = list(_outermost(context, node, set()))
+    reasons = [_reason(context, expression) if expression else "" for expression in built]
+    return reasons[0] if built and all(reasons) else ""
+
+
+def _outermost(context: Context, node: ast.expr, seen: set[ast.AST]) -> Iterator[ast.expr | None]:
+    """The expressions that build what holds a site: of its class, of the class that builds that.
+
+    None where a class is used in another way than by being called, or where another file may build
+    it: who imports a file that builds its models at once, in no function, runs them as well.
+    """
+    owner = next((a for a in context.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)
+    if owner is None:
+        yield node
+        return
+    if owner in seen:
+        yield None
+        return
+    is_shared = context.names.scopes.scope_of(owner) is context.tree.module
+    seen.add(owner)
+    uses = [
+        use
+        for use in context.tree.occurrences(owner.name)
+        if isinstance(use, ast.Name) and isinstance(use.ctx, ast.Load)
+    ]
+    if not uses or owner.decorator_list:
+        yield None
+    for use in uses:
+        call = context.tree.parents.get(use)
+        if isinstance(call, ast.Call) and call.func is use:
+            for outer in _outermost(context, call, seen):
+                yield outer if outer and not (is_shared and _is_guarded(context, outer)) else None
+        elif not (isinstance(call, ast.Call) and ast.unparse(call.func) == "super"):
+            yield None
+
+
+def _is_guarded(context: Context, node: ast.expr) -> bool:
+    """Whether an import of the file may pass a place by: it is in a function, or in the guard."""
+    if context.names.scopes.scope_of(context.tree.statement(node)) is not context.tree.module:
+        return True
+    tests = (a.test for a in context.tree.ancestors(node) if isinstance(a, ast.If))
+    return any("__name__" in ast.unparse(test) for test in tests)
+
+
+def _reason(context: Context, node: ast.expr) -> str:
+    holder = holder_of(context.names, node)
+    place = kept_in(context.names, holder)
+    if place is None or "." in place.target:
+        return ""
+    use = _Use(context, place, holder)
+    if use.is_ensemble():
+        return "its buffers are stacked with its parameters, and vmap maps over both"
+    if use.trains() or use.escapes():
+        return ""
+    if use.is_put_into_eval_mode():
+        return "it is used in eval mode only"
+    return "its batch norms are frozen in eval mode" if use.is_frozen() else ""
+
+
+class _Use:
+    """What a file does with the model or models that one variable keeps."""
+
+    def __init__(self, context: Context, place: Place, value: ast.expr) -> None:
+        self.context = context
+        self.tree = context.tree
+        self.names = context.names
+        self.place = place
+        self.value = value
+        self.scope = Scope(context.names, place)
+
+    def _reads(self) -> Iterator[ast.Name]:
+        """Every read of the model's variables, in whatever function of the file."""
+        for target in self.scope.targets:
+            for node in self.tree.occurrences(target):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                    scopes = self.names.scopes
+                    if scopes.binding_scope(target, scopes.scope_of(node)) is self.scope.scope:
+                        yield node
+
+    def trains(self) -> bool:
+        """Whether something in the file puts a module into train mode."""
+        calls = (self.tree.parents.get(node) for node in self.tree.occurrences("train"))
+        return any(
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and [ast.unparse(argument) for argument in call.args] != ["False"]
+            for call in calls
+        ) or bool(self._functions_named_train())
+
+    def _functions_named_train(self) -> list[ast.AST]:
+        return [node for node in self.tree.occurrences("train") if isinstance(node, Function)]
+
+    def escapes(self) -> bool:
+        """Whether the model goes where it may be trained: it is returned, stored or handed on."""
+        return any(not self._stays(node) for node in self._reads())
+
+    def _stays(self, node: ast.Name) -> bool:
+        above = self.tree.parents.get(node)
+        if isinstance(above, ast.Attribute):
+            return True
+        if isinstance(above, ast.Subscript):
+            return above.value is node
+        if isinstance(above, (ast.For, ast.comprehension)):
+            return above.iter is node
+        if isinstance(above, ast.Assign):
+            return kept_in(self.names, node) is not None
+        if not isinstance(above, ast.Call):
+            return False
+        callee = self.names.qualified(above.func)
+        return above.func is node or callee.startswith((*_TRANSFORMS, *_HARMLESS_CALLS))
+
+    def is_put_into_eval_mode(self) -> bool:
+        """Whether the model is put into eval mode where it is built, or surely behind that."""
+        if self._chain()[-1:] == ["eval"]:
+            return True
+        return any(
+            isinstance(call, ast.Call)
+            and isinstance(node, ast.Attribute)
+            and ast.unparse(node.value) in self.scope.targets
+            and self.scope.is_later(call)
+            and self.scope.always(call)
+            for node in self.tree.occurrences("eval")
+            for call in [self.tree.parents.get(node)]
+        )
+
+    def _chain(self) -> list[str]:
+        """The methods called where the model is built that change its mode, in their order."""
+        found: list[str] = []
+        node = self.value
+        while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr not in CHAIN:
+                break
+            if node.func.attr in ("eval", "train"):
+                found.insert(0, node.func.attr)
+            node = node.func.value
+        return found
+
+    def is_frozen(self) -> bool:
+        """Whether a loop over the model's modules puts its batch norms into eval mode."""
+        for node in self.tree.occurrences("eval"):
+            loop = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.For)), None)
+            if loop is None or not self.scope.is_later(loop) or not self.scope.always(loop):
+                continue
+            over = loop.iter.func if isinstance(loop.iter, ast.Call) else None
+            if isinstance(over, ast.Attribute) and over.attr in ("modules", "named_modules"):
+                test = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.If)), None)
+                if ast.unparse(over.value) in self.scope.targets and test is not None:
+                    if any(f"{name}" in ast.unparse(test.test) for name in _NORMS):
+                        return True
+        return False
+
+    def is_ensemble(self) -> bool:
+        """Whether the models' buffers are stacked and go through vmap with their parameters."""
+        stacks = [
+            call
+            for node in self._reads()
+            for call in [self.tree.parents.get(node)]
+            if isinstance(call, ast.Call)
+            and self.names.qualified(call.func).rpartition(".")[2] == _STACK
+        ]
+        if len(stacks) != 1 or self.escapes() or self._differentiates():
+            return False
+        statement = self.tree.parents.get(stacks[0])
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Tuple):
+            return False
+        names = statement.targets[0].elts
+        return len(names) == 2 and isinstance(names[1], ast.Name) and self._is_mapped(names[1].id)
+
+    def _differentiates(self) -> bool:
+        return any(
+            self.names.qualified(node).startswith(_TRANSFORMS)
+            for name in _DIFFERENTIATING
+            for node in self.tree.occurrences(name)
+            if isinstance(node, (ast.Name, ast.Attribute))
+        )
+
+    def _is_mapped(self, buffers: str) -> bool:
+        """Whether every vmap of the file maps over the buffers, and nothing else reads them."""
+        reads = {
+            node
+            for node in self.tree.occurrences(buffers)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
+        reads -= {node for node in reads if self._is_parameter(node)}
+        mapped: set[ast.AST] = set()
+        vmaps = [
+            call
+            for node in self.tree.occurrences("vmap")
+            for call in [self.tree.parents.get(node)]
+            if isinstance(call, ast.Call)
+            and call.func is node
+            and self.names.qualified(node) in _VMAP
+        ]
+        for vmap in vmaps:
+            given = {n for call in self._calls_of(vmap) for n in self._mapped(vmap, call)} & reads
+            if not given:
+                return False
+            mapped |= given
+        return bool(mapped) and mapped == reads
+
+    def _is_parameter(self, node: ast.Name) -> bool:
+        """Whether a name is that of a function's own parameter."""
+        bindings = self.names.scopes.reaching(node) or []
+        return bool(bindings) and all(isinstance(b.node, ast.arg) for b in bindings)
+
+    def _calls_of(self, vmap: ast.Call) -> Iterator[ast.Call]:
+        above = self.tree.parents.get(vmap)
+        if isinstance(above, ast.Call) and above.func is vmap:
+            yield above
+        place = kept_in(self.names, vmap)
+        for node in self.tree.occurrences(place.target) if place is not None else ():
+            call = self.tree.parents.get(node)
+            if isinstance(call, ast.Call) and call.func is node:
+                yield call
+
+    def _mapped(self, vmap: ast.Call, call: ast.Call) -> Iterator[ast.AST]:
+        """The arguments of a call of what vmap gives that are mapped over their first axis."""
+        given = [keyword.value for keyword in vmap.keywords if keyword.arg == "in_dims"]
+        dims = [*vmap.args[1:2], *given][:1]
+        for index, argument in enumerate(call.args):
+            axes: ast.expr | None = dims[0] if dims else None
+            if isinstance(axes, ast.Tuple) and index < len(axes.elts):
+                axes = axes.elts[index]
+            if axes is None or (isinstance(axes, ast.Constant) and axes.value == 0):
+                yield argument

@@ -1,0 +1,217 @@
+"""A model that another library builds is patched where it is built.
+
+It is option 3 of PyTorch's page "Patching Batch Norm": what ``runtime-patch`` does, and the other
+strategies where the setting ``third_party`` says so.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from bncodemod.catalog import torchvision
+from bncodemod.source.splice import Edit
+from bncodemod.strategies.built_model import (
+    KEEPING,
+    TORCH,
+    Patch,
+    Place,
+    Scope,
+    bound_by,
+    kept_in,
+    standing_patch,
+    whole,
+)
+from bncodemod.strategies.context import Context
+from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.patch_code import patcher
+
+PATCHED = "patched at run time"
+_WHAT = {
+    "replace": f"{TORCH} makes the model run without running statistics",
+    "keep-statistics": "the model's batch norms keep their statistics and no longer update them",
+    "group-norm": "GroupNorms take the place of the model's batch norms",
+}
+# What a reader of the finding has to know of a model with weights, and of one without.
+_WITH_WEIGHTS = {
+    "replace": "; loaded statistics are dropped, so that eval mode uses those of the batch"
+    " (--patch keep-statistics keeps them)",
+    "group-norm": "; if it loads weights, what they were trained to is lost",
+}
+_WITHOUT_WEIGHTS = {
+    "keep-statistics": "; no weights are loaded: eval mode will use the initial statistics"
+    " (--patch replace makes it use the batch's)",
+}
+# What is done with a module and nothing else.
+_OF_A_MODULE = frozenset(
+    {
+        "children",
+        "cuda",
+        "eval",
+        "load_state_dict",
+        "modules",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "requires_grad_",
+        "state_dict",
+        "to",
+        "train",
+        "zero_grad",
+    }
+)
+_MODULE_NAMES = ("model", "net", "network", "backbone", "encoder", "extractor")
+
+
+def settled(context: Context, decision: Decision, undo: Callable[[], None]) -> Decision:
+    """What the settings make of a rule's decision; ``undo`` takes back what it has asked for."""
+    if isinstance(decision, Safe) or decision.model is None:
+        return decision
+    standing = patched_already(context, decision.model)
+    if standing is not None:
+        return standing
+    if context.settings.patches and isinstance(decision, Open):
+        undo()
+        return patch(context, decision.model, decision, context.settings.patch)
+    return decision
+
+
+def patched_already(context: Context, model: BuiltModel) -> Safe | None:
+    """What is said of models that the file patches itself."""
+    found = [standing_patch(context.names, context.patches, call) for call in model.calls]
+    patches = [standing for standing in found if standing is not None]
+    if len(patches) < len(found):
+        return None
+    for call, standing in zip(model.calls, patches, strict=True):
+        context.patches.note(standing.kind, (call,), _loads_before(context, call, standing))
+        if standing.kind in KEEPING:
+            context.patches.note_kept(places(context, call))
+    return Safe(PATCHED)
+
+
+def loads_later(context: Context, model: BuiltModel) -> bool:
+    """Whether weights are loaded into a model in the scope that builds it."""
+    kept = (place for call in model.calls for place in places(context, call))
+    return any(Scope(context.names, place).loads for place in kept)
+
+
+def places(context: Context, call: ast.Call) -> tuple[Place, ...]:
+    """Where the model of a call is kept, or what it is kept in with others."""
+    place = kept_in(context.names, whole(context.names, call))
+    return (place,) if place is not None else bound_by(context.names, call)
+
+
+def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) -> Decision:
+    """Patch the models of a site, each where it is built."""
+    if not model.is_module and not all(_is_module(context, call) for call in model.calls):
+        return _left(said, "whether it gives a module is not known")
+    if context.patches.calls.issuperset(model.calls):
+        return Safe(f"{PATCHED} where it is called")
+    plans = [_Plan(context, call, kind) for call in model.calls]
+    if not all(plan.is_possible for plan in plans):
+        context.patches.loads.update(load for plan in plans for load in plan.loads)
+        return _left(said, "weights are loaded where no statement behind them is always reached")
+    edits = tuple(plan.edit() for plan in plans)
+    loads = tuple(load for plan in plans for load in plan.loads)
+    context.patches.note(kind, model.calls, loads)
+    if kind in KEEPING:
+        context.patches.note_kept(p for call in model.calls for p in places(context, call))
+    hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
+    message = _WHAT[kind] + hints.get(kind, "")
+    return Rewrite(edits, message, adds_below=edits[0].start == edits[0].end)
+
+
+def _left(said: Rewrite | Open, why: str) -> Open:
+    if isinstance(said, Open):
+        return Open(f"{said.message}; {why}", said.remedy)
+    return Open(f"the model is not patched here: {why}", PATCH)
+
+
+def _loads_before(context: Context, call: ast.Call, standing: Patch) -> tuple[ast.Call, ...]:
+    """The loads into a patched model that the patch does not disturb."""
+    place = kept_in(context.names, whole(context.names, call))
+    if place is None:
+        return ()
+    loads = Scope(context.names, place).loads
+    line: int = standing.node.lineno  # type: ignore[attr-defined]
+    return tuple(load for load in loads if standing.kind in KEEPING or load.lineno < line)
+
+
+def _is_module(context: Context, call: ast.Call) -> bool:
+    """Whether what a call gives is evidently a module, by its name or by what is done with it."""
+    expression = whole(context.names, call)
+    place = kept_in(context.names, expression)
+    if expression is not call:
+        return True
+    said = [getattr(a, "value", None) for a in (*call.args, *(k.value for k in call.keywords))]
+    if any(isinstance(text, str) and torchvision.lookup_registered(text) for text in said):
+        return True
+    if place is None:
+        return False
+    last = place.target.rpartition(".")[2].lower()
+    if last.endswith(_MODULE_NAMES):
+        return True
+    return any(
+        isinstance(above, ast.Attribute) and above.attr in _OF_A_MODULE
+        for node in context.tree.occurrences(place.target.rpartition(".")[2])
+        if isinstance(node, ast.expr) and ast.unparse(node) == place.target
+        for above in [context.tree.parents.get(node)]
+    )
+
+
+class _Plan:
+    """How one model is patched: by a statement of its own, or by a call around the builder's."""
+
+    def __init__(self, context: Context, call: ast.Call, kind: str) -> None:
+        self.context = context
+        self.call = call
+        self.kind = kind
+        self.loads: tuple[ast.Call, ...] = ()
+        self.is_possible = True
+        self._behind: ast.stmt | None = None
+        place = kept_in(context.names, whole(context.names, call))
+        scopes = [Scope(context.names, p) for p in places(context, call)]
+        self.loads = tuple(load for scope in scopes for load in scope.loads)
+        # A strict load goes on working where the statistics are kept.
+        awaited = () if kind in KEEPING else self.loads
+        if place is not None:
+            self.target = place.target
+            self._behind = scopes[0].statement_after(awaited)
+        if self._behind is None or not self._stands_alone(self._behind):
+            self._behind = None
+            self.is_possible = not awaited
+
+    def edit(self) -> Edit:
+        """The edit that patches the model."""
+        if self._behind is None:
+            return self._around()
+        name = patcher(self.context, self.kind, self.call)
+        indent, end = self._indent(self._behind), self._end(self._behind)
+        newline = self.context.newline(self._behind)
+        return self.context.patches.insertion(end, f"{newline}{indent}{name}({self.target})")
+
+    def _around(self) -> Edit:
+        name = patcher(self.context, self.kind, self.call)
+        start, end = self.context.tree.span(self.call)
+        return Edit(start, end, lambda text: f"{name}({text})")
+
+    def _stands_alone(self, statement: ast.stmt) -> bool:
+        """Whether nothing but a comment shares the lines of a statement."""
+        behind = self.context.tree.span(statement)[1]
+        rest = self.context.tree.source.text[behind : self._end(statement)].strip(" \t\f")
+        return not self._indent(statement).strip(" \t\f") and rest[:1] in ("", "#")
+
+    def _indent(self, statement: ast.stmt) -> str:
+        """What stands before a statement in its line."""
+        source = self.context.tree.source
+        start = self.context.tree.span(statement)[0]
+        return source.text[source.line_start(source.position(start)[0]) : start]
+
+    def _end(self, statement: ast.stmt) -> int:
+        """The end of the line on which a statement ends."""
+        text = self.context.tree.source.text
+        end = self.context.tree.span(statement)[1]
+        while end < len(text) and text[end] not in "\r\n":
+            end += 1
+        return end

@@ -1,0 +1,205 @@
+"""What the emitted patches do to real models: they run under vmap and load what they loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import torchvision_import
+from bncodemod.core import rewrite
+from bncodemod.settings import PATCHES, Settings
+
+torch = pytest.importorskip("torch")
+torchvision_import.prepare()
+models = pytest.importorskip("torchvision.models")
+nn = torch.nn
+
+PRELUDE = """\
+import torch
+from torch import nn
+from torchvision import models
+
+
+def load_checkpoint(model, path):
+    model.load_state_dict(torch.load(path))
+
+
+"""
+# Each form in which a model is built, in a function that may load weights.
+FORMS = {
+    "assignment": "    model = models.shufflenet_v2_x0_5()\n    return model",
+    "return value": "    return models.shufflenet_v2_x0_5()",
+    "chain": "    net = models.shufflenet_v2_x0_5().to('cpu').double().float()\n    return net",
+    "parallel": "    net = nn.DataParallel(models.shufflenet_v2_x0_5())\n    return net.module",
+    "argument": "    return nn.Sequential(models.shufflenet_v2_x0_5())",
+    "comprehension": "    return [models.shufflenet_v2_x0_5() for _ in range(2)][-1]",
+    "lambda": "    return (lambda: models.shufflenet_v2_x0_5())()",
+    "one line": "    if True: net = models.shufflenet_v2_x0_5()\n    return net",
+    "several": "    a, b = models.shufflenet_v2_x0_5(), models.shufflenet_v2_x0_5()\n    return b",
+    "value": "    make = models.shufflenet_v2_x0_5\n    return make()",
+    "looked up": "    return models.__dict__['shufflenet_v2_x0_5']()",
+}
+LOADING = {
+    "load": "    net = models.shufflenet_v2_x0_5()\n    net.load_state_dict(torch.load(path))\n"
+    "    return net",
+    "branch": "    net = models.shufflenet_v2_x0_5()\n    if path:\n"
+    "        net.load_state_dict(torch.load(path))\n    return net",
+    "helper": "    net = models.shufflenet_v2_x0_5()\n    load_checkpoint(net, path)\n"
+    "    return net",
+    "alias": "    net = models.shufflenet_v2_x0_5()\n    outer = nn.DataParallel(net)\n"
+    "    outer.module.load_state_dict(torch.load(path))\n    return net",
+}
+
+every_patch = pytest.mark.parametrize("kind", PATCHES)
+
+
+def patched(body: str, kind: str) -> Any:
+    """The function ``build`` of that body, after the rewrite."""
+    source = f"{PRELUDE}def build(path=None):\n{body}\n".encode()
+    after = rewrite(source, "a.py", Settings("runtime-patch", patch=kind)).after
+    assert after is not None
+    scope: dict[str, Any] = {}
+    exec(compile(after, "a.py", "exec"), scope)
+    return scope["build"]
+
+
+def helper(kind: str) -> Any:
+    """The function that makes a patch, taken from a rewritten file."""
+    name = {
+        "replace": "replace_all_batch_norm_modules_",
+        "keep-statistics": "freeze_batch_norm_statistics",
+        "group-norm": "batch_norms_to_group_norms",
+    }[kind]
+    return patched(FORMS["assignment"], kind).__globals__[name]
+
+
+def batch(*shape: int) -> Any:
+    return torch.randn(2, *shape)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """The weights of a model that has seen some data."""
+    torch.manual_seed(0)
+    model = models.shufflenet_v2_x0_5()
+    model(batch(3, 32, 32))
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def left(model: Any) -> list[Any]:
+    """The norms that would update their statistics."""
+    return [m for m in model.modules() if getattr(m, "track_running_stats", False)]
+
+
+@every_patch
+@pytest.mark.parametrize("form", FORMS)
+def test_the_model_is_patched_whatever_the_form(form: str, kind: str) -> None:
+    model = patched(FORMS[form], kind)()
+    assert model.training
+    assert left(model) == []
+
+
+@every_patch
+def test_a_patched_model_runs_under_vmap_in_train_mode(kind: str) -> None:
+    model = patched(FORMS["assignment"], kind)().double()
+    x = batch(2, 3, 32, 32).double()
+    together = torch.func.vmap(model, randomness="different")(x)
+    torch.testing.assert_close(together, torch.stack([model(part) for part in x]))
+
+
+@every_patch
+@pytest.mark.parametrize("form", LOADING)
+def test_a_strict_load_goes_on_working(form: str, kind: str, checkpoint: Path) -> None:
+    model = patched(LOADING[form], kind)(checkpoint)
+    assert left(model) == []
+    loaded = torch.load(checkpoint)["conv1.0.weight"]
+    assert torch.equal(next(model.parameters()), loaded)
+
+
+def test_kept_statistics_leave_eval_mode_and_the_state_dict_as_they_were(checkpoint: Path) -> None:
+    original = models.shufflenet_v2_x0_5()
+    original.load_state_dict(torch.load(checkpoint))
+    model = patched(LOADING["load"], "keep-statistics")(checkpoint)
+    assert model.state_dict().keys() == original.state_dict().keys()
+    x = batch(3, 32, 32)
+    assert torch.equal(model.eval()(x), original.eval()(x))
+    model.train()(x)
+    model.load_state_dict(original.state_dict())
+    assert torch.equal(model.eval()(x), original(x))
+
+
+def test_kept_statistics_are_those_of_batch_norms_only() -> None:
+    instance = nn.InstanceNorm2d(4, track_running_stats=True).eval()
+    x = batch(4, 3, 3)
+    before = instance(x)
+    assert torch.equal(helper("keep-statistics")(nn.Sequential(instance))(x), before)
+
+
+class Shared(nn.Module):
+    """Norms of every kind, one of them under three names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.BatchNorm2d(24, eps=1e-3)
+        self.again = self.one
+        self.inner = nn.Sequential(self.one, nn.SyncBatchNorm(16), nn.BatchNorm1d(8, affine=False))
+        self.small = nn.BatchNorm2d(2)
+        self.own = WithActivation(8)
+        self.lazy = nn.LazyBatchNorm2d()
+        self.nothing = None
+
+
+class WithActivation(nn.BatchNorm2d):
+    """Like timm's BatchNormAct2d: a norm that does more than normalise."""
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x).relu()
+
+
+def test_group_norms_take_over_what_the_batch_norms_had() -> None:
+    model = Shared().double()
+    model.one.weight.data.uniform_()
+    model.one.requires_grad_(False)
+    model.inner[1].eval()
+    weight, bias = model.one.weight, model.one.bias
+    assert helper("group-norm")(model) is model
+    assert model.one is model.again is model.inner[0]
+    assert isinstance(model.one, nn.GroupNorm)
+    assert (model.one.num_groups, model.one.num_channels, model.one.eps) == (6, 24, 1e-3)
+    assert model.one.weight is weight
+    assert model.one.bias is bias
+    assert model.one.weight.dtype is torch.float64
+    assert not model.one.weight.requires_grad
+    assert [m.training for m in (model.one, *model.inner)] == [True, True, False, True]
+    assert isinstance(model.inner[1], nn.GroupNorm)
+    assert model.inner[2].weight is None
+    assert model.nothing is None
+
+
+def test_what_cannot_be_a_group_norm_keeps_no_statistics() -> None:
+    model = helper("group-norm")(Shared())
+    for norm in (model.small, model.own, model.lazy):
+        assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        assert not norm.track_running_stats
+    assert bool((model.own(batch(8, 3, 3)) >= 0).all())
+
+
+@every_patch
+def test_a_patch_gives_back_the_model_itself(kind: str) -> None:
+    for model in (nn.BatchNorm2d(8), nn.Sequential(nn.BatchNorm2d(8))):
+        assert helper(kind)(model) is model
+        torch.func.vmap(model)(batch(2, 8, 3, 3))
+
+
+def test_the_groups_follow_the_settings() -> None:
+    source = b"from torchvision import models\n\nmodel = models.densenet121()\n"
+    settings = Settings("runtime-patch", groups=8, min_group_size=1, patch="group-norm")
+    after = rewrite(source, "a.py", settings).after
+    assert after is not None
+    scope: dict[str, Any] = {}
+    exec(after, scope)
+    groups = {m.num_groups for m in scope["model"].modules() if isinstance(m, nn.GroupNorm)}
+    assert groups == {8}

@@ -136,6 +136,11 @@ class Net(nn.Sequential):
     [
         ("raise ImportError('gone')", Outcome.SKIPPED, "the original does not import: gone"),
         ("", Outcome.SKIPPED, "the original has no Net"),
+        (
+            "class Net:\n    def __init__(self): raise ValueError('no')",
+            Outcome.SKIPPED,
+            "the original cannot be built: ValueError: no",
+        ),
         (None, Outcome.NOTED, "the original runs under vmap too"),
     ],
 )

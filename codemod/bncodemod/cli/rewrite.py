@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bncodemod import __version__
-from bncodemod.cli.explain import explain
-from bncodemod.cli.migrate_checkpoint import migrate_checkpoint
 from bncodemod.cli.shared import HELP, ended, known_codes, typed, walk_options
-from bncodemod.cli.verify import verify as verify_command
 from bncodemod.settings import (
     GROUP_FALLBACKS,
     PATCHES,
@@ -70,7 +67,7 @@ class _Program(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        command = _COMMANDS.get(args[0]) if args else None
+        command = _command(args[0]) if args else None
         if command is None:
             return super().make_context(info_name, args, parent, **extra)
         return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
@@ -197,11 +194,21 @@ def main(paths: tuple[str, ...], **options: Any) -> None:
     )
 
 
-_COMMANDS = {
-    "explain": explain,
-    "migrate-checkpoint": migrate_checkpoint,
-    "verify": verify_command,
-}
+def _command(name: str) -> click.Command | None:
+    """The command of that name, if there is one: only that one is imported."""
+    if name == "explain":
+        from bncodemod.cli.explain import explain
+
+        return explain
+    if name == "migrate-checkpoint":
+        from bncodemod.cli.migrate_checkpoint import migrate_checkpoint
+
+        return migrate_checkpoint
+    if name == "verify":
+        from bncodemod.cli.verify import verify
+
+        return verify
+    return None
 
 
 def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:

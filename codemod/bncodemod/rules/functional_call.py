@@ -20,9 +20,10 @@ from functools import partial
 
 from bncodemod.catalog.torch import Functional
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.libraries import argument
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
-from bncodemod.strategies.functional import argument, functional_norms, hands_on_by_flag
+from bncodemod.strategies.functional import buffers_given, functional_norms, hands_on_by_flag
 
 rule = Rule("BN104", "functional call")
 
@@ -35,19 +36,18 @@ def functional_calls(context: Context) -> Iterator[Match]:
 
 
 def _decide(context: Context, call: ast.Call, function: Functional) -> Decision:
-    mean = argument(call, function.running_mean)
-    var = argument(call, function.running_var)
     if any(isinstance(a, ast.Starred) for a in call.args) or any(
         k.arg is None for k in call.keywords
     ):
         return _open("stars may hide running statistics")
-    if _is_none(mean) and _is_none(var):
+    if all(_is_none(buffer) for buffer in buffers_given(call, function)):
         return Safe("keeps no running statistics")
-    flag = argument(call, function.flag)
+    position, name = function.flag
+    flag = argument(call, name, position)
     if flag is None and function.flag_default is False:
         return Safe("training is False: the statistics are read, not updated")
     if isinstance(flag, ast.Constant) and flag.value is False:
-        return Safe(f"{function.flag[1]} is False: the statistics are read, not updated")
+        return Safe(f"{name} is False: the statistics are read, not updated")
     if hands_on_by_flag(call, function):
         return Safe("the statistics are handed on only if track_running_stats is set")
     return _open("running statistics are updated in place")

@@ -9,7 +9,7 @@ import libcst as cst
 
 from bncodemod.catalog.torch import FLAG, FUNCTIONS, Functional
 from bncodemod.scan.flow import trace
-from bncodemod.scan.libraries import uses_of
+from bncodemod.scan.libraries import argument, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -46,9 +46,15 @@ def _calls(context: Context) -> Iterator[tuple[ast.Call, Functional]]:
                 yield call, FUNCTIONS[qualified]
 
 
+def buffers_given(call: ast.Call, function: Functional) -> list[ast.expr | None]:
+    """The running mean and variance that a call hands over."""
+    parameters = (function.running_mean, function.running_var)
+    return [argument(call, name, position) for position, name in parameters]
+
+
 def hands_on_by_flag(call: ast.Call, function: Functional) -> bool:
     """Whether the buffers reach the call only if ``track_running_stats`` is set."""
-    buffers = [argument(call, function.running_mean), argument(call, function.running_var)]
+    buffers = buffers_given(call, function)
     return all(
         isinstance(buffer, ast.IfExp)
         and any(isinstance(n, ast.Attribute) and n.attr == FLAG for n in ast.walk(buffer.test))
@@ -58,17 +64,9 @@ def hands_on_by_flag(call: ast.Call, function: Functional) -> bool:
 
 def is_instance_norm(call: ast.Call, function: Functional) -> bool:
     """Whether a call normalises every sample by itself and has no buffers."""
-    buffers = [argument(call, function.running_mean), argument(call, function.running_var)]
+    buffers = buffers_given(call, function)
     without = all(b is None or (isinstance(b, ast.Constant) and b.value is None) for b in buffers)
     return without and function.flag[1] == "use_input_stats"
-
-
-def argument(call: ast.Call, parameter: tuple[int, str]) -> ast.expr | None:
-    """The argument that a call gives a parameter, by its place or its name."""
-    position, name = parameter
-    if position < len(call.args):
-        return call.args[position]
-    return next((k.value for k in call.keywords if k.arg == name), None)
 
 
 def is_below(context: Context, node: ast.AST, holder: ast.AST) -> bool:

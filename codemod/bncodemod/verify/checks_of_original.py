@@ -32,8 +32,13 @@ class _Original:
     rebuild: Callable[..., nn.Module]
 
     def on(self, device: torch.device, seed: int) -> nn.Module:
+        """The module in train mode; raises Skipped where it cannot be built."""
         torch.manual_seed(seed)
-        module = self.rebuild(device, self._call)
+        try:
+            module = self.rebuild(device, self._call)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise Skipped(f"the original cannot be built: {why}") from error
         module.train()
         return module
 
@@ -41,7 +46,7 @@ class _Original:
         """On meta, or on the CPU where its constructor asks for values."""
         try:
             return self.on(meta.META, 0)
-        except Exception:
+        except Skipped:
             return self.on(meta.CPU, 0)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:

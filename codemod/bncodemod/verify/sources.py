@@ -70,7 +70,9 @@ def add_sites(
     absolute path.
     """
     findings: dict[str, tuple[Finding, ...]] = {}
-    as_written = configuration.forced(strategy="no-running-stats", select=(), ignore=())
+    as_written = configuration.forced(
+        strategy="no-running-stats", third_party="report", select=(), ignore=()
+    )
     for result in sweep(paths, as_written, write=False):
         path = os.path.abspath(result.path)
         findings[path] = result.findings

@@ -156,6 +156,13 @@ def test_what_an_import_prints_is_kept_with_it(run: Run) -> None:
     assert run.found.modules[run.path("behind_prints")].output == ""
 
 
+@pytest.mark.parametrize("name", ["loop", "segfault"])
+def test_where_a_worker_was_is_not_what_the_module_printed(run: Run, name: str) -> None:
+    module = run.found.modules[run.path(name)]
+    assert module.output == ""
+    assert f"{name}.py" in module.trace
+
+
 def test_a_fork_is_said_and_its_copy_says_nothing(run: Run) -> None:
     for name in ("forks", "child_sleeps"):
         notes = run.found.modules[run.path(name)].notes

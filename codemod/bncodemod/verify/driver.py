@@ -26,7 +26,7 @@ from bncodemod.verify.model import (
     Site,
     Started,
 )
-from bncodemod.verify.process import WorkerProcess, frames
+from bncodemod.verify.process import WorkerProcess, frames, printed
 from bncodemod.verify.protocol import Finished, Hello, Setup
 from bncodemod.verify.verdicts import cleared
 
@@ -226,8 +226,8 @@ class Driver:
             work.now = message
         elif isinstance(message, ModuleResult):
             work.imported = True
-            printed = message.output or _shortened(post.process.output())
-            self.gathered.add(dataclasses.replace(message, output=printed))
+            output = message.output or _shortened(post.process.output())
+            self.gathered.add(dataclasses.replace(message, output=output))
         elif isinstance(message, CandidateResult):
             work.now = _SEARCHING
             self.gathered.add(message)
@@ -237,10 +237,10 @@ class Driver:
     def _finished(self, post: _Post, work: _Work, message: Finished) -> None:
         post.work = None
         path = work.job.path
-        printed = _shortened(post.process.output())
         if message.trace and not work.imported:
             last = message.trace.strip().splitlines()[-1]
-            self.gathered.add(ModuleResult(path, last, message.trace, printed))
+            output = _shortened(post.process.output())
+            self.gathered.add(ModuleResult(path, last, message.trace, output))
         if message.trace and work.imported:
             self._note(path, f"given up: {message.trace.strip().splitlines()[-1]}")
         if message.forked:
@@ -279,8 +279,8 @@ class Driver:
             if work.imported:
                 self._note(job.path, f"given up: {reason}")
             else:
-                printed = _shortened(post.process.output())
-                self.gathered.add(ModuleResult(job.path, reason, trace, printed))
+                output = _shortened(printed(post.process.output()))
+                self.gathered.add(ModuleResult(job.path, reason, trace, output))
             return True
         check = now.check or Check.META_VMAP
         failed = CheckResult(

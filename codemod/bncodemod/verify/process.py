@@ -28,6 +28,8 @@ _START = (
     " from bncodemod.verify.worker import main; main()"
 )
 _FRAME = re.compile(r'^ *File "(.+)", line (\d+) in ', re.MULTILINE)
+# How the fault handler begins: asked where the process is, and at a crash.
+_DUMP = re.compile(r"^(?:Stack \(most recent call first\):|Fatal Python error: )", re.MULTILINE)
 
 
 class WorkerProcess:
@@ -165,6 +167,11 @@ class WorkerProcess:
 def frames(trace: str) -> list[tuple[str, int]]:
     """The files and lines of a trace that the fault handler wrote, innermost first."""
     return [(path, int(line)) for path, line in _FRAME.findall(trace)]
+
+
+def printed(output: str) -> str:
+    """What the user's code wrote: the output up to what the fault handler added."""
+    return _DUMP.split(output, 1)[0]
 
 
 def _output_file() -> BinaryIO:

@@ -230,6 +230,22 @@ def test_several_devices_share_the_jobs(tmp_path: Path) -> None:
     assert seen == sorted(seen)
 
 
+def test_what_was_found_is_kept_when_no_worker_starts_any_more(tmp_path: Path) -> None:
+    """The file of examples runs once only."""
+    examples = tmp_path / "examples.py"
+    examples.write_text(f"import os\nos.mkdir({str(tmp_path / 'once')!r})\n")
+    setup = Setup(examine="stand_in:examine", examples=str(examples))
+    texts = {"good": GOOD, "leaves": LEAVE, "behind": GOOD}
+    jobs = [job(tmp_path / f"{name}.py", text) for name, text in texts.items()]
+    with Driver(setup, LIMITS) as driver:
+        driver.start()
+        driver.run(jobs, ["cpu"])
+    found = Run(tmp_path, driver.gathered)
+    assert found.candidate("Good", of="good").error == ""
+    assert "os._exit(5)" in found.error("leaves")
+    assert "examples.py failed: FileExistsError" in found.error("behind")
+
+
 def test_no_torch_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")

@@ -129,10 +129,8 @@ class WorkerProcess:
 
     def output(self) -> str:
         """What was printed since ``forget_output``."""
-        size = os.fstat(self._output.fileno()).st_size
-        with contextlib.suppress(OSError):
-            return os.pread(self._output.fileno(), size, 0).decode("utf-8", "replace").lstrip("\0")
-        return ""
+        self._output.seek(0)  # moves no writer: the file is appended to
+        return self._output.read().decode("utf-8", "replace").lstrip("\0")
 
     def forget_output(self) -> None:
         """Empty the file of the output."""
@@ -178,7 +176,7 @@ def _output_file() -> BinaryIO:
     descriptor, name = tempfile.mkstemp(prefix="bncodemod-")
     os.close(descriptor)
     # To append, or what is written after it was emptied would follow a hole.
-    file = open(name, "a+b")  # noqa: SIM115  closed with the process
+    file = open(name, "a+b", buffering=0)  # noqa: SIM115  closed with the process
     with contextlib.suppress(OSError):  # an open file keeps its name on Windows
         os.unlink(name)
     return file

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from bncodemod.verify import patches
 from bncodemod.verify.model import Job
 from bncodemod.verify.promises import builds_module
 
@@ -32,10 +33,10 @@ def candidates(module: ModuleType, job: Job) -> list[Candidate]:
     found = {
         name: Candidate(name, lines.get(name, 0), target)
         for name, target in _members(module, module, "")
-        if name in named or builds_module(target)
+        if name in named or (builds_module(target) and not patches.kind_of(target))
     }
     for name in named - found.keys():
-        target = _resolve(module, name)
+        target = resolve(module, name)
         if callable(target):
             found[name] = Candidate(name, lines.get(name, 0), target)
     return sorted(found.values(), key=lambda candidate: candidate.line)
@@ -45,7 +46,7 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
     """The classes, functions and models that are defined in a module, nested classes included."""
     for name, value in list(vars(holder).items()):
         if isinstance(value, nn.Module):
-            yield prefix + name, _copies(value)
+            yield prefix + name, copies(value)
         elif getattr(value, "__module__", None) != module.__name__:
             continue
         elif inspect.isclass(value):
@@ -56,7 +57,7 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
             yield name, value
 
 
-def _copies(model: nn.Module) -> Callable[[], nn.Module]:
+def copies(model: nn.Module) -> Callable[[], nn.Module]:
     """Builds what a module has built when it was imported: copies of it."""
 
     def copy_of_it() -> nn.Module:
@@ -65,7 +66,7 @@ def _copies(model: nn.Module) -> Callable[[], nn.Module]:
     return copy_of_it
 
 
-def _resolve(module: ModuleType, name: str) -> Any:
+def resolve(module: ModuleType, name: str) -> Any:
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)

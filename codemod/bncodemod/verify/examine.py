@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import ModuleType
 
-from bncodemod.verify import checks_of_norms, checks_of_original  # noqa: F401
+from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches  # noqa: F401
 from bncodemod.verify.candidates import candidates
-from bncodemod.verify.checks import run_check
+from bncodemod.verify.checks import CHECKS, run_check
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
 from bncodemod.verify.model import (
@@ -29,6 +29,7 @@ from bncodemod.verify.model import (
     Started,
     in_order,
 )
+from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.reproducible import reproducible
@@ -69,7 +70,10 @@ def examine(job: Job, emit: Emit) -> None:
             emit(_not_imported(job, error, time.perf_counter() - start))
             return
         emit(ModuleResult(job.path, seconds=time.perf_counter() - start))
-        _Examination(job, module, recorder, emit).run()
+        examination = _Examination(job, module, recorder, emit)
+        examination.run()
+        for site in unreached(module, job, examination.reached):
+            emit(site)
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:
@@ -87,7 +91,9 @@ class _Examination:
 
     def __init__(self, job: Job, module: ModuleType, recorder: Recorder, emit: Emit) -> None:
         self._job, self._recorder, self._emit = job, recorder, emit
-        self._builder = Builder(job, module, recorder, emit, candidates(module, job))
+        found = with_patched(candidates(module, job), module, job)
+        self._builder = Builder(job, module, recorder, emit, found)
+        self.reached: set[Site] = set()
         self._wanted = {*job.sites, *job.other_sites} - job.done
         self._tries: Counter[Site] = Counter()
 
@@ -115,12 +121,13 @@ class _Examination:
 
     def _checked(self, each: Reached) -> CandidateResult:
         start = time.perf_counter()
+        self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
         results: list[CheckResult] = []
         for which in Check:
-            if which in self._job.checks:
+            if which in self._job.checks and which in CHECKS:
                 self._emit(Started(name, which, sites))
                 results += self._one(which, subject, results)
         times = timings(subject) if self._job.time and _succeeded(results) else ()

@@ -17,7 +17,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ _MARK = "__bncodemod_site__"
 _sites: list[Site] = []  # by the numbers in the compiled modules, which outlive a job
 _numbers: dict[Site, int] = {}
 _building: list[Site] = []  # the value sites that are being called, outermost first
+# How sites of other kinds than values are watched: what is called there is replaced by the answer.
+WATCHERS: dict[SiteKind, Callable[[Site, Any], Any]] = {}
 
 Class = TypeVar("Class", bound=type)
 
@@ -125,7 +127,8 @@ def _number(site: Site) -> int:
 
 
 def _at_number(number: int, value: Any) -> Any:
-    return marked(_sites[number], value)
+    site = _sites[number]
+    return WATCHERS.get(site.kind, marked)(site, value)
 
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -134,7 +137,7 @@ class Finder(importlib.abc.MetaPathFinder):
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites: dict[str, list[Site]] = {}
         for site in sites:
-            if site.kind is SiteKind.VALUE:
+            if site.kind is SiteKind.VALUE or site.kind in WATCHERS:
                 self._sites.setdefault(os.path.realpath(site.path), []).append(site)
 
     def __enter__(self) -> Finder:
@@ -191,29 +194,41 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 raise error from None
 
 
+def _marking(site: Site, node: ast.expr) -> ast.Call:
+    """The code that marks the value of an expression as that of a site."""
+    call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(_number(site)), node], [])
+    for new in (call, call.func, call.args[0]):
+        ast.copy_location(new, node)
+    return call
+
+
 class _Marker(ast.NodeTransformer):
-    """Wraps the expressions that stand where the sites do."""
+    """Wraps the expressions that stand where the sites do, or what is called there."""
 
     def __init__(self, source: str, sites: Sequence[Site]) -> None:
         self._lines = source.split("\n")  # as ast counts: a form feed ends no line
         self._places = {
-            (site.line, site.column, site.end_line, site.end_column): _number(site)
-            for site in sites
+            (site.line, site.column, site.end_line, site.end_column): site for site in sites
         }
 
     def visit(self, node: ast.AST) -> ast.AST:
         node = self.generic_visit(node)
-        if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
+        if not isinstance(node, (ast.expr, ast.With)):
             return node
-        number = self._places.pop(self._place(node), None)
-        if number is None:
+        if isinstance(getattr(node, "ctx", None), ast.Store):
             return node
-        call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(number), node], [])
-        for new in (call, call.func, call.args[0]):
-            ast.copy_location(new, node)
-        return call
+        site = self._places.pop(self._place(node), None)
+        if site is None:
+            return node
+        calls = [item.context_expr for item in node.items] if isinstance(node, ast.With) else [node]
+        if site.kind not in WATCHERS:
+            return _marking(site, calls[0])
+        for call in calls:
+            if isinstance(call, ast.Call):
+                call.func = _marking(site, call.func)
+        return node
 
-    def _place(self, node: ast.expr) -> tuple[int, int, int, int]:
+    def _place(self, node: ast.expr | ast.With) -> tuple[int, int, int, int]:
         end_line, end_column = node.end_lineno or node.lineno, node.end_col_offset or 0
         start = self._column(node.lineno, node.col_offset)
         return node.lineno, start, end_line, self._column(end_line, end_column)

@@ -22,12 +22,20 @@ from bncodemod.scan.scopes import Function
 from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies import eval_mode, patch_code
+from bncodemod.strategies.built_model import PATCHERS, Patches
 from bncodemod.strategies.groups import HELPER, is_class_helper, is_helper
 from bncodemod.strategies.stand_in import is_without_stats
 from bncodemod.verify.model import Site, SiteKind
 
 # What a file holds in which there may be a site that no rule speaks of.
-WORDS = (b"GroupNorm", b"WithoutStats", HELPER.encode())
+WORDS = (
+    b"GroupNorm",
+    b"WithoutStats",
+    HELPER.encode(),
+    eval_mode.HELPER.encode(),
+    *(name.encode() for name in PATCHERS),
+)
 
 # Rules whose findings are no expressions that make norms: hazards (BN3xx), imports, the page's
 # mistakes that are found by another rule as well, and F.batch_norm where it is harmless.
@@ -107,12 +115,17 @@ class _File:
         found: dict[_Span, Site] = {}
         for node, code in [*self._of_findings(findings), *self._of_group_norms()]:
             if not self._in_helper(node):
-                found.setdefault(self._tree.span(node), self._site(node, code))
+                found.setdefault(self._tree.span(node), self._site(node, code, _kind(node)))
+        for above, kind in [*self._patches(), *self._blocks()]:
+            if not self._in_helper(above):
+                found[self._tree.span(above)] = self._site(above, "", kind)
         for node, code in self._of_rewrite(written):
             start, end = self._tree.span(node)
             overlapping = [span for span in found if start < span[1] and span[0] < end]
+            if (start, end) in found:  # what is within it is as it was, or new itself
+                overlapping = [(start, end)]
             for span in overlapping or [(start, end)]:
-                site = found.get(span) or self._site(node, code)
+                site = found.get(span) or self._site(node, code, _kind(node))
                 found[span] = replace(site, rewritten=True)
         return tuple(found[span] for span in sorted(found))
 
@@ -186,6 +199,22 @@ class _File:
                     if any(m.definition is helper for m in self._names.meanings(node)):
                         yield node
 
+    def _patches(self) -> Iterator[tuple[ast.AST, SiteKind]]:
+        """The calls that patch a model which is built."""
+        for patch in Patches(self._names).standing.values():
+            if isinstance(patch.node, ast.Call):
+                yield patch.node, SiteKind.PATCH
+
+    def _blocks(self) -> Iterator[tuple[ast.AST, SiteKind]]:
+        """The ``with`` blocks in which models are in eval mode."""
+        for word in self._tree.words_with(eval_mode.HELPER):
+            if word.lstrip("_") == eval_mode.HELPER:
+                for node in self._tree.occurrences(word):
+                    call = self._tree.parents.get(node)
+                    item = self._tree.parents.get(call) if call is not None else None
+                    if isinstance(call, ast.Call) and isinstance(item, ast.withitem):
+                        yield self._tree.statement(call), SiteKind.BLOCK
+
     def _is_annotation(self, node: ast.expr) -> bool:
         child: ast.AST = node
         for above in self._tree.ancestors(node):
@@ -198,12 +227,11 @@ class _File:
             child = above
         return False
 
-    def _in_helper(self, node: ast.expr) -> bool:
-        return any(
-            helper.lineno <= node.lineno <= (helper.end_lineno or 0) for helper in self._helpers
-        )
+    def _in_helper(self, node: ast.AST) -> bool:
+        line: int = node.lineno  # type: ignore[attr-defined]
+        return any(helper.lineno <= line <= (helper.end_lineno or 0) for helper in self._helpers)
 
-    def _site(self, node: ast.expr, code: str) -> Site:
+    def _site(self, node: ast.AST, code: str, kind: SiteKind) -> Site:
         start, end = self._tree.span(node)
         line, column = self._source.position(start)
         end_line, end_column = self._source.position(end)
@@ -214,14 +242,14 @@ class _File:
             column=column,
             end_line=end_line,
             end_column=end_column,
-            kind=_kind(node),
+            kind=kind,
             text=text,
             code=code,
             rewritten=self._change.touches(line, end_line, text) or self._is_fed_anew(node),
             owner=_owner(self._tree.module.body, line),
         )
 
-    def _is_fed_anew(self, call: ast.expr) -> bool:
+    def _is_fed_anew(self, call: ast.AST) -> bool:
         """Whether a call of the base's ``__init__`` stands below a parameter with a new default."""
         if not _is_init(call):
             return False
@@ -250,7 +278,7 @@ def _kind(node: ast.expr) -> SiteKind:
     return SiteKind.CALL
 
 
-def _callee(node: ast.expr) -> str:
+def _callee(node: ast.AST) -> str:
     """The last name of what is called."""
     if not isinstance(node, ast.Call):
         return ""
@@ -259,7 +287,7 @@ def _callee(node: ast.expr) -> str:
     return node.func.id if isinstance(node.func, ast.Name) else ""
 
 
-def _is_init(node: ast.expr) -> bool:
+def _is_init(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _callee(node) == "__init__"
 
 
@@ -267,7 +295,7 @@ def _helpers(module: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
     """The factories and classes that a rewrite brought into a file."""
     for node in module.body:
         if isinstance(node, ast.FunctionDef):
-            if HELPER in node.name and is_helper(node):
+            if (HELPER in node.name and is_helper(node)) or patch_code.is_helper(node):
                 yield node
         elif isinstance(node, ast.ClassDef):
             derived = node.name.lstrip("_").startswith("GroupNormAs") and is_class_helper(node)

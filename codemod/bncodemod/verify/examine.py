@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import ModuleType
 
 from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches  # noqa: F401
+from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import CHECKS, run_check
 from bncodemod.verify.instrument import Finder
@@ -26,6 +27,7 @@ from bncodemod.verify.model import (
     ModuleResult,
     Outcome,
     Site,
+    SiteKind,
     Started,
     in_order,
 )
@@ -74,6 +76,8 @@ def examine(job: Job, emit: Emit) -> None:
         examination.run()
         for site in unreached(module, job, examination.reached):
             emit(site)
+        if job.checks & {Check.EVAL_MODE, Check.RESTORED}:
+            examine_blocks(job, module, emit)
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:
@@ -94,14 +98,17 @@ class _Examination:
         found = with_patched(candidates(module, job), module, job)
         self._builder = Builder(job, module, recorder, emit, found)
         self.reached: set[Site] = set()
-        self._wanted = {*job.sites, *job.other_sites} - job.done
+        sites = {*job.sites, *job.other_sites} - job.done
+        self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
         for named in self._builder.named():
             self._emit(self._checked(named))
         # Sites of other files are looked for only where this one has none of its own.
-        own = frozenset(self._wanted & set(self._job.sites)) or frozenset(self._wanted)
+        own = frozenset(self._wanted & set(self._job.sites))
+        if not self._job.sites:
+            own = frozenset(self._wanted)
         built: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -15,7 +16,9 @@ from bncodemod.verify.candidates import Candidate, copies, resolve
 from bncodemod.verify.model import Job, Site, SiteKind, Unreached
 from bncodemod.verify.promises import builds_module, results
 
-GUARDED = 'it stands below if __name__ == "__main__", which an import passes by'
+GUARDED = (
+    'it stands below if __name__ == "__main__", which an import passes by: put it into a function'
+)
 
 
 def with_patched(found: list[Candidate], module: ModuleType, job: Job) -> list[Candidate]:
@@ -75,7 +78,7 @@ def guarded_lines(path: str) -> set[int]:
     }
 
 
-def _gives_patched(function: Callable[..., Any]) -> bool:
+def _gives_patched(function: FunctionType) -> bool:
     """Whether a function gives back a model that it patches, alone or with other things."""
     return any(patches.kind_of(found) for found in results(function, in_tuples=True))
 
@@ -84,11 +87,8 @@ def _what_it_patches(function: Callable[..., Any], sites: frozenset[Site]) -> Ca
     """Calls a function, up to its last patch, and gives what was patched."""
 
     def building(*args: Any, **kwargs: Any) -> nn.Module:
-        with patches.watch(sites) as watched:
-            try:
-                function(*args, **kwargs)
-            except patches.Enough:
-                pass
+        with patches.watch(sites) as watched, contextlib.suppress(patches.Enough):
+            function(*args, **kwargs)
         models = watched.distinct()
         return models[0] if len(models) == 1 else nn.ModuleList(models)
 

@@ -13,7 +13,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,14 +22,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bncodemod.verify.calling import run
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.deduce import parameters
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.inputs import Inputs
+from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.promises import builds_module
-from bncodemod.verify.subject import BATCH, STACK
+from bncodemod.verify.specs import Spec
 
+BATCH, STACK = 3, 2  # samples in a batch, batches under vmap
 _MOST_MODELS = 8  # that are built to find one with batch norms
 _MODEL = re.compile(
     r"(.*_)?(model|net|network|module|classifier|backbone|encoder|learner|f|fn|func)"
@@ -40,7 +45,9 @@ _LABELS = re.compile(r"labels?|targets?|y|classes|idx|indices")
 _COUNT = re.compile(r"(n|num|nb)_.*|k|n|steps|samples|chunk_size|chunks?")
 _FRACTION = re.compile(r"eps(ilon)?|lr|sigma|std|scale|alpha|noise|temperature|delta")
 _PLAIN = {bool: False, int: 2, float: 0.1, str: ""}
-_SHAPES = ("batch", "batches", "sample")  # of the tensors: (N, …), (V, N, …), (…)
+_SIZES = (4, 8, 16, 32)  # of images
+# Of the tensors: (N, …), (V, N, …), (…).
+_SHAPES = {"batch": "a batch", "batches": "a batch of batches", "sample": "a sample"}
 
 
 def _rows() -> nn.Module:
@@ -114,12 +121,36 @@ def models(job: Job, module: ModuleType) -> Iterator[tuple[str, Prepared]]:
         with harvest:
             prepared = prepare(target, name, module, job, harvest, _has_batch_norm)
         if isinstance(prepared, Prepared):
-            yield name, prepared
+            yield name, _on_small_inputs(prepared)
     for name, target in (("rows", _rows), ("images", _images)):
         with harvest:
             prepared = prepare(target, name, module, job, harvest)
         if isinstance(prepared, Prepared):
             yield f"a small network of the verifier's own for {name}", prepared
+
+
+def _on_small_inputs(prepared: Prepared) -> Prepared:
+    """With images as small as the model takes: a Hessian grows with their size to the fourth."""
+    module = prepared.constructed.module
+    device = device_of(module)
+    for size in _SIZES:
+        feed = prepared.inputs.feed.map(partial(_shrunk, size=size))
+        inputs = Inputs(str(feed), feed)
+        try:
+            with torch.no_grad(), device:
+                for batch in (1, BATCH):  # in train mode, where a norm needs several values
+                    run(module, inputs.make(device, batch=batch))
+        except Exception:
+            continue
+        return replace(prepared, inputs=inputs)
+    return prepared
+
+
+def _shrunk(value: Any, size: int) -> Any:
+    if not isinstance(value, Spec) or len(value.shape) < 3:
+        return value
+    sizes = (*value.shape[:2], *(min(size, each) for each in value.shape[2:]))
+    return replace(value, shape=sizes)
 
 
 def _required(target: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -215,7 +246,7 @@ def _call(
     job: Job,
 ) -> Call:
     constructed, device = prepared.constructed, torch.device(job.device)
-    shown = {"model": name, "models": f"[{name}] * 2", "input": f"a {shape} of its inputs"}
+    shown = {"model": name, "models": f"[{name}] * 2", "input": _SHAPES[shape]}
     parts = [
         f"{each.name}={shown.get(kind, kind if isinstance(kind, str) else _PLAIN.get(kind))}"
         for each, kind in zip((*first, *wanted), kinds, strict=True)

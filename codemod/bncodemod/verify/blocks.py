@@ -43,7 +43,7 @@ def examine_blocks(job: Job, module: ModuleType, emit: Callable[[Event], None]) 
         function = function_of(site, module)
         runs = [block for block in modes.blocks if block.site == site]
         if any(map(_decides, runs)):
-            emit(_result(job, f"the import of {job.name}", [site], runs))
+            emit(_result(job, f"the import of {job.name}", [site], runs, site.line))
         elif function is not None:
             waiting.setdefault(function.name, []).append(site)
         elif site.line in guarded:
@@ -72,7 +72,7 @@ def _call(
     """Call a function in the likeliest ways until its blocks have run, or none is left."""
     begun, why = time.perf_counter(), ""
     missing = set(sites)
-    emit(Started(function.name, Check.EVAL_MODE, tuple(sites)))
+    emit(Started(function.name))  # what it takes too long for is not the block's fault
     for how, call in _ways(function, sites, module, job):
         if not missing or time.perf_counter() - begun > _MOST_SECONDS:
             break

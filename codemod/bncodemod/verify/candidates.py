@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify import patches
-from bncodemod.verify.model import Job
+from bncodemod.verify.model import Job, SiteKind
 from bncodemod.verify.promises import builds_module
 
 
@@ -29,7 +29,9 @@ class Candidate:
 def candidates(module: ModuleType, job: Job) -> list[Candidate]:
     """All of a module, in the order of its text; what the user names is taken at its word."""
     lines = _lines(job.path)
-    named = {example.name for example in job.examples}
+    # What holds a block is called for that, and need not build anything.
+    blocks = {site.owner for site in job.sites if site.kind is SiteKind.BLOCK}
+    named = {example.name for example in job.examples} - blocks
     found = {
         name: Candidate(name, lines.get(name, 0), target)
         for name, target in _members(module, module, "")

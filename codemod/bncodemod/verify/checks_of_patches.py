@@ -74,8 +74,10 @@ def _pair(subject: Subject) -> _Pair:
     """Both models; the original source's if it is known, else what is built without the patch."""
     if not any(patches.kept_norms(subject.prepared.constructed.module)):
         raise Skipped("no patch that keeps statistics is at work")
-    with patches.as_trained():
+    with patches.as_trained(), patches.watch() as watched:
         after = subject.rebuilt(subject.device)
+    if not watched.models:  # a copy of what the module's import has patched
+        patches.train_statistics(after, [name for name, _ in patches.kept_norms(after)])
     try:
         return _with_original(subject, after)
     except Skipped as reason:
@@ -112,6 +114,5 @@ def _matched(before: nn.Module, after: nn.Module) -> _Pair:
             for name, parameter in before.named_parameters():
                 if name in own and own[name].shape == parameter.shape:
                     parameter.copy_(own[name])
-    for module in (before, after):
-        patches.train_statistics(module, names)
+    patches.train_statistics(before, names)
     return _Pair(before, after, names)

@@ -180,7 +180,7 @@ def views(model, other, x):
 """
     said = blocks(tmp_path, text, examples=(Example("views", f"{SMALL}, None, {IMAGES}"),))
     assert verdicts(said) == [BAD]
-    assert [result.cause for result in said.failed("views")] == [Cause.RUNNING_STATS]
+    assert [result.cause for result in said.failed("views")] == [Cause.TRAIN_MODE]
 
 
 SMALL = "nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))"
@@ -207,7 +207,7 @@ def views(model, x):
             "lazy did not run it: no norm runs in the block",
         ),
         (
-            "def of(model, loader):\n    for x in loader.dataset:\n        with evaluating(model):\n"
+            "def of(model, data):\n    for x in data.rows:\n        with evaluating(model):\n"
             "            vmap(model)(x)\n",
             "of did not run it: of(model=",
         ),

@@ -151,7 +151,9 @@ def test_a_patch_that_does_nothing_fails(tmp_path: Path) -> None:
 def test_every_written_patch_is_verified(kind: str, tmp_path: Path) -> None:
     """The helpers as they are written today, around a model of torchvision's."""
     pytest.importorskip("torchvision_import").prepare()
-    before = b"from torchvision.models import shufflenet_v2_x0_5\n\ndef build():\n    return shufflenet_v2_x0_5()\n"
+    before = (
+        b"from torchvision import models\n\ndef build():\n    return models.shufflenet_v2_x0_5()\n"
+    )
     done = rewrite(before, "a.py", Settings("runtime-patch", patch=kind))
     assert done.after is not None
     said = as_found(tmp_path, done.after.decode(), checks=KEPT)

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from bncodemod.verify import patches
 from bncodemod.verify.model import Job, SiteKind
+from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.promises import builds_module
 
 
@@ -35,7 +35,7 @@ def candidates(module: ModuleType, job: Job) -> list[Candidate]:
     found = {
         name: Candidate(name, lines.get(name, 0), target)
         for name, target in _members(module, module, "")
-        if name in named or (builds_module(target) and not patches.kind_of(target))
+        if name in named or (builds_module(target) and not kind_of(target))
     }
     for name in named - found.keys():
         target = resolve(module, name)

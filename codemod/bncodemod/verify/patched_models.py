@@ -14,7 +14,8 @@ from torch import nn
 from bncodemod.verify import patches
 from bncodemod.verify.candidates import Candidate, copies, resolve
 from bncodemod.verify.model import Job, Site, SiteKind, Unreached
-from bncodemod.verify.promises import builds_module, results
+from bncodemod.verify.patch_results import gives_patched
+from bncodemod.verify.promises import builds_module
 
 GUARDED = (
     'it stands below if __name__ == "__main__", which an import passes by: put it into a function'
@@ -30,10 +31,12 @@ def with_patched(found: list[Candidate], module: ModuleType, job: Job) -> list[C
     more = []
     for owner in sorted({site.owner for site in sites} - {""}):
         function = resolve(module, owner)
-        if inspect.isfunction(function) and not builds_module(function):
-            if owner in named or _gives_patched(function):
-                own = frozenset(site for site in sites if site.owner == owner)
-                line = function.__code__.co_firstlineno
+        if inspect.isfunction(function):
+            own = frozenset(site for site in sites if site.owner == owner)
+            line = function.__code__.co_firstlineno
+            if gives_patched(function):
+                more.append(Candidate(owner, line, _what_it_gives(function)))
+            elif owner in named and not builds_module(function):
                 more.append(Candidate(owner, line, _what_it_patches(function, own)))
     more += _at_import(sites, module)
     ours = {candidate.name for candidate in more}
@@ -58,7 +61,7 @@ def _why(site: Site, module: ModuleType) -> str:
     owner, holder = (resolve(module, name) for name in (site.owner, site.owner.rpartition(".")[0]))
     if inspect.isclass(holder) and issubclass(holder, nn.Module):
         return ""
-    if inspect.isfunction(owner) and not builds_module(owner) and not _gives_patched(owner):
+    if inspect.isfunction(owner) and not builds_module(owner):
         return (
             f"{site.owner} is not known to give back the model: it is called only if an example"
             " names it, and then up to this line"
@@ -78,12 +81,18 @@ def guarded_lines(path: str) -> set[int]:
     }
 
 
-def _gives_patched(function: FunctionType) -> bool:
-    """Whether a function gives back a model that it patches, alone or with other things."""
-    return any(patches.kind_of(found) for found in results(function, in_tuples=True))
+def _what_it_gives(function: FunctionType) -> Callable[..., Any]:
+    """Calls a function, and gives the model among what it gives back."""
+
+    def building(*args: Any, **kwargs: Any) -> nn.Module:
+        result = function(*args, **kwargs)
+        parts = result if isinstance(result, tuple) else (result,)
+        return next(part for part in parts if isinstance(part, nn.Module))
+
+    return _passing_for(function, building)
 
 
-def _what_it_patches(function: Callable[..., Any], sites: frozenset[Site]) -> Callable[..., Any]:
+def _what_it_patches(function: FunctionType, sites: frozenset[Site]) -> Callable[..., Any]:
     """Calls a function, up to its last patch, and gives what was patched."""
 
     def building(*args: Any, **kwargs: Any) -> nn.Module:
@@ -92,6 +101,10 @@ def _what_it_patches(function: Callable[..., Any], sites: frozenset[Site]) -> Ca
         models = watched.distinct()
         return models[0] if len(models) == 1 else nn.ModuleList(models)
 
+    return _passing_for(function, building)
+
+
+def _passing_for(function: FunctionType, building: Callable[..., Any]) -> Callable[..., Any]:
     building.__name__, building.__module__ = function.__name__, function.__module__
     building.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return building

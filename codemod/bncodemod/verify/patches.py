@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bncodemod.strategies.built_model import KEEPING, PATCHERS
+from bncodemod.strategies.built_model import KEEPING
 from bncodemod.verify.instrument import WATCHERS
 from bncodemod.verify.model import Site, SiteKind
+from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.recorder import add_site, norms_in
 
 _KEPT = "_bncodemod_kept"  # what a norm that keeps its statistics had before it was patched
@@ -82,11 +83,6 @@ def as_trained(*, patched: bool = True) -> Iterator[None]:
 def at_import(site: Site) -> list[nn.Module]:
     """The models that were patched at a site at the top level of a module."""
     return _imported.get(site, [])
-
-
-def kind_of(function: Callable[..., Any]) -> str:
-    """The kind of patch that a function makes, as in the settings; empty if it makes none."""
-    return PATCHERS.get(getattr(function, "__name__", "").lstrip("_"), "")
 
 
 def kept_norms(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -16,8 +16,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from bncodemod.strategies.built_model import CHAIN
-from bncodemod.verify import patches
+from bncodemod.verify.patch_results import gives_patched
 
 _DEEPEST = 6  # functions that return what other functions return
 
@@ -30,17 +29,17 @@ def builds_module(target: Callable[..., Any]) -> bool:
 def _promises(target: Any, depth: int) -> bool:
     if inspect.isclass(target):
         return issubclass(target, nn.Module)
-    if patches.kind_of(target):  # it gives back the model that it was given
-        return True
     target = inspect.unwrap(target) if callable(target) else target
     if not inspect.isfunction(target) or depth == 0:
         return False
+    if gives_patched(target):
+        return True
     if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target):
         return False
     if target.__module__.split(".")[0] == "torch":
         return _annotated(target)
     return _annotated(target) or any(
-        _promises(found, depth - 1) for found in results(target) if found is not target
+        _promises(found, depth - 1) for found in _returned(target) if found is not target
     )
 
 
@@ -58,11 +57,8 @@ def _annotated(function: types.FunctionType) -> bool:
     )
 
 
-def results(function: types.FunctionType, *, in_tuples: bool = False) -> Iterator[Any]:
-    """What the function calls to make its results, as far as the names are global.
-
-    ``in_tuples``: what it gives back in a tuple is a result too.
-    """
+def _returned(function: types.FunctionType) -> Iterator[Any]:
+    """What the function calls to make its results, as far as the names are global."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
@@ -76,33 +72,12 @@ def results(function: types.FunctionType, *, in_tuples: bool = False) -> Iterato
                     assigned.setdefault(name.id, []).append(node.value)
     for node in body:
         if isinstance(node, ast.Return) and node.value is not None:
-            is_tuple = in_tuples and isinstance(node.value, ast.Tuple)
-            for part in node.value.elts if is_tuple else [node.value]:  # type: ignore[attr-defined]
-                returned = _without_chain(part)
-                values = [returned]
-                if isinstance(returned, ast.Name):
-                    values = [*assigned.get(returned.id, []), *_given(returned, body)]
-                for value in map(_without_chain, values):
-                    if isinstance(value, ast.Call):
-                        yield _resolve(value.func, function)
-
-
-def _without_chain(value: ast.expr) -> ast.expr:
-    """What a chain such as ``net.to(device).train()`` begins with."""
-    while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-        if value.func.attr not in CHAIN:
-            break
-        value = value.func.value
-    return value
-
-
-def _given(name: ast.Name, body: list[ast.AST]) -> Iterator[ast.Call]:
-    """Statements that are a call with this one argument, as those are that patch a model."""
-    for node in body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            arguments = node.value.args
-            if len(arguments) == 1 and ast.unparse(arguments[0]) == name.id:
-                yield node.value
+            values = [node.value]
+            if isinstance(node.value, ast.Name):
+                values = assigned.get(node.value.id, [])
+            for value in values:
+                if isinstance(value, ast.Call):
+                    yield _resolve(value.func, function)
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:

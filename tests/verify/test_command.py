@@ -124,6 +124,50 @@ def test_examples(project: Path, way: str) -> None:
     assert "(as the user says)" in result.stdout
 
 
+def test_examples_beside_a_rewrite(project: Path) -> None:
+    Path("net.py").write_text(NEEDS_HELP.replace(", track_running_stats=False", ""))
+    Path("examples.py").write_text(
+        "from bncodemod.verify import Example\nEXAMPLES = [Example('Planned', '{\"width\": 6}')]\n"
+    )
+    result = run("--verify", "--examples=examples.py", "-v", "net.py")
+    assert "net.py:7:21 [verified] in Planned" in result.stdout
+    assert run("--examples=examples.py", "net.py").exit_code == 2
+
+
+MODELS = """\
+import torch
+from torch import nn
+from torch.func import vmap
+from torchvision.ops import Conv2dNormActivation
+
+
+def backbone():
+    return Conv2dNormActivation(3, 4)
+
+
+def views(model, images):
+    return vmap(model)(images)
+"""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "site"),
+    [
+        (("runtime-patch", "--patch=keep-statistics"), "19:12 [verified] in backbone: "),
+        (("eval-mode",), "27:5 [verified] in views: eval-mode, mode-restored"),
+    ],
+)
+def test_what_is_written_around_models(project: Path, strategy: tuple[str, ...], site: str) -> None:
+    """Beside the rewrite, and in a run of its own over what was rewritten before."""
+    imports_torchvision = Path(__file__).parents[1] / "torchvision_import.py"
+    Path("net.py").write_text(MODELS)
+    Path("examples.py").write_text(f"{imports_torchvision.read_text()}\nprepare()\n")
+    result = run("--strategy", *strategy, "--verify", "--examples=examples.py", "-v", "net.py")
+    assert f"net.py:{site}" in result.stdout
+    assert "1 site = 1 verified" in result.stdout
+    assert f"net.py:{site}" in run("verify", "--examples=examples.py", "-v", "net.py").stdout
+
+
 def test_an_example_that_does_not_work_is_said(project: Path) -> None:
     Path("net.py").write_text(NEEDS_HELP)
     Path("pyproject.toml").write_text(

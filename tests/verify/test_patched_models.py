@@ -82,6 +82,13 @@ freeze_batch_norm_statistics(net)
     "a list of a module": """
 nets = [freeze_batch_norm_statistics(backbone()) for _ in range(2)]
 """,
+    "a checkpoint that is not there": """
+def load(path):
+    net = backbone()
+    freeze_batch_norm_statistics(net)
+    net.load_state_dict(torch.load(path, weights_only=True)["model"])
+    return net
+""",
     "torch's function": """
 from torch.func import replace_all_batch_norm_modules_ as patch
 

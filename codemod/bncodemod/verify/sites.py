@@ -26,7 +26,9 @@ from bncodemod.strategies import eval_mode, patch_code
 from bncodemod.strategies.built_model import PATCHERS, Patches
 from bncodemod.strategies.groups import HELPER, is_class_helper, is_helper
 from bncodemod.strategies.stand_in import is_without_stats
+from bncodemod.verify import named_norms
 from bncodemod.verify.model import Site, SiteKind
+from bncodemod.verify.named_norms import CONFIGURATIONS, named_group_norms, user_of
 
 # What a file holds in which there may be a site that no rule speaks of.
 WORDS = (
@@ -34,6 +36,7 @@ WORDS = (
     b"WithoutStats",
     HELPER.encode(),
     eval_mode.HELPER.encode(),
+    *named_norms.WORDS,
     *(name.encode() for name in PATCHERS),
 )
 
@@ -113,8 +116,11 @@ class _File:
 
     def sites(self, findings: Iterable[Finding], written: Iterable[Finding]) -> tuple[Site, ...]:
         found: dict[_Span, Site] = {}
-        for node, code in [*self._of_findings(findings), *self._of_group_norms()]:
+        named = named_group_norms(self._names)
+        for node, code in [*self._of_findings(findings), *self._of_group_norms(), *named]:
             if not self._in_helper(node):
+                if code in CONFIGURATIONS:
+                    node = user_of(self._tree, node)
                 found.setdefault(self._tree.span(node), self._site(node, code, _kind(node)))
         for above, kind in [*self._patches(), *self._blocks()]:
             if not self._in_helper(above):
@@ -191,6 +197,9 @@ class _File:
                 yield call, ""
             elif use in (Role.VALUE, Role.BASE):
                 yield node, ""
+            elif isinstance(self._tree.parent(node), ast.Attribute):
+                if (own := self._maker(node)) is not None:
+                    yield own, ""
 
     def _helper_uses(self) -> Iterator[ast.expr]:
         for helper in self._helpers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_what_is_written_around_models(project: Path, strategy: tuple[str, ...],
     assert f"net.py:{site}" in result.stdout
     assert "1 site = 1 verified" in result.stdout
     assert f"net.py:{site}" in run("verify", "--examples=examples.py", "-v", "net.py").stdout
+
+
+def test_the_page_shows_what_is_said(project: Path) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "verify.md").read_text(encoding="utf-8")
+    shown = page.partition("```console\n$ ")[2].partition("```")[0]
+    Path("jacobian.py").write_bytes((root / "examples" / "jacobian.py").read_bytes())
+    Path("pyproject.toml").write_text("[tool.bncodemod.verify]\ndevice = 'cpu'\n")
+    for command, _, said in (part.partition("\n") for part in shown.split("\n$ ")):
+        written = run(*command.split()[3:]).stdout.splitlines()
+        assert lines_that_stay(written) == lines_that_stay(said.splitlines())
+
+
+def lines_that_stay(lines: list[str]) -> list[str]:
+    """Those that are the same whatever machine and version of torch it is."""
+    return [line for line in lines if line and not re.match(r"on |equal: |[\d.]+ s ", line)]
 
 
 def test_an_example_that_does_not_work_is_said(project: Path) -> None:

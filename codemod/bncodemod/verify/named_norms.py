@@ -38,7 +38,7 @@ def named_group_norms(names: Names) -> Iterator[tuple[ast.expr, str]]:
         elif timm and word == "groupnorm":
             call = tree.parents.get(above) if isinstance(above, ast.keyword) else above
             if isinstance(call, ast.Call):
-                yield call, "BN111"
+                yield call, "BN111" if _GROUPS in _keys(call) else ""
 
 
 def user_of(tree: LazyTree, node: ast.expr) -> ast.expr:

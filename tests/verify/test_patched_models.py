@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ BACKBONE = """
 def backbone():
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
 """
+_numbers = itertools.count()
 GOOD, BAD, UNSEEN = Verdict.VERIFIED, Verdict.FAILED, Verdict.NOT_REACHED
 
 
@@ -137,6 +139,21 @@ def test_a_function_that_an_example_names_is_called_up_to_its_patch(tmp_path: Pa
     assert verdicts(said) == [GOOD]
 
 
+PLAIN = """
+class Trainer:
+    def __init__(self, lr):
+        self.net = backbone()
+        freeze_batch_norm_statistics(self.net)
+        raise AssertionError("it is trained")
+"""
+
+
+def test_a_plain_class_that_patches_its_model(tmp_path: Path) -> None:
+    said = patched(tmp_path, PLAIN)
+    assert said.reasons() == ["Trainer is no nn.Module: it is built only if an example names it"]
+    assert verdicts(patched(tmp_path, PLAIN, examples=(Example("Trainer", "1"),))) == [GOOD]
+
+
 def test_all_models_that_a_function_patches_are_checked(tmp_path: Path) -> None:
     text = """
 def main():
@@ -217,6 +234,34 @@ def test_what_a_sound_patch_keeps(tmp_path: Path) -> None:
     ]
 
 
+def against(folder: Path, before: str, after: str) -> Examined:
+    """Examine a source that was another one before."""
+    name = f"of_both_{next(_numbers)}"
+    for where, text in (("old", before), ("new", after)):
+        (folder / where).mkdir(exist_ok=True)
+        (folder / where / f"{name}.py").write_text(HEAD + text)
+    path = folder / "new" / f"{name}.py"
+    sites = find_sites(path.read_bytes(), str(path))
+    job = Job(
+        str(path),
+        name,
+        str(path.parent),
+        sites,
+        checks=KEPT,
+        original_root=str(folder / "old"),
+    )
+    events: list[Event] = []
+    examine(job, events.append)
+    return Examined(job, events)
+
+
+def test_a_model_of_the_import_is_compared_with_the_original_source(tmp_path: Path) -> None:
+    before = f"{BACKBONE}\nnet = backbone()\n"
+    for helper, outcome in ((KEEP, Outcome.PASSED), (FAULTS["drops the buffers"][0], "failed")):
+        said = against(tmp_path, before, f"{before}{helper}freeze_batch_norm_statistics(net)\n")
+        assert said.result(Check.KEPT_EVAL, "net").outcome is Outcome(outcome)
+
+
 def test_the_original_source_is_what_a_patched_model_is_compared_with(tmp_path: Path) -> None:
     """Here it differs from what the patched source builds without the patch."""
     net = "class Net(nn.Sequential):\n    def __init__(self):\n"
@@ -225,15 +270,6 @@ def test_the_original_source_is_what_a_patched_model_is_compared_with(tmp_path: 
         f"{net}        super().__init__(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, eps=0.1))\n"
         "        freeze_batch_norm_statistics(self)\n"
     )
-    for folder, text in (("old", before), ("new", KEEP + after)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "of_both.py").write_text(HEAD + text)
-    path = tmp_path / "new" / "of_both.py"
-    sites = find_sites(path.read_bytes(), str(path))
-    old = str(tmp_path / "old")
-    job = Job(str(path), "of_both", str(path.parent), sites, checks=KEPT, original_root=old)
-    events: list[Event] = []
-    examine(job, events.append)
-    said = Examined(job, events)
+    said = against(tmp_path, before, KEEP + after)
     assert said.result(Check.KEPT_STATE).outcome is Outcome.PASSED
     assert said.result(Check.KEPT_EVAL).cause is Cause.STATISTICS

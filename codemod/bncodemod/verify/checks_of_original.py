@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bncodemod.verify import calling, meta
+from bncodemod.verify.candidates import copies
 from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
@@ -66,6 +67,8 @@ def original_of(subject: Subject) -> Iterator[_Original]:
         target = _resolve(module, subject.name)
         if target is None:
             raise Skipped(f"the original has no {subject.name}")
+        if isinstance(target, nn.Module):  # built when the module is imported
+            target = copies(target)
         yield _Original(target, subject.prepared.constructed.rebuild)
 
 

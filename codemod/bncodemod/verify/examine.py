@@ -31,6 +31,7 @@ from bncodemod.verify.model import (
     Started,
     in_order,
 )
+from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
@@ -67,7 +68,8 @@ def examine(job: Job, emit: Emit) -> None:
         start = time.perf_counter()
         emit(Started(""))
         try:
-            module = load(job, finder)
+            with offline():  # scripts build pretrained models when they are imported
+                module = load(job, finder)
         except (Exception, SystemExit) as error:
             emit(_not_imported(job, error, time.perf_counter() - start))
             return

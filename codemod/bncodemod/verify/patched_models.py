@@ -34,7 +34,12 @@ def with_patched(found: list[Candidate], module: ModuleType, job: Job) -> list[C
         if inspect.isfunction(function):
             own = frozenset(site for site in sites if site.owner == owner)
             line = function.__code__.co_firstlineno
-            if gives_patched(function):
+            holder = _plain_class(module, owner)
+            if holder is not None:
+                if holder.__qualname__ in named:
+                    target = _what_it_patches(holder, own)
+                    more.append(Candidate(holder.__qualname__, line, target))
+            elif gives_patched(function):
                 more.append(Candidate(owner, line, _what_it_gives(function)))
             elif owner in named and not builds_module(function):
                 more.append(Candidate(owner, line, _what_it_patches(function, own)))
@@ -61,6 +66,8 @@ def _why(site: Site, module: ModuleType) -> str:
     owner, holder = (resolve(module, name) for name in (site.owner, site.owner.rpartition(".")[0]))
     if inspect.isclass(holder) and issubclass(holder, nn.Module):
         return ""
+    if (plain := _plain_class(module, site.owner)) is not None:
+        return f"{plain.__qualname__} is no nn.Module: it is built only if an example names it"
     if inspect.isfunction(owner) and not builds_module(owner):
         return (
             f"{site.owner} is not known to give back the model: it is called only if an example"
@@ -81,6 +88,13 @@ def guarded_lines(path: str) -> set[int]:
     }
 
 
+def _plain_class(module: ModuleType, owner: str) -> type | None:
+    """The class whose constructor a patch stands in, unless it is a module's."""
+    name, _, method = owner.rpartition(".")
+    holder = resolve(module, name) if method == "__init__" else None
+    return holder if inspect.isclass(holder) and not issubclass(holder, nn.Module) else None
+
+
 def _what_it_gives(function: FunctionType) -> Callable[..., Any]:
     """Calls a function, and gives the model among what it gives back."""
 
@@ -92,8 +106,8 @@ def _what_it_gives(function: FunctionType) -> Callable[..., Any]:
     return _passing_for(function, building)
 
 
-def _what_it_patches(function: FunctionType, sites: frozenset[Site]) -> Callable[..., Any]:
-    """Calls a function, up to its last patch, and gives what was patched."""
+def _what_it_patches(function: Callable[..., Any], sites: frozenset[Site]) -> Callable[..., Any]:
+    """Calls a function or class, up to its last patch, and gives what was patched."""
 
     def building(*args: Any, **kwargs: Any) -> nn.Module:
         with patches.watch(sites) as watched, contextlib.suppress(patches.Enough):
@@ -104,7 +118,7 @@ def _what_it_patches(function: FunctionType, sites: frozenset[Site]) -> Callable
     return _passing_for(function, building)
 
 
-def _passing_for(function: FunctionType, building: Callable[..., Any]) -> Callable[..., Any]:
+def _passing_for(function: Callable[..., Any], building: Callable[..., Any]) -> Callable[..., Any]:
     building.__name__, building.__module__ = function.__name__, function.__module__
     building.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return building

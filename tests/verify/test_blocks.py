@@ -212,6 +212,10 @@ def views(model, x):
             "of did not run it: of(model=",
         ),
         (
+            f"{NET}def main():\n    with evaluating(Net()):\n        raise AssertionError\n",
+            "main takes no model: it is called only if an example names it",
+        ),
+        (
             f"{NET}if __name__ == '__main__':\n    with evaluating(Net()):\n        pass\n",
             'it stands below if __name__ == "__main__"',
         ),

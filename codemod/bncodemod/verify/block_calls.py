@@ -89,6 +89,11 @@ class Function:
         """Those that a call has to give, without ``self``."""
         return _required(self.target)[self.holder is not None :]
 
+    @property
+    def takes_anything(self) -> bool:
+        """Whether it is given something to work with: what makes all by itself may do anything."""
+        return self.is_of_module or bool(self.parameters() or self.parameters_of_holder())
+
     def parameters_of_holder(self) -> list[inspect.Parameter]:
         """Those that the constructor of its class has to be given first, unless it is a module."""
         return [] if self.holder is None or self.is_of_module else _required(self.holder)

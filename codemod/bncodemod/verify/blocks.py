@@ -84,8 +84,10 @@ def _call(
             emit(_result(job, function.name, decided, runs, function.line, how, call.text, seconds))
             missing -= set(decided)
     for site in missing:
-        reason = why or "no model was found to call it with"
-        emit(Unreached(site, f"{function.name} did not run it: {reason}"))
+        reason = f"did not run it: {why or 'no model was found to call it with'}"
+        if not function.takes_anything and not why:
+            reason = "takes no model: it is called only if an example names it"
+        emit(Unreached(site, f"{function.name} {reason}"))
 
 
 def _ways(
@@ -96,7 +98,7 @@ def _ways(
         arguments = Arguments.written(example.arguments, module)
         text = f"{function.name}({arguments.text})"
         yield Built.EXAMPLE, Call(text, partial(arguments.call, function.target))
-    if not said:
+    if not said and function.takes_anything:
         for name, prepared in models(job, module):
             for call in calls(function, sites, name, prepared, job):
                 yield Built.DEDUCED, call

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bncodemod.verify.calling import run
+from bncodemod.verify.calling import copied, run
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.deduce import parameters
 from bncodemod.verify.harvest import Harvest
@@ -117,8 +117,26 @@ def function_of(site: Site, module: ModuleType) -> Function | None:
     return None
 
 
-def models(job: Job, module: ModuleType) -> Iterator[tuple[str, Prepared]]:
-    """Models to call functions with, those with batch norms that the project has coming first."""
+class Models:
+    """Models to call functions with, those with batch norms that the project has coming first.
+
+    Each is prepared when it is first asked for, and once.
+    """
+
+    def __init__(self, job: Job, module: ModuleType) -> None:
+        self._found: list[tuple[str, Prepared]] = []
+        self._rest = _models(job, module)
+
+    def __iter__(self) -> Iterator[tuple[str, Prepared]]:
+        for index in itertools.count():
+            if index == len(self._found):
+                self._found += itertools.islice(self._rest, 1)
+            if index == len(self._found):
+                return
+            yield self._found[index]
+
+
+def _models(job: Job, module: ModuleType) -> Iterator[tuple[str, Prepared]]:
     harvest = Harvest((job.root,))
     targets = [(each.name, each.target) for each in candidates(module, job)]
     targets += _imported(module, (job.root, *job.folders))
@@ -136,14 +154,14 @@ def models(job: Job, module: ModuleType) -> Iterator[tuple[str, Prepared]]:
 
 def _on_small_inputs(prepared: Prepared) -> Prepared:
     """With images as small as the model takes: a Hessian grows with their size to the fourth."""
-    module = prepared.constructed.module
+    module = copied(prepared.constructed.module).eval()  # as in the blocks
     device = device_of(module)
     for size in _SIZES:
         feed = prepared.inputs.feed.map(partial(_shrunk, size=size))
         inputs = Inputs(str(feed), feed)
         try:
             with torch.no_grad(), device:
-                for batch in (1, BATCH):  # in train mode, where a norm needs several values
+                for batch in (1, BATCH):
                     run(module, inputs.make(device, batch=batch))
         except Exception:
             continue

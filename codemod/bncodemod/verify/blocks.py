@@ -11,7 +11,7 @@ import torch
 
 from bncodemod.verify import modes
 from bncodemod.verify.arguments import Arguments
-from bncodemod.verify.block_calls import Call, Function, calls, function_of, models
+from bncodemod.verify.block_calls import Call, Function, Models, calls, function_of
 from bncodemod.verify.causes import explain
 from bncodemod.verify.model import (
     Built,
@@ -35,13 +35,19 @@ _MOST_SECONDS = 20.0  # for one function, that is not given up at once
 _RESTORE = "give each module back the mode that it was in: a plain model.train() does not"
 
 
-def examine_blocks(job: Job, module: ModuleType, emit: Callable[[Event], None]) -> None:
-    """Say what the blocks of a module did when it was imported, and call what holds the others."""
+def examine_blocks(
+    job: Job, module: ModuleType, imported: Sequence[Block], emit: Callable[[Event], None]
+) -> None:
+    """Say what the blocks of a module did when it was imported, and call what holds the others.
+
+    ``imported`` are the runs of the import, or of an earlier one by another module.
+    """
+    del modes.blocks[len(imported) :]  # what candidates have run
     waiting: dict[str, list[Site]] = {}
     guarded = guarded_lines(job.path) if _of(job) else set()
     for site in _of(job):
         function = function_of(site, module)
-        runs = [block for block in modes.blocks if block.site == site]
+        runs = [block for block in imported if block.site == site]
         if any(map(_decides, runs)):
             emit(_result(job, f"the import of {job.name}", [site], runs, site.line))
         elif function is not None:
@@ -52,10 +58,11 @@ def examine_blocks(job: Job, module: ModuleType, emit: Callable[[Event], None]) 
             emit(Unreached(site, f"{site.owner} cannot be called from outside"))
         else:
             emit(Unreached(site, _why(runs, "the import of the module does not run it")))
+    models = Models(job, module)
     for name, sites in waiting.items():
         function = function_of(sites[0], module)
         if function is not None and name not in job.skip:
-            _call(function, sites, module, job, emit)
+            _call(function, sites, module, models, job, emit)
 
 
 def _of(job: Job) -> list[Site]:
@@ -66,6 +73,7 @@ def _call(
     function: Function,
     sites: list[Site],
     module: ModuleType,
+    models: Models,
     job: Job,
     emit: Callable[[Event], None],
 ) -> None:
@@ -73,7 +81,7 @@ def _call(
     begun, why = time.perf_counter(), ""
     missing = set(sites)
     emit(Started(function.name))  # what it takes too long for is not the block's fault
-    for how, call in _ways(function, sites, module, job):
+    for how, call in _ways(function, sites, module, models, job):
         if not missing or time.perf_counter() - begun > _MOST_SECONDS:
             break
         runs, said = _made(call, job)
@@ -91,7 +99,7 @@ def _call(
 
 
 def _ways(
-    function: Function, sites: list[Site], module: ModuleType, job: Job
+    function: Function, sites: list[Site], module: ModuleType, models: Models, job: Job
 ) -> Iterator[tuple[Built, Call]]:
     said = [example for example in job.examples if example.name == function.name]
     for example in said:
@@ -99,7 +107,7 @@ def _ways(
         text = f"{function.name}({arguments.text})"
         yield Built.EXAMPLE, Call(text, partial(arguments.call, function.target))
     if not said and function.takes_anything:
-        for name, prepared in models(job, module):
+        for name, prepared in models:
             for call in calls(function, sites, name, prepared, job):
                 yield Built.DEDUCED, call
 
@@ -114,7 +122,9 @@ def _made(call: Call, job: Job) -> tuple[list[Block], str]:
     except (Exception, SystemExit) as error:
         lines = str(error).strip().splitlines() or [""]
         said = f"{call.text} raised {type(error).__name__}: {lines[0]}".rstrip(": ")
-    return modes.blocks[before:], said
+    runs = modes.blocks[before:]
+    del modes.blocks[before:]
+    return runs, said
 
 
 def _decides(block: Block) -> bool:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import ModuleType
 
-from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches  # noqa: F401
+from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
 from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import CHECKS, run_check
@@ -74,12 +74,13 @@ def examine(job: Job, emit: Emit) -> None:
             emit(_not_imported(job, error, time.perf_counter() - start))
             return
         emit(ModuleResult(job.path, seconds=time.perf_counter() - start))
+        imported_blocks = tuple(modes.blocks)
         examination = _Examination(job, module, recorder, emit)
         examination.run()
         for site in unreached(module, job, examination.reached):
             emit(site)
         if job.checks & {Check.EVAL_MODE, Check.RESTORED}:
-            examine_blocks(job, module, emit)
+            examine_blocks(job, module, imported_blocks, emit)
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:

@@ -44,7 +44,7 @@ class Block:
     modules: set[nn.Module] = field(default_factory=set, repr=False)
 
 
-blocks: list[Block] = []  # those that were run in this process, in order
+blocks: list[Block] = []  # those that were run, in order, until they are forgotten
 
 
 class _Probe(Exception):
@@ -78,6 +78,7 @@ class _Watched(AbstractContextManager[Any]):
             changed = _changed(self._modes)
             if changed and not self._block.unrestored:
                 self._block.unrestored = f"behind the block {changed} is not in the mode it was in"
+            self._block.modules.clear()  # the record outlives the model
 
     def _note(self, module: nn.Module, inputs: Any) -> None:
         block = self._block

@@ -154,7 +154,8 @@ def _models(job: Job, module: ModuleType) -> Iterator[tuple[str, Prepared]]:
 
 def _on_small_inputs(prepared: Prepared) -> Prepared:
     """With images as small as the model takes: a Hessian grows with their size to the fourth."""
-    module = copied(prepared.constructed.module).eval()  # as in the blocks
+    module = copied(prepared.constructed.module)
+    module.eval()  # as in the blocks
     device = device_of(module)
     for size in _SIZES:
         feed = prepared.inputs.feed.map(partial(_shrunk, size=size))

@@ -262,6 +262,20 @@ def test_a_model_of_the_import_is_compared_with_the_original_source(tmp_path: Pa
         assert said.result(Check.KEPT_EVAL, "net").outcome is Outcome(outcome)
 
 
+def test_a_model_of_which_other_norms_are_rewritten(tmp_path: Path) -> None:
+    """Its eval mode is another one for these; what the patch does is seen without them."""
+    net = """
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(backbone(), nn.BatchNorm2d(8))
+"""
+    after = KEEP + net.replace("(8)", "(8, track_running_stats=False)")
+    after += "        freeze_batch_norm_statistics(self[0])\n"
+    said = against(tmp_path, BACKBONE + net, BACKBONE + after)
+    assert said.result(Check.KEPT_EVAL).outcome is Outcome.PASSED
+    assert any("another norm of it, 1, is rewritten" in note for note in said.of("Net").notes)
+
+
 def test_the_original_source_is_what_a_patched_model_is_compared_with(tmp_path: Path) -> None:
     """Here it differs from what the patched source builds without the patch."""
     net = "class Net(nn.Sequential):\n    def __init__(self):\n"

@@ -6,6 +6,7 @@ No rule speaks of them, as they need no rewrite; a rewrite to GroupNorm has writ
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from bncodemod.scan.libraries import mentions_library
@@ -14,14 +15,17 @@ from bncodemod.source.tree import LazyTree
 
 # Of the rules that write them: in registries, and for MONAI.
 CONFIGURATIONS = ("BN108", "BN109")
-WORDS = (b"num_groups", b"groupnorm")
+WORDS = (b"groupnorm", b'"GN"', b"'GN'", b'"group"', b"'group'")
 _GROUPS = "num_groups"
+_NAMED = re.compile(r"""['"](?:gn|group|groupnorm)['"]""", re.IGNORECASE)
 _GIVE_A_VALUE = frozenset({"partial", "getattr", "dict", "partialmethod"})
 
 
 def named_group_norms(names: Names) -> Iterator[tuple[ast.expr, str]]:
     """The expressions that name them, with the code of the rule that writes such."""
     tree = names.tree
+    if not _NAMED.search(tree.source.text):
+        return
     tree.expand(tree.module)
     monai, timm = (mentions_library(names, library) for library in ("monai", "timm"))
     for node in ast.walk(tree.module):

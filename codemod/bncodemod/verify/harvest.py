@@ -41,6 +41,7 @@ class Harvest:
 
     ``roots`` are the folders of the user's code: classes of other code are remembered only as
     long as an instance lives, so that a module passed to a constructor can be built again.
+    Classes that come to be while it is open are not watched.
     """
 
     def __init__(self, roots: Sequence[str]) -> None:

@@ -102,7 +102,7 @@ class _Examination:
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)
             dear = [self._open(each.sites) for each in built if each.cost > _DEAR]
-            built += self._builder.holders(frozenset().union(*dear))
+            built += self._builder.smaller(frozenset().union(*dear))
             for each in sorted(built, key=lambda reached: reached.cost):
                 if self._open(each.sites):
                     built.remove(each)

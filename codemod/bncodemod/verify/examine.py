@@ -51,7 +51,7 @@ _AFTER_NORMS = frozenset(
     }
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
-_DEAR = 1e9  # the cost of a model from which on its parts are checked instead, where they can be
+_DEAR = 2e8  # the cost of a model from which on its parts are checked instead, where they can be
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 

@@ -169,16 +169,15 @@ def _told_of_calls(built: Callable[[nn.Module, _Arguments], None]) -> Iterator[N
 
         return constructing
 
-    kinds: list[Any] = [kind for kind in _kinds(nn.Module) if "__init__" in vars(kind)]
-    saved = [(kind, vars(kind)["__init__"]) for kind in kinds]
-    saved = [(kind, construct) for kind, construct in saved if inspect.isfunction(construct)]
+    constructors = [(kind, vars(kind).get("__init__")) for kind in _kinds(nn.Module)]
+    saved = [(kind, each) for kind, each in constructors if inspect.isfunction(each)]
     try:
         for kind, construct in saved:
-            kind.__init__ = telling(construct)
+            type.__setattr__(kind, "__init__", telling(construct))
         yield
     finally:
         for kind, construct in saved:
-            kind.__init__ = construct
+            type.__setattr__(kind, "__init__", construct)
 
 
 def _kinds(base: type) -> Iterable[type]:

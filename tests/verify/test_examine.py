@@ -406,6 +406,10 @@ LEAKS = {
     "a buffer": ('self.register_buffer("seen", torch.zeros(3))', Outcome.FAILED),
     "a tensor beside the buffers": ("self.seen = torch.zeros(3)", Outcome.FAILED),
     "a cache": ("self.seen = None", Outcome.NOTED),
+    "a cache that holds something else at first": (
+        "self.seen = [torch.tensor(0)]",
+        Outcome.NOTED,
+    ),
 }
 
 

@@ -257,9 +257,11 @@ def _buffers(subject: Subject) -> CheckResult:
     after = _Attributes.of(module)
     leaked = [name for name, tensor in after.buffers.items() if _is_batched(tensor)]
     held = [name for name, tensor in after.plain.items() if _is_batched(tensor)]
-    # What is empty before the first run is a cache; what is not is the model's state.
+    # What is empty or of another kind before the first run is a cache; else it is a state.
     before = _Attributes.of(subject.fresh()).plain if held else {}
-    state = sorted({*leaked, *(name for name in held if name in before)})
+    state = sorted(
+        {*leaked, *(n for n in held if n in before and _alike(before[n], after.plain[n]))}
+    )
     if state:
         return CheckResult(
             Check.BUFFERS,
@@ -273,6 +275,10 @@ def _buffers(subject: Subject) -> CheckResult:
         message = f"what forward keeps in {', '.join(sorted(held))} cannot be used after vmap"
         return CheckResult(Check.BUFFERS, Outcome.NOTED, message, Cause.LEAK)
     return CheckResult(Check.BUFFERS, Outcome.PASSED)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return (one.dtype, one.shape) == (other.dtype, other.shape)
 
 
 def _is_batched(tensor: Tensor) -> bool:

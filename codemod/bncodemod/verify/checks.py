@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from bncodemod.verify import calling
 from bncodemod.verify.blame import Lenient
-from bncodemod.verify.calling import Outputs, copied
+from bncodemod.verify.calling import Outputs
 from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
+from bncodemod.verify.double import in_float64
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.subject import STACK, Subject, varied
 
@@ -141,19 +142,26 @@ def _eval(subject: Subject) -> CheckResult:
 def _over_batches(
     subject: Subject, dtype: torch.dtype, how: str, train: bool = True
 ) -> tuple[Outputs, Sequence[Outputs]]:
-    module = subject.fresh(dtype=dtype)
-    if not train:
-        module.eval()
+    def fresh() -> nn.Module:
+        module = subject.fresh(dtype)
+        if not train:
+            module.eval()
+        return module
+
     inputs, seed = subject.feed(stack=STACK, dtype=dtype), subject.job.seed
     with torch.no_grad():
-        answers = calling.vmapped(copied(module), inputs, seed, how)
-        return answers, calling.looped(module, inputs, seed)
+        answers = calling.vmapped(fresh(), inputs, seed, how)
+        return answers, calling.looped(fresh, inputs, seed)
 
 
 @check(Check.GRAD)
 def _grad(subject: Subject) -> CheckResult:
-    if not any(p.requires_grad for p in subject.fresh().parameters()):
+    model = subject.fresh()
+    wanting = sum(p.requires_grad for p in model.parameters())
+    if not wanting:
         raise Skipped("no parameter wants a gradient")
+    if (chosen := len(calling.differentiated(model))) < wanting:
+        subject.note(f"gradients were taken of the {chosen} smallest of {wanting} parameters")
     try:
         return _gradients(subject, samples=1)
     except Exception as error:
@@ -168,11 +176,10 @@ def _grad(subject: Subject) -> CheckResult:
 
 
 def _gradients(subject: Subject, samples: int) -> CheckResult:
-    def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:
-        module = subject.fresh(dtype=dtype)
+    def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Iterable[Outputs]]:
         inputs, seed = subject.feed(batch=samples, stack=STACK, dtype=dtype), subject.job.seed
-        answers = calling.vmapped_gradients(copied(module), inputs, seed, how)
-        return answers, calling.looped_gradients(module, inputs, seed)
+        answers = calling.vmapped_gradients(subject.fresh(dtype), inputs, seed, how)
+        return answers, calling.looped_gradients(lambda: subject.fresh(dtype), inputs, seed)
 
     # Rounding in float32 grows so much on the way back through many norms that nearly every deep
     # model would be run in both.
@@ -190,7 +197,7 @@ def _ensemble(subject: Subject) -> CheckResult:
         models = [varied(subject.fresh(dtype=dtype), seed) for seed in range(STACK)]
         inputs, seed = subject.feed(dtype=dtype), subject.job.seed
         with torch.no_grad():
-            answers = calling.vmapped_ensemble([copied(m) for m in models], inputs, seed, how)
+            answers = calling.vmapped_ensemble(models, inputs, seed, how)
             return answers, calling.looped_ensemble(models, inputs, seed)
 
     return equal(Check.ENSEMBLE, subject, run)
@@ -250,9 +257,11 @@ def _buffers(subject: Subject) -> CheckResult:
     after = _Attributes.of(module)
     leaked = [name for name, tensor in after.buffers.items() if _is_batched(tensor)]
     held = [name for name, tensor in after.plain.items() if _is_batched(tensor)]
-    # What is empty before the first run is a cache; what is not is the model's state.
+    # What is empty or of another kind before the first run is a cache; else it is a state.
     before = _Attributes.of(subject.fresh()).plain if held else {}
-    state = sorted({*leaked, *(name for name in held if name in before)})
+    state = sorted(
+        {*leaked, *(n for n in held if n in before and _alike(before[n], after.plain[n]))}
+    )
     if state:
         return CheckResult(
             Check.BUFFERS,
@@ -268,6 +277,10 @@ def _buffers(subject: Subject) -> CheckResult:
     return CheckResult(Check.BUFFERS, Outcome.PASSED)
 
 
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return (one.dtype, one.shape) == (other.dtype, other.shape)
+
+
 def _is_batched(tensor: Tensor) -> bool:
     return bool(torch._C._functorch.is_batchedtensor(tensor))
 
@@ -275,7 +288,7 @@ def _is_batched(tensor: Tensor) -> bool:
 def equal(
     which: Check,
     subject: Subject,
-    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]],
+    run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]],
 ) -> CheckResult:
     """Whether both ways of running give the same: in float32, else in float64."""
     how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
@@ -297,11 +310,12 @@ def equal(
 
 
 def _in_float64(
-    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]], how: str
+    run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]], how: str
 ) -> str | None:
     """How the answers differ in float64; None if the model does not run in it."""
     try:
-        return difference(*run(_FLOAT64, how))
+        with in_float64():
+            return difference(*run(_FLOAT64, how))
     except Exception:
         return None
 

@@ -164,9 +164,13 @@ def _signature(target: Callable[..., Any]) -> Sequence[inspect.Parameter]:
 
 
 def _asks_for_weights(parameter: inspect.Parameter) -> bool:
-    name = parameter.name.lower()
-    named = "pretrained" in name or "weights" in name
-    return named and bool(parameter.default) and isinstance(parameter.default, _SWITCHES)
+    default = parameter.default
+    return names_weights(parameter.name) and bool(default) and isinstance(default, _SWITCHES)
+
+
+def names_weights(name: str) -> bool:
+    """Whether a parameter of this name asks for pretrained weights."""
+    return "pretrained" in name.lower() or "weights" in name.lower()
 
 
 def _is_users(kind: type) -> bool:

@@ -2,7 +2,9 @@
 
 A module with value sites is compiled with each of them wrapped, ``norm=X`` becoming
 ``norm=__bncodemod_site__(3, X)``. A class becomes a class that passes for it, a partial a partial
-and a function a function; the norms that they build are those of the unchanged code.
+and a function a function; the norms that they build are those of the unchanged code. Code may also
+take a partial apart, and hand its arguments on: its numbers are signed, and the norm that is given
+one of them knows the site too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -73,10 +75,49 @@ class _MarkedPartial(functools.partial):  # type: ignore[type-arg]
 
 
 def _marked_partial(site: Site, value: functools.partial[Any]) -> _MarkedPartial:
-    result = _MarkedPartial(value.func, *value.args, **value.keywords)
+    keywords = {name: signed(site, each) for name, each in value.keywords.items()}
+    result = _MarkedPartial(value.func, *value.args, **keywords)
     result.__dict__.update(value.__dict__)
     result.__dict__[_MARK] = _number(site)
     return result
+
+
+class _Signed:
+    """A number that knows the site it comes from; it is equal to ``plain``."""
+
+    plain: Any
+    site: int
+
+    def __repr__(self) -> str:
+        return repr(self.plain)
+
+
+class _SignedInt(_Signed, int):
+    pass
+
+
+class _SignedFloat(_Signed, float):
+    pass
+
+
+def signed(site: Site, value: Any) -> Any:
+    """``value``, a bool, int or float, with a mark; nothing else can bear one."""
+    kind = {bool: _SignedInt, int: _SignedInt, float: _SignedFloat}.get(type(value))
+    if kind is None:
+        return value
+    result = kind(value)
+    result.plain, result.site = value, _number(site)
+    return result
+
+
+def unsigned(value: Any) -> Any:
+    """The value without its mark."""
+    return value.plain if isinstance(value, _Signed) else value
+
+
+def signing_sites(values: Iterable[Any]) -> frozenset[Site]:
+    """The sites that some of these values come from."""
+    return frozenset(_sites[value.site] for value in values if isinstance(value, _Signed))
 
 
 def _marked_class(site: Site, original: Class) -> Class:

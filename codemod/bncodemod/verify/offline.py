@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,8 @@ def offline() -> Iterator[None]:
     """No connection is made, and weights that would be downloaded are left out.
 
     What ``torch.hub`` would download is an empty state dict instead, in a folder of its own;
-    loading an empty state dict keeps the initial values.
+    loading an empty state dict keeps the initial values. The Hugging Face hub refuses at once, as
+    it would try a connection that fails again and again.
     """
     load = nn.Module.load_state_dict
 
@@ -40,6 +42,9 @@ def offline() -> Iterator[None]:
         stack.enter_context(replaced(torch.hub, "download_url_to_file", write_nothing))
         stack.enter_context(replaced(socket.socket, "connect", refuse))
         stack.enter_context(replaced(nn.Module, "load_state_dict", load_nothing))
+        hub = sys.modules.get("huggingface_hub.constants")
+        if hasattr(hub, "HF_HUB_OFFLINE"):
+            stack.enter_context(replaced(hub, "HF_HUB_OFFLINE", True))
         yield
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from bncodemod.verify.deduce import (
     Deduction,
+    names_weights,
     parameters,
     parameters_of_bases,
     takes_any_keyword,
@@ -43,6 +44,8 @@ def repairs(
         each.name: each.default for each in parameters(target) if each.default is not each.empty
     }
     for name in scene.suspects(values, defaults):
+        if names_weights(name):
+            continue
         current = values.get(name, defaults.get(name))
         for other in (*scene.keys(name), *_others(name, current, error, target, deduction)):
             if type(other) is not type(current) or other != current:

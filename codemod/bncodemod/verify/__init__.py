@@ -31,8 +31,8 @@ def verify_paths(
 
     ``options`` (``bncodemod.verify.options.Options``) are those of ``[tool.bncodemod.verify]`` in
     the nearest pyproject.toml if none are given. ``rewritten`` are the results of a sweep that has
-    just written: only what it wrote is then to be shown. ``on_progress`` is called with the number of
-    modules done and of all.
+    just written: only what it wrote is then to be shown. ``on_progress`` is called with the number
+    of modules done and of all.
 
     Raises ConfigurationError where pyproject.toml cannot be used, and CannotVerify where torch or
     the device is missing.

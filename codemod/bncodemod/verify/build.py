@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
 import types
 from collections import deque
@@ -15,7 +16,7 @@ from torch import nn
 
 from bncodemod.verify import meta
 from bncodemod.verify.arguments import Arguments
-from bncodemod.verify.deduce import Deduction
+from bncodemod.verify.deduce import Deduction, parameters
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.model import Built, Example, Job
 from bncodemod.verify.offline import offline
@@ -23,6 +24,7 @@ from bncodemod.verify.promises import builds_module
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.repair import repairs
 from bncodemod.verify.specs import Feed
+from bncodemod.verify.steering import steered
 
 _MOST_ATTEMPTS = 60
 _MOST_SECONDS = 20.0
@@ -155,6 +157,30 @@ class _Attempts:
                 feeds = (seen.feed,) if seen.feed is not None else ()
                 yield _Attempt(Built.HARVESTED, harvest.arguments(seen), feeds)
         yield _Attempt(Built.DEDUCED, Arguments.deduced(required))
+        yield from self._steered(name, job, required, harvest)
+
+    def _steered(
+        self, name: str, job: Job, required: dict[str, Any], harvest: Harvest
+    ) -> Iterator[_Attempt]:
+        """Calls that lead to sites which the others have not come by."""
+        sites = [s for s in job.sites if _is_below(s.owner, name) and s not in job.done]
+        defaults = {p.name: p.default for p in parameters(self._target)} | required
+        wishes = steered(self._target, sites, defaults, self._value_of) if sites else ()
+        bases: list[tuple[dict[str, Any], tuple[Feed, ...]]] = [(required, ())]
+        if inspect.isclass(self._target):
+            seen = itertools.islice(harvest.sightings(self._target), 2)
+            bases += [(harvest.keywords(e), (e.feed,) if e.feed else ()) for e in seen]
+        for wish in wishes:
+            for values, feeds in bases:
+                yield _Attempt(Built.DEDUCED, Arguments.deduced({**values, **wish}), feeds)
+
+    def _value_of(self, name: str) -> Any:
+        return self._deduction.named(name, self._target)
+
+
+def _is_below(owner: str, name: str) -> bool:
+    """Whether a site's owner is a class or function, or stands in it."""
+    return f"{owner}.".startswith(f"{name}.")
 
 
 def _is_of(example: Example, name: str) -> bool:

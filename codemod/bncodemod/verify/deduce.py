@@ -91,6 +91,13 @@ class Deduction:
             named = _block(target) or nn.Identity
         return _fitted(plain(named), parameter.annotation, 2 if _PAIR.search(parameter.name) else 4)
 
+    def named(self, name: str, target: Callable[..., Any]) -> Any:
+        """What to pass under a name, though it has a default or only ``**kwargs`` takes it."""
+        for each in (*parameters(target), *parameters_of_bases(target)):
+            if each.name == name:
+                return self.value(each.replace(default=each.empty), target)
+        return self.value(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target)
+
     def _by_annotation(self, annotation: Any, depth: int) -> Any:
         """A value where the annotation is a certain class, rather than a number or a container."""
         for kind in _alternatives(annotation):

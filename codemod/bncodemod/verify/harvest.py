@@ -97,8 +97,12 @@ class Harvest:
         """The arguments of a sighting; modules among them are built anew for each use."""
         return Arguments.of(
             tuple(self._repeatable(value) for value in seen.positional),
-            {name: self._repeatable(value) for name, value in seen.keywords.items()},
+            self.keywords(seen),
         )
+
+    def keywords(self, seen: Sighting) -> dict[str, Any]:
+        """The named arguments of a sighting, to be changed."""
+        return {name: self._repeatable(value) for name, value in seen.keywords.items()}
 
     def _repeatable(self, value: Any) -> Any:
         if isinstance(value, nn.Module):

@@ -16,7 +16,6 @@ from bncodemod.verify.deduce import (
     Deduction,
     names_weights,
     parameters,
-    parameters_of_bases,
     takes_any_keyword,
 )
 from bncodemod.verify.promises import builds_module
@@ -60,19 +59,11 @@ def _renamed(
         names = re.findall(r"'(\w+)'", found[1])
         known = {each.name for each in parameters(target)}
         if takes_any_keyword(target) or known.issuperset(names):
-            added = {name: _named(name, target, deduction) for name in names if name not in values}
+            added = {name: deduction.named(name, target) for name in names if name not in values}
             if added:
                 yield {**values, **added}
     if (found := _UNWANTED.search(message)) and found[1] in values:
         yield {name: value for name, value in values.items() if name != found[1]}
-
-
-def _named(name: str, target: Callable[..., Any], deduction: Deduction) -> Any:
-    """What to pass for a parameter, though it has a default or only ``**kwargs`` takes it."""
-    for each in (*parameters(target), *parameters_of_bases(target)):
-        if each.name == name:
-            return deduction.value(each.replace(default=each.empty), target)
-    return deduction.value(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target)
 
 
 def _others(
@@ -90,7 +81,7 @@ def _others(
     if "not callable" in message or "must be a class" in message:
         yield from (nn.ReLU, nn.Identity)
     if current is None or (isinstance(current, str) and not current):
-        if (named := _named(name, target, deduction)) is not None:
+        if (named := deduction.named(name, target)) is not None:
             yield named
     if number:
         yield from _numbers(current, message)

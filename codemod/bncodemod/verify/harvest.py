@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
@@ -25,6 +26,7 @@ from bncodemod.verify.offline import replaced
 from bncodemod.verify.specs import Feed, describe
 
 _MOST_PER_CLASS = 12  # different ways of building one class
+_MOST_ALIKE = 2  # ways of building other classes that are tried for one
 
 
 @dataclass
@@ -84,6 +86,17 @@ class Harvest:
     def sightings(self, target: type) -> Iterator[Sighting]:
         """How ``target`` was built, those that were also run first."""
         yield from sorted(self._sightings.get(target, ()), key=lambda seen: seen.feed is None)
+
+    def alike(self, names: Collection[str]) -> Iterator[dict[str, Any]]:
+        """What other classes were given under names that tell, as ``block_args``."""
+        found: list[dict[str, Any]] = []
+        for seen in itertools.chain.from_iterable(self._sightings.values()):
+            shared = {name: seen.keywords[name] for name in names if name in seen.keywords}
+            telling = any(isinstance(each, (list, tuple, dict)) for each in shared.values())
+            if telling and len(found) < _MOST_ALIKE and len(shared) == len(names):
+                values = {name: self._repeatable(value) for name, value in shared.items()}
+                found.append(values)
+        return iter(found)
 
     def feeds(self, module: nn.Module) -> list[Feed]:
         """What this module was fed, or one of its class that was built alike."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import textwrap
 import types
 from collections.abc import Callable, Iterator
@@ -75,7 +76,8 @@ def _returned(function: types.FunctionType) -> Iterator[Any]:
 
     for node in body:
         if isinstance(node, ast.Return) and node.value is not None:
-            for call in values(node.value):
+            parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            for call in itertools.chain.from_iterable(map(values, parts)):
                 if isinstance(call, ast.Call):
                     yield _resolve(call.func, function)
                     for argument in call.args:

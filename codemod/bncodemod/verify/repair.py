@@ -42,13 +42,21 @@ def repairs(
     defaults = {
         each.name: each.default for each in parameters(target) if each.default is not each.empty
     }
-    for name in scene.suspects(values, defaults):
+    known = defaults | values
+    for name in _of_type_first(scene.suspects(values, defaults), known, message):
         if names_weights(name):
             continue
-        current = values.get(name, defaults.get(name))
+        current = known.get(name)
         for other in (*scene.keys(name), *_others(name, current, error, target, deduction)):
             if type(other) is not type(current) or other != current:
                 yield {**values, name: other}
+
+
+def _of_type_first(names: list[str], values: Values, message: str) -> list[str]:
+    """Those first whose value is what the message speaks of: ``'float' object is not ...``."""
+    found = re.search(r"'(\w+)' object", message)
+    kind = found[1] if found else ""
+    return sorted(names, key=lambda name: type(values.get(name)).__name__ != kind)
 
 
 def _renamed(
@@ -64,6 +72,10 @@ def _renamed(
                 yield {**values, **added}
     if (found := _UNWANTED.search(message)) and found[1] in values:
         yield {name: value for name, value in values.items() if name != found[1]}
+    elif found:  # the target's own default, handed on to what does not take it
+        for each in parameters(target):
+            if each.name == found[1] and type(each.default) is int:
+                yield from ({**values, each.name: number} for number in (2, 4))
 
 
 def _others(

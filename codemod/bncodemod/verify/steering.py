@@ -42,6 +42,13 @@ def steered(
                     yield wish
 
 
+def own_parameters(target: Callable[..., Any], sites: Sequence[Site]) -> frozenset[str]:
+    """The parameters whose defaults are sites: these run only where nothing else is passed."""
+    tree = _source(target)
+    functions = [(_innermost(tree, site.line), site.line) for site in sites] if tree else []
+    return frozenset(_parameter(found, line) for found, line in functions if found)
+
+
 def _source(target: Callable[..., Any]) -> ast.Module | None:
     """The tree of a class or function, with the line numbers of its file."""
     try:
@@ -118,6 +125,12 @@ def _below(node: ast.AST, tests: list[Test]) -> Iterator[tuple[ast.AST, list[Tes
             part = getattr(node, name)
             for child in part if isinstance(part, list) else [part]:
                 yield from _below(child, [*tests, (node.test, holds)])
+        return
+    if isinstance(node, ast.BoolOp):  # the second is looked at only if the first does not decide
+        goes_on = isinstance(node.op, ast.And)
+        for place, value in enumerate(node.values):
+            before = [(each, goes_on) for each in node.values[:place]]
+            yield from _below(value, [*tests, *before])
         return
     for child in ast.iter_child_nodes(node):
         yield from _below(child, tests)
@@ -197,6 +210,8 @@ class _Wishes:
             yield current or 0.5
         elif current is None or current == "":
             yield self._value_of(name)
+        elif isinstance(current, (list, tuple)) and all(type(item) is int for item in current):
+            yield type(current)(2 * item for item in current)
 
 
 def _next(number: Any) -> list[Any]:

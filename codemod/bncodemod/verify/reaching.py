@@ -16,6 +16,7 @@ from torch import nn
 from bncodemod.verify import calling
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import CandidateResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
@@ -24,6 +25,9 @@ from bncodemod.verify.refusal import Refusal
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
+# Builds in a row that reach nothing, after which a module is given up: one with sites, and one that
+# may only reach those of others.
+_PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
@@ -61,6 +65,8 @@ class Builder:
         self._gain = False  # whether the last candidate reached what none before it had
         self._waiting = [each for each in candidates if each.name not in job.skip]
         self._candidates = {each.name: each for each in candidates}
+        self._patience = _PATIENCE if job.sites else _PATIENCE_WITH_OTHERS
+        self._mentions = Mentions(job.path)
         self._plan = self._planned()
 
     def named(self) -> list[Reached]:
@@ -98,8 +104,14 @@ class Builder:
             if idle == _IDLE:
                 break
         yield from self._taken(self._holds_wanted)
-        yield from self._taken(lambda each: not _needs_arguments(each))
-        yield from self._taken(lambda each: True)
+        yield from self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        yield from self._taken(self._leads)
+        idle = 0
+        for candidate in self._taken(lambda each: True):
+            yield candidate
+            idle = 0 if self._gain else idle + 1
+            if idle == self._patience:
+                break
         for name in list(self.refused):  # by now others have shown how
             candidate = self._candidates[name]
             if self._holds_wanted(candidate):
@@ -122,6 +134,11 @@ class Builder:
 
     def _holds_wanted(self, candidate: Candidate) -> bool:
         return bool(self._held(candidate))
+
+    def _leads(self, candidate: Candidate) -> bool:
+        """Whether the candidate's text, or what it mentions, names what holds a wanted site."""
+        owners = {site.owner.partition(".")[0] for site in self._wanted} - {""}
+        return bool(owners & self._mentions.all_of(candidate.name.partition(".")[0]))
 
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bncodemod.verify.model import (
     SiteKind,
     Started,
 )
+from bncodemod.verify.sites import owner_of
 
 HEAD = """\
 import torch
@@ -47,7 +49,8 @@ def parse(text: str, path: str) -> tuple[str, tuple[Site, ...]]:
             sites.append(_site(plain, start, kind, path))
         else:
             plain += character
-    return plain, tuple(sites)
+    body = ast.parse(plain).body
+    return plain, tuple(replace(site, owner=owner_of(body, site.line)) for site in sites)
 
 
 def _site(plain: str, start: int, kind: SiteKind, path: str) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +19,16 @@ from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
-_BATCH, _OTHER_BATCH = 2, 4
+_BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a module is called with, in any batch size."""
+    """What a module is called with, in any batch size that is a multiple of ``multiple``."""
 
     text: str
     feed: Feed
+    multiple: int = 1
 
     def make(
         self,
@@ -41,6 +43,8 @@ class Inputs:
 
         The values depend on the seed and the shapes, not on the device.
         """
+        if batch > 1:
+            batch = math.ceil(batch / self.multiple) * self.multiple
         generator = torch.Generator().manual_seed(seed)
         front = () if stack is None else (stack,)
 
@@ -89,7 +93,7 @@ def _first_that_runs(
     for feed in feeds:
         error = runner.error(feed)
         if error is None:
-            return Inputs(str(feed), feed)
+            return Inputs(str(feed), feed, runner.multiple)
         refusal = refused(f"{name} does not run with {feed}", error)
         if meta.asks_for_values(error):  # which no other shape will change
             return refusal
@@ -105,25 +109,31 @@ class _Runner:
     def __init__(self, module: nn.Module, harvest: Harvest) -> None:
         self._module = module
         self._harvest = harvest
+        self.multiple = 1
         self._device = meta.device_of(module)
 
     def error(self, feed: Feed) -> Exception | None:
         """What is raised with one of two sizes of batches; the parts' inputs are noted."""
+        self.multiple = 1
         error = self._run(feed, _BATCH)
-        if error is None:
-            self._harvest.watch(_OTHER_BATCH)
-            try:
-                error = self._run(feed, _OTHER_BATCH)
-            finally:
-                self._harvest.watch(None)
+        if error is None and (error := self._watched(feed, _OTHER_BATCH)) is not None:
+            if self._watched(feed, _EVEN_BATCH) is None:  # it takes its batches apart
+                self.multiple, error = _BATCH, None
         return error
+
+    def _watched(self, feed: Feed, batch: int) -> Exception | None:
+        self._harvest.watch(batch)
+        try:
+            return self._run(feed, batch)
+        finally:
+            self._harvest.watch(None)
 
     def roomier(self, inputs: Inputs) -> Inputs:
         """Twice the size, where a single sample leaves one value for its statistics."""
         if self._run(inputs.feed, 1) is None or (other := larger(inputs.feed)) is None:
             return inputs
         fits = self._run(other, 1) is None and self.error(other) is None
-        return Inputs(str(other), other) if fits else inputs
+        return Inputs(str(other), other, self.multiple) if fits else inputs
 
     def _run(self, feed: Feed, batch: int) -> Exception | None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from bncodemod.source.errors import SourceError
@@ -65,9 +66,9 @@ def _parsed(data: bytes) -> ast.Module | None:
 
 def _scopes(tree: ast.Module) -> Iterator[tuple[ast.AST, list[ast.AST]]]:
     """The nodes of the module and of each function, without those of the functions inside."""
-    todo: list[ast.AST] = [tree]
+    todo: deque[ast.AST] = deque([tree])
     while todo:
-        holder = todo.pop()
+        holder = todo.popleft()
         scope: list[ast.AST] = []
         stack = list(ast.iter_child_nodes(holder))[::-1]
         while stack:

@@ -167,6 +167,44 @@ class Net(nn.Module):
     assert said.of("Net").sites == said.job.sites
 
 
+def test_a_class_that_is_looked_up_by_name(tmp_path: Path) -> None:
+    text = """
+class Norm(nn.GroupNorm):
+    def __init__(self, channels):
+        super().__init__(1, channels)
+
+class Other(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 3)
+
+NORMS = {"GroupNorm": Norm}
+
+def find(norm):
+    return NORMS[norm.__name__]
+
+class Net(nn.Module):
+    def __init__(self, norm=⟨nn.GroupNorm⟩):
+        super().__init__()
+        self.norm = find(norm)(3)
+
+    def forward(self, x):
+        return self.norm(x)
+
+class Unused(nn.Module):
+    def __init__(self, norm=⟨nn.GroupNorm⟩):
+        super().__init__()
+        self.norm = Norm(3)
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+    said = examined(tmp_path, text, checks=META)
+    first, second = said.job.sites
+    assert said.of("Net").sites == (first,)
+    assert not any(second in candidate.sites for candidate in said.candidates)
+
+
 def test_batches_that_are_split(tmp_path: Path) -> None:
     text = """
 class Net(nn.Module):

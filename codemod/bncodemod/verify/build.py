@@ -17,6 +17,7 @@ from bncodemod.verify import meta
 from bncodemod.verify.arguments import Arguments
 from bncodemod.verify.deduce import Deduction, parameters
 from bncodemod.verify.harvest import Harvest, Sighting
+from bncodemod.verify.instrument import lookups
 from bncodemod.verify.model import Built, Example, Job, Site
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
@@ -209,7 +210,7 @@ def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Atte
 
 def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Constructed | Refusal:
     def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
-        with offline(), device:
+        with offline(), lookups(), device:
             module = module_of(attempt.arguments.call(other or target))
             module.train()
             return module.to(device)  # type: ignore[no-any-return]
@@ -217,7 +218,8 @@ def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Construc
     text = attempt.arguments.text
     call = f"{name}({text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'})"
     try:
-        module = meta.build(lambda: module_of(attempt.arguments.call(target)))
+        with lookups():
+            module = meta.build(lambda: module_of(attempt.arguments.call(target)))
         if not isinstance(module, nn.Module):
             return Refusal(f"{call} gave a {type(module).__name__}, not a module")
         module.train()  # what it returns is not used: some forget to return themselves

@@ -4,7 +4,8 @@ A module with value sites is compiled with each of them wrapped, ``norm=X`` beco
 ``norm=__bncodemod_site__(3, X)``. A class becomes a class that passes for it, a partial a partial
 and a function a function; the norms that they build are those of the unchanged code. Code may also
 take a partial apart, and hand its arguments on: its numbers are signed, and the norm that is given
-one of them knows the site too.
+one of them knows the site too. And it may look up what to build by the name of a class: norms that
+are built where that was read, in a function that holds the class, are known as the site's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ _MARK = "__bncodemod_site__"
 _sites: list[Site] = []  # by the numbers in the compiled modules, which outlive a job
 _numbers: dict[Site, int] = {}
 _building: list[Site] = []  # the value sites that are being called, outermost first
+_looked_up: list[tuple[types.FrameType, Site]] = []  # whose class was looked up by name, and where
+_HOLDERS = 2  # the function that looks a name up, and the one that calls it
+
+_NAME: Any = vars(type)["__name__"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -47,6 +52,35 @@ def _calling(site: Site) -> Iterator[None]:
         yield
     finally:
         _building.pop()
+
+
+def sites_looked_up(frame: types.FrameType | None) -> frozenset[Site]:
+    """The sites whose classes were looked up in a function that still runs."""
+    if not _looked_up:
+        return frozenset()
+    running = set()
+    while frame is not None:
+        running.add(frame)
+        frame = frame.f_back
+    return frozenset(site for holder, site in _looked_up if holder in running)
+
+
+@contextmanager
+def lookups() -> Iterator[None]:
+    """Forget at the end what was looked up: frames keep alive what they hold."""
+    try:
+        yield
+    finally:
+        _looked_up.clear()
+
+
+def _note_lookup(site: Site, value: type, frame: types.FrameType | None) -> None:
+    holders = 0
+    while frame is not None and holders < _HOLDERS:
+        if any(each is value for each in frame.f_locals.values()):
+            _looked_up.append((frame, site))
+            holders += 1
+        frame = frame.f_back
 
 
 def marked(site: Site, value: Any) -> Any:
@@ -76,7 +110,10 @@ class _MarkedPartial(functools.partial):  # type: ignore[type-arg]
 
 def _marked_partial(site: Site, value: functools.partial[Any]) -> _MarkedPartial:
     keywords = {name: signed(site, each) for name, each in value.keywords.items()}
-    result = _MarkedPartial(value.func, *value.args, **keywords)
+    function = value.func
+    if inspect.isclass(function) and not signing_sites(keywords.values()):
+        function = marked(site, function)
+    result = _MarkedPartial(function, *value.args, **keywords)
     result.__dict__.update(value.__dict__)
     result.__dict__[_MARK] = _number(site)
     return result
@@ -129,6 +166,13 @@ def _marked_class(site: Site, original: Class) -> Class:
                 if cls is stand_in:
                     return original(*args, **kwargs)
                 return super().__call__(*args, **kwargs)
+
+        def _name(cls) -> str:
+            if cls is stand_in:
+                _note_lookup(site, cls, sys._getframe(1))
+            return str(_NAME.__get__(cls))
+
+        __name__: Any = property(_name, _NAME.__set__)
 
         def __instancecheck__(cls, instance: Any) -> bool:
             if cls is stand_in:

@@ -25,7 +25,12 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
-from bncodemod.verify.instrument import signing_sites, sites_being_called, unsigned
+from bncodemod.verify.instrument import (
+    signing_sites,
+    sites_being_called,
+    sites_looked_up,
+    unsigned,
+)
 from bncodemod.verify.model import Site, SiteKind
 
 NORMS = (_NormBase, nn.GroupNorm)
@@ -84,7 +89,9 @@ class Recorder:
 
     def here(self) -> frozenset[Site]:
         """The sites that are being evaluated where this is called from."""
-        return self._frames.above(sys._getframe(1)) | frozenset(sites_being_called())
+        frame = sys._getframe(1)
+        called = frozenset(sites_being_called())
+        return self._frames.above(frame) | called | sites_looked_up(frame)
 
     def _recording(self, construct: Any) -> Any:
         @functools.wraps(construct)

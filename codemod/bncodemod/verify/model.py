@@ -251,6 +251,7 @@ class SiteResult:
     candidate: str = ""  # the one that verified it, or failed
     failure: CheckResult | None = None
     reason: str = ""  # why it was not reached
+    passed_in: str = ""  # a candidate that passes all checks, although another one fails
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from bncodemod.verify.offline import offline
 from bncodemod.verify.parts import in_parts
 from bncodemod.verify.refusal import Refusal, refused
 
-_MOST_PARAMETERS = 100_000_000  # of a module that is run on the CPU to find its inputs
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -47,7 +45,7 @@ def prepare(
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
-            return Refusal(f"{constructed.call} holds nothing to verify")
+            return Refusal(f"what was tried makes other norms or none, as {constructed.call}")
         built.append(constructed)
         inputs = find_inputs(constructed, name, job, harvest)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
@@ -71,4 +69,4 @@ def _needs_values(refusal: Refusal, module: nn.Module) -> bool:
     if refusal.error is None or not meta.asks_for_values(refusal.error):
         return False
     count = sum(parameter.numel() for parameter in module.parameters())
-    return meta.device_of(module) == meta.META and count <= _MOST_PARAMETERS
+    return meta.device_of(module) == meta.META and count <= meta.MOST_PARAMETERS

@@ -191,6 +191,14 @@ class Net(nn.Module):
     def forward(self, x):
         return self.norm(x)
 
+class OfPartial(nn.Module):
+    def __init__(self, norm=⟨partial(nn.GroupNorm)⟩):
+        super().__init__()
+        self.norm = find(norm.func)(3)
+
+    def forward(self, x):
+        return self.norm(x)
+
 class Unused(nn.Module):
     def __init__(self, norm=⟨nn.GroupNorm⟩):
         super().__init__()
@@ -200,9 +208,10 @@ class Unused(nn.Module):
         return self.norm(x)
 """
     said = examined(tmp_path, text, checks=META)
-    first, second = said.job.sites
-    assert said.of("Net").sites == (first,)
-    assert not any(second in candidate.sites for candidate in said.candidates)
+    of_class, of_partial, unused = said.job.sites
+    assert said.of("Net").sites == (of_class,)
+    assert said.of("OfPartial").sites == (of_partial,)
+    assert not any(unused in candidate.sites for candidate in said.candidates)
 
 
 def test_batches_that_are_split(tmp_path: Path) -> None:

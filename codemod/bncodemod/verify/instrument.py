@@ -77,10 +77,14 @@ def lookups() -> Iterator[None]:
 def _note_lookup(site: Site, value: type, frame: types.FrameType | None) -> None:
     holders = 0
     while frame is not None and holders < _HOLDERS:
-        if any(each is value for each in frame.f_locals.values()):
+        if any(_holds(each, value) for each in frame.f_locals.values()):
             _looked_up.append((frame, site))
             holders += 1
         frame = frame.f_back
+
+
+def _holds(each: Any, value: type) -> bool:
+    return each is value or (isinstance(each, functools.partial) and each.func is value)
 
 
 def marked(site: Site, value: Any) -> Any:

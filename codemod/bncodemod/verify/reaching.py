@@ -104,10 +104,8 @@ class Builder:
             if idle == _IDLE:
                 break
         yield from self._taken(self._holds_wanted)
-        yield from self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
-        yield from self._taken(self._leads)
         idle = 0
-        for candidate in self._taken(lambda each: True):
+        for candidate in self._rest():
             yield candidate
             idle = 0 if self._gain else idle + 1
             if idle == self._patience:
@@ -116,6 +114,11 @@ class Builder:
             candidate = self._candidates[name]
             if self._holds_wanted(candidate):
                 yield candidate
+
+    def _rest(self) -> Iterator[Candidate]:
+        yield from self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        yield from self._taken(self._leads)
+        yield from self._taken(lambda each: True)
 
     def _taken(self, choose: Callable[[Candidate], bool]) -> Iterator[Candidate]:
         """Those of the waiting candidates that are chosen when their turn comes."""

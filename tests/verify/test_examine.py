@@ -491,3 +491,23 @@ def test_lazy_layers(tmp_path: Path) -> None:
     said = examined(tmp_path, text, **image())
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
     assert said.of("Net").sites == said.job.sites
+
+
+@pytest.mark.parametrize(
+    ("norm", "cause"),
+    [("nn.BatchNorm2d(4, track_running_stats=False)", Cause.STRIDED), ("nn.GroupNorm(1, 4)", None)],
+)
+def test_a_gradient_that_comes_back_strided(tmp_path: Path, norm: str, cause: Cause) -> None:
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = ⟪{norm}⟫
+
+        def forward(self, x):
+            x = self.norm(x).flatten(2).transpose(1, 2)
+            return x.transpose(1, 2) @ x
+    """
+    result = examined(tmp_path, text, **image(4)).result(Check.GRAD)
+    assert result.cause is cause
+    assert ("flatten" in result.remedy) == (cause is not None)

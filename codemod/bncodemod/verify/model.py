@@ -86,6 +86,7 @@ class Cause(str, Enum):
     CHANNELS_LAST = "channels-last-group-norm"
     SINGLE_SAMPLE = "one-value-per-channel"
     BATCH_FOLDED = "batch-folded-into-channels"
+    STRIDED = "strided-gradient"
     MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
     CRASH = "crash"
@@ -102,6 +103,7 @@ NORM_CAUSES = frozenset(
         Cause.LEAK,
         Cause.DEPENDENT,
         Cause.BATCH_FOLDED,
+        Cause.STRIDED,
     }
 )
 

@@ -106,6 +106,68 @@ def test_a_block_is_built_and_fed_as_the_model_does(tmp_path: Path) -> None:
     assert once(*args, **kwargs).shape == (3, 48, 32, 32)
 
 
+def test_arguments_are_those_of_the_call_whatever_the_constructor_makes_of_them(
+    tmp_path: Path,
+) -> None:
+    source = (
+        NET
+        + """
+class Head(nn.Module):
+    def __init__(self, first, *sizes):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(first + sum(sizes))
+
+    def forward(self, x):
+        return self.bn(x)
+
+class Detector(nn.Module):
+    def __init__(self, backbone, classes=None, head=None):
+        if classes is None and head is None:
+            raise ValueError("classes should not be None when head is not specified")
+        if classes is not None and head is not None:
+            raise ValueError("classes should be None when head is specified")
+        if head is None:
+            head = Head(3, 5)
+            backbone = nn.Sequential(backbone)
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+def detector(**kwargs) -> Detector:
+    return Detector(Net(8), 91, **kwargs)
+"""
+    )
+    worker = Worker(tmp_path, source)
+    worker.prepared("detector")
+    assert worker.prepared("Detector").constructed.call == (
+        "Detector(backbone=Net(width=8), classes=91)"
+    )
+    assert worker.prepared("Head").constructed.call == "Head(3, 5)"
+
+
+def test_copies_of_a_module_are_no_calls_of_its_class(tmp_path: Path) -> None:
+    source = (
+        NET
+        + """
+import copy
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.nets = nn.Sequential(*(copy.deepcopy(Net(3)) for _ in range(2)))
+
+    def forward(self, x):
+        return self.nets(x)
+"""
+    )
+    worker = Worker(tmp_path, source)
+    worker.prepared("Twice")
+    kind = worker.module.Net
+    assert [seen.keywords for seen in worker.harvest.sightings(kind)] == [{"width": 3}]
+
+
 DEDUCED = {
     "channels, heads and a pair": """
 class Block(nn.Module):

@@ -12,10 +12,10 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import CodeType, FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from torch import nn
@@ -46,6 +46,7 @@ class Harvest:
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = tuple(os.path.join(os.path.realpath(root), "") for root in roots)
         self._sightings: dict[type, list[Sighting]] = {}
+        self._calls: weakref.WeakKeyDictionary[nn.Module, _Arguments] = weakref.WeakKeyDictionary()
         self._origins: weakref.WeakKeyDictionary[nn.Module, Sighting] = weakref.WeakKeyDictionary()
         self._is_users: dict[type, bool] = {}
         self._batch: int | None = None
@@ -57,7 +58,7 @@ class Harvest:
         @functools.wraps(construct)
         def constructing(module: nn.Module, *args: Any, **kwargs: Any) -> None:
             construct(module, *args, **kwargs)
-            self._built(module, sys._getframe(1))
+            self._built(module)
 
         @functools.wraps(call)
         def calling(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -65,6 +66,7 @@ class Harvest:
                 self._fed(module, args, kwargs)
             return call(module, *args, **kwargs)
 
+        self._patches.enter_context(_told_of_calls(self._called_with))
         self._patches.enter_context(replaced(nn.Module, "__init__", constructing))
         self._patches.enter_context(replaced(nn.Module, "__call__", calling))
         return self
@@ -113,18 +115,18 @@ class Harvest:
             return {key: self._repeatable(item) for key, item in value.items()}
         return value
 
-    def _built(self, module: nn.Module, frame: FrameType | None) -> None:
-        """Note the arguments of the constructor that is running, as its frame holds them."""
-        outermost = None
-        while frame is not None and _first_argument(frame) is module:
-            if frame.f_code.co_name == "__init__":
-                outermost = frame
-            frame = frame.f_back
-        positional, keywords = _arguments(outermost) if outermost is not None else ((), {})
+    def _called_with(self, module: nn.Module, arguments: _Arguments) -> None:
         # Copies: constructors take things out of the lists and dicts that they are given.
-        seen = Sighting(refresh(positional), refresh(keywords))
-        self._origins[module] = seen
+        self._calls[module] = refresh(arguments)
+
+    def _built(self, module: nn.Module) -> None:
+        """Note the arguments of the constructor that is running: a copy runs none."""
+        arguments = self._calls.pop(module, None)
+        if arguments is None:
+            return
         kind = type(module)
+        seen = Sighting(*_by_name(kind, *arguments))
+        self._origins[module] = seen
         known = self._sightings.setdefault(kind, []) if self._belongs(kind) else None
         if known is None or len(known) >= _MOST_PER_CLASS:
             return
@@ -147,38 +149,49 @@ class Harvest:
         return self._is_users[kind]
 
 
-def _first_argument(frame: FrameType) -> Any:
-    """``self``, where the frame is that of a method."""
-    code = frame.f_code
-    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+_listeners: list[Callable[[nn.Module, _Arguments], None]] = []
 
 
-def _arguments(frame: FrameType) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that a constructor's frame was called with, ``self`` left out.
+def _new(kind: type[nn.Module], /, *args: Any, **kwargs: Any) -> nn.Module:
+    module: nn.Module = object.__new__(kind)
+    for listener in _listeners:
+        listener(module, (args, kwargs))
+    return module
 
-    All named ones become keywords, unless values for ``*args`` follow them.
+
+@contextmanager
+def _told_of_calls(listener: Callable[[nn.Module, _Arguments], None]) -> Iterator[None]:
+    """``listener`` gets each new module with the arguments of the call that makes it.
+
+    ``__new__`` has them as they were given; in a constructor's frame they may have been changed
+    by the time it calls that of ``nn.Module``. It stays in its place: Python does not call
+    ``object.__new__`` rightly once another was there (bpo-5322).
     """
-    code, values = frame.f_code, frame.f_locals
-    names = code.co_varnames[1 : code.co_argcount]
-    only_keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    rest, more = _variadic(code, values)
-    keywords = {name: values[name] for name in only_keywords if name in values} | more
-    given = {name: values[name] for name in names if name in values}
-    if rest or code.co_posonlyargcount > 1:
-        return (*given.values(), *rest), keywords
-    return (), given | keywords
+    nn.Module.__new__ = _new  # type: ignore[method-assign,assignment]
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
-def _variadic(code: CodeType, values: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What ``*args`` and ``**kwargs`` hold."""
-    place = code.co_argcount + code.co_kwonlyargcount
-    rest: tuple[Any, ...] = ()
-    if code.co_flags & inspect.CO_VARARGS:
-        rest = values.get(code.co_varnames[place], ())
-        place += 1
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        return rest, dict(values.get(code.co_varnames[place], {}))
-    return rest, {}
+def _by_name(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
+    """The same arguments as keywords, as far as they can be given so."""
+    try:
+        signature = inspect.signature(kind.__init__)  # type: ignore[misc]
+        bound = signature.bind(None, *args, **kwargs)
+    except (TypeError, ValueError):
+        return args, kwargs
+    named: dict[str, Any] = {}
+    for place, (name, value) in enumerate(bound.arguments.items()):
+        parameter = signature.parameters[name]
+        if place == 0 and parameter.kind is not parameter.VAR_POSITIONAL:
+            continue  # self
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            return args, kwargs
+        named |= value if parameter.kind is parameter.VAR_KEYWORD else {name: value}
+    return (), named
 
 
 def _alike(one: Sighting, other: Sighting) -> bool:

@@ -83,18 +83,23 @@ def parts(arguments: Arguments) -> list[Arguments]:
     ]
 
 
-def looped_gradients(module: nn.Module, arguments: Arguments, seed: int) -> list[Outputs]:
-    """The gradients for each slice with respect to the parameters, by plain autograd."""
+def looped_gradients(
+    fresh: Callable[[], nn.Module], arguments: Arguments, seed: int
+) -> Iterator[Outputs]:
+    """The gradients for each slice with respect to the parameters, by plain autograd.
+
+    Each is made when it is asked for, by a ``fresh`` model: they need as much memory as it does.
+    """
 
     def gradients(part: Arguments) -> Outputs:
-        model = copy.deepcopy(module)
+        model = fresh()
         parameters = [p for p in model.parameters() if p.requires_grad]
         found = torch.autograd.grad(loss(run(model, part)), parameters, allow_unused=True)
         return tuple(
             torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)
         )
 
-    return [_seeded(seed, gradients, part) for part in parts(arguments)]
+    return (_seeded(seed, gradients, part) for part in parts(arguments))
 
 
 def vmapped_gradients(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -168,11 +168,10 @@ def _grad(subject: Subject) -> CheckResult:
 
 
 def _gradients(subject: Subject, samples: int) -> CheckResult:
-    def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:
-        module = subject.fresh(dtype=dtype)
+    def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Iterable[Outputs]]:
         inputs, seed = subject.feed(batch=samples, stack=STACK, dtype=dtype), subject.job.seed
-        answers = calling.vmapped_gradients(copied(module), inputs, seed, how)
-        return answers, calling.looped_gradients(module, inputs, seed)
+        answers = calling.vmapped_gradients(subject.fresh(dtype), inputs, seed, how)
+        return answers, calling.looped_gradients(lambda: subject.fresh(dtype), inputs, seed)
 
     # Rounding in float32 grows so much on the way back through many norms that nearly every deep
     # model would be run in both.
@@ -275,7 +274,7 @@ def _is_batched(tensor: Tensor) -> bool:
 def equal(
     which: Check,
     subject: Subject,
-    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]],
+    run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]],
 ) -> CheckResult:
     """Whether both ways of running give the same: in float32, else in float64."""
     how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
@@ -297,7 +296,7 @@ def equal(
 
 
 def _in_float64(
-    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]], how: str
+    run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]], how: str
 ) -> str | None:
     """How the answers differ in float64; None if the model does not run in it."""
     try:

@@ -15,6 +15,7 @@ from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import run_check
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
+from bncodemod.verify.memory import give_back
 from bncodemod.verify.model import (
     NORM_CAUSES,
     CandidateResult,
@@ -94,6 +95,7 @@ class _Examination:
     def run(self) -> None:
         for named in self._builder.named():
             self._emit(self._checked(named))
+            give_back()
         # Sites of other files are looked for only where this one has none of its own.
         own = frozenset(self._wanted & set(self._job.sites)) or frozenset(self._wanted)
         built: list[Reached] = []
@@ -103,6 +105,7 @@ class _Examination:
                 if self._open(each.sites):
                     built.remove(each)
                     self._emit(self._checked(each))
+                    give_back()
         for each in built:
             note = "not checked: others reach its sites" if each.sites else "it reaches no site"
             self._emit(self._result(each, notes=(note,)))

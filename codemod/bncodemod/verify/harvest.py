@@ -138,8 +138,9 @@ class Harvest:
             return
         known = self._sightings.get(type(module), ())
         for other in (seen, *(other for other in known if _alike(seen, other))):
-            if other.feed is None:
-                other.feed = describe(args, kwargs, self._batch or 1)
+            feed = describe(args, kwargs, self._batch or 1)
+            if other.feed is None or feed.count < other.feed.count:
+                other.feed = feed
 
     def _belongs(self, kind: type) -> bool:
         if kind not in self._is_users:

@@ -13,12 +13,13 @@ from bncodemod.verify import meta
 from bncodemod.verify.build import Constructed
 from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.mend import larger
+from bncodemod.verify.mend import larger, smaller
 from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
 _BATCH, _OTHER_BATCH = 2, 4
+_ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def search(module: nn.Module, seen: list[Feed], name: str, harvest: Harvest) -> 
     guesses = Guesses(module)
     guesses.add(seen)
     found = _first_that_runs(guesses, runner, name, guesses.mend)
-    return found if isinstance(found, Refusal) else runner.roomier(found)
+    return found if isinstance(found, Refusal) else runner.sized(found)
 
 
 def _first_that_runs(
@@ -99,6 +100,9 @@ def _first_that_runs(
     return first or Refusal(f"no inputs were found for {name}")
 
 
+_Rooms = tuple[int, ...]  # the values in each channel of one sample at each norm that runs
+
+
 class _Runner:
     """Runs one module where it was built."""
 
@@ -109,30 +113,56 @@ class _Runner:
 
     def error(self, feed: Feed) -> Exception | None:
         """What is raised with one of two sizes of batches; the parts' inputs are noted."""
-        error = self._run(feed, _BATCH)
-        if error is None:
-            self._harvest.watch(_OTHER_BATCH)
-            try:
-                error = self._run(feed, _OTHER_BATCH)
-            finally:
-                self._harvest.watch(None)
-        return error
+        return self._run(feed, _BATCH) or self._watched(feed)
 
-    def roomier(self, inputs: Inputs) -> Inputs:
-        """Twice the size, where a single sample leaves one value for its statistics."""
-        if self._run(inputs.feed, 1) is None or (other := larger(inputs.feed)) is None:
+    def sized(self, inputs: Inputs) -> Inputs:
+        """In the size that shows all in the shortest time."""
+        feed, rooms = self._roomier(inputs.feed, self._rooms(inputs.feed))
+        while max(rooms or (), default=0) >= 2 * _ROOM and (other := smaller(feed)) is not None:
+            left = self._rooms(other) or ()
+            if len(left) != len(rooms or ()) or not all(map(_is_enough, left, rooms or ())):
+                break
+            feed, rooms = other, left
+        if feed == inputs.feed or self._watched(feed) is not None:
             return inputs
-        fits = self._run(other, 1) is None and self.error(other) is None
-        return Inputs(str(other), other) if fits else inputs
+        return Inputs(str(feed), feed)
 
-    def _run(self, feed: Feed, batch: int) -> Exception | None:
+    def _roomier(self, feed: Feed, rooms: _Rooms | None) -> tuple[Feed, _Rooms | None]:
+        """Twice the size, where a single sample leaves a norm one value for its statistics."""
+        if rooms is not None and min(rooms, default=_ROOM) > 1:
+            return feed, rooms
+        if (other := larger(feed)) is None or (grown := self._rooms(other)) in (None, rooms):
+            return feed, rooms
+        return (other, grown) if self._run(other, _BATCH) is None else (feed, rooms)
+
+    def _rooms(self, feed: Feed) -> _Rooms | None:
+        """None if a single sample does not run."""
+        rooms: list[int] = []
+        return tuple(rooms) if self._run(feed, 1, rooms) is None else None
+
+    def _watched(self, feed: Feed) -> Exception | None:
+        self._harvest.watch(_OTHER_BATCH)
+        try:
+            return self._run(feed, _OTHER_BATCH)
+        finally:
+            self._harvest.watch(None)
+
+    def _run(self, feed: Feed, batch: int, rooms: list[int] | None = None) -> Exception | None:
+        """What a run is ended by; ``rooms`` grows by the values that norms had to work with."""
         try:
             args, kwargs = Inputs("", feed).make(self._device, batch=batch)
-            with meta.quick_batch_norms(), torch.no_grad(), self._device:
+            with meta.quick_norms() as seen, torch.no_grad(), self._device:
                 self._module(*args, **kwargs)
         except Exception as error:
             return error
+        if rooms is not None:
+            rooms += seen
         return None
+
+
+def _is_enough(now: int, before: int) -> bool:
+    """Whether smaller inputs leave a norm as many values as it needs, or as it had."""
+    return now >= min(before, _ROOM)
 
 
 def _said(example: Example) -> Feed:

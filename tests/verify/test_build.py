@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from pathlib import Path
 
@@ -99,11 +100,11 @@ def test_a_block_is_built_and_fed_as_the_model_does(tmp_path: Path) -> None:
     prepared = worker.prepared("Bottleneck")
     assert prepared.constructed.how is Built.HARVESTED
     assert "inplanes=24, planes=12, stride=2, cut=Conv2d(" in prepared.constructed.call
-    assert prepared.inputs.text == "(N, 24, 64, 64), 0.5"
+    assert prepared.inputs.text == "(N, 24, 8, 8), 0.5"
     once, again = (prepared.constructed.rebuild(torch.device("cpu")) for _ in range(2))
     assert once.cut is not again.cut
     args, kwargs = prepared.inputs.make("cpu", batch=3, stack=None, seed=0)
-    assert once(*args, **kwargs).shape == (3, 48, 32, 32)
+    assert once(*args, **kwargs).shape == (3, 48, 4, 4)
 
 
 def test_arguments_are_those_of_the_call_whatever_the_constructor_makes_of_them(
@@ -145,6 +146,17 @@ def detector(**kwargs) -> Detector:
         "Detector(backbone=Net(width=8), classes=91)"
     )
     assert worker.prepared("Head").constructed.call == "Head(3, 5)"
+
+
+def test_signatures_are_the_constructors_while_a_harvest_is_open(tmp_path: Path) -> None:
+    source = NET + "\n\nclass Wide(Net):\n    pass\n"
+    worker = Worker(tmp_path, source)
+    kind = worker.module.Wide
+    with worker.harvest:
+        assert list(inspect.signature(kind).parameters) == ["width"]
+        assert list(inspect.signature(nn.Linear).parameters)[:2] == ["in_features", "out_features"]
+    assert vars(worker.module.Net)["__init__"].__qualname__ == "Net.__init__"
+    assert not hasattr(vars(worker.module.Net)["__init__"], "__wrapped__")
 
 
 def test_copies_of_a_module_are_no_calls_of_its_class(tmp_path: Path) -> None:

@@ -491,3 +491,20 @@ def test_lazy_layers(tmp_path: Path) -> None:
     said = examined(tmp_path, text, **image())
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
     assert said.of("Net").sites == said.job.sites
+
+
+def test_gradients_of_a_large_model_are_those_of_its_smallest_parameters(tmp_path: Path) -> None:
+    source = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Linear(16, 2500)
+        self.large = nn.Linear(2500, 2500)
+        self.norm = ⟪nn.GroupNorm(4, 2500)⟫
+
+    def forward(self, x):
+        return self.norm(self.large(self.wide(x)))
+"""
+    said = examined(tmp_path, source, checks=frozenset({Check.GRAD}))
+    assert said.result(Check.GRAD).outcome is Outcome.PASSED
+    assert "gradients were taken of the 5 smallest of 6 parameters" in said.of("Net").notes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bncodemod.verify import calling
 from bncodemod.verify.blame import Lenient
-from bncodemod.verify.calling import Outputs, copied
+from bncodemod.verify.calling import Outputs
 from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
@@ -141,19 +141,26 @@ def _eval(subject: Subject) -> CheckResult:
 def _over_batches(
     subject: Subject, dtype: torch.dtype, how: str, train: bool = True
 ) -> tuple[Outputs, Sequence[Outputs]]:
-    module = subject.fresh(dtype=dtype)
-    if not train:
-        module.eval()
+    def fresh() -> nn.Module:
+        module = subject.fresh(dtype)
+        if not train:
+            module.eval()
+        return module
+
     inputs, seed = subject.feed(stack=STACK, dtype=dtype), subject.job.seed
     with torch.no_grad():
-        answers = calling.vmapped(copied(module), inputs, seed, how)
-        return answers, calling.looped(module, inputs, seed)
+        answers = calling.vmapped(fresh(), inputs, seed, how)
+        return answers, calling.looped(fresh, inputs, seed)
 
 
 @check(Check.GRAD)
 def _grad(subject: Subject) -> CheckResult:
-    if not any(p.requires_grad for p in subject.fresh().parameters()):
+    model = subject.fresh()
+    wanting = sum(p.requires_grad for p in model.parameters())
+    if not wanting:
         raise Skipped("no parameter wants a gradient")
+    if (chosen := len(calling.differentiated(model))) < wanting:
+        subject.note(f"gradients were taken of the {chosen} smallest of {wanting} parameters")
     try:
         return _gradients(subject, samples=1)
     except Exception as error:
@@ -189,7 +196,7 @@ def _ensemble(subject: Subject) -> CheckResult:
         models = [varied(subject.fresh(dtype=dtype), seed) for seed in range(STACK)]
         inputs, seed = subject.feed(dtype=dtype), subject.job.seed
         with torch.no_grad():
-            answers = calling.vmapped_ensemble([copied(m) for m in models], inputs, seed, how)
+            answers = calling.vmapped_ensemble(models, inputs, seed, how)
             return answers, calling.looped_ensemble(models, inputs, seed)
 
     return equal(Check.ENSEMBLE, subject, run)

@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -46,29 +46,24 @@ class Harvest:
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = tuple(os.path.join(os.path.realpath(root), "") for root in roots)
         self._sightings: dict[type, list[Sighting]] = {}
-        self._calls: weakref.WeakKeyDictionary[nn.Module, _Arguments] = weakref.WeakKeyDictionary()
         self._origins: weakref.WeakKeyDictionary[nn.Module, Sighting] = weakref.WeakKeyDictionary()
         self._is_users: dict[type, bool] = {}
         self._batch: int | None = None
+        self.steps = 0  # modules that were built and calls of modules, so far
         self._patches = ExitStack()
 
     def __enter__(self) -> Harvest:
-        construct, call = nn.Module.__init__, nn.Module.__call__
-
-        @functools.wraps(construct)
-        def constructing(module: nn.Module, *args: Any, **kwargs: Any) -> None:
-            construct(module, *args, **kwargs)
-            self._built(module)
+        call = nn.Module.__call__
 
         @functools.wraps(call)
         def calling(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
             if self._batch is not None:
                 self._fed(module, args, kwargs)
             return call(module, *args, **kwargs)
 
-        self._patches.enter_context(_told_of_calls(self._called_with))
-        self._patches.enter_context(replaced(nn.Module, "__init__", constructing))
         self._patches.enter_context(replaced(nn.Module, "__call__", calling))
+        self._patches.enter_context(_told_of_calls(self._built))
         return self
 
     def __exit__(
@@ -115,15 +110,8 @@ class Harvest:
             return {key: self._repeatable(item) for key, item in value.items()}
         return value
 
-    def _called_with(self, module: nn.Module, arguments: _Arguments) -> None:
-        # Copies: constructors take things out of the lists and dicts that they are given.
-        self._calls[module] = refresh(arguments)
-
-    def _built(self, module: nn.Module) -> None:
-        """Note the arguments of the constructor that is running: a copy runs none."""
-        arguments = self._calls.pop(module, None)
-        if arguments is None:
-            return
+    def _built(self, module: nn.Module, arguments: _Arguments) -> None:
+        self.steps += 1
         kind = type(module)
         seen = Sighting(*_by_name(kind, *arguments))
         self._origins[module] = seen
@@ -151,30 +139,58 @@ class Harvest:
 
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-_listeners: list[Callable[[nn.Module, _Arguments], None]] = []
-
-
-def _new(kind: type[nn.Module], /, *args: Any, **kwargs: Any) -> nn.Module:
-    module: nn.Module = object.__new__(kind)
-    for listener in _listeners:
-        listener(module, (args, kwargs))
-    return module
 
 
 @contextmanager
-def _told_of_calls(listener: Callable[[nn.Module, _Arguments], None]) -> Iterator[None]:
-    """``listener`` gets each new module with the arguments of the call that makes it.
+def _told_of_calls(built: Callable[[nn.Module, _Arguments], None]) -> Iterator[None]:
+    """``built`` gets each new module with what its outermost constructor was called with.
 
-    ``__new__`` has them as they were given; in a constructor's frame they may have been changed
-    by the time it calls that of ``nn.Module``. It stays in its place: Python does not call
-    ``object.__new__`` rightly once another was there (bpo-5322).
+    In a constructor's frame the arguments may have been changed by then, and a ``__new__`` that
+    sees them would hide the signatures of constructors.
     """
-    nn.Module.__new__ = _new  # type: ignore[method-assign,assignment]
-    _listeners.append(listener)
+    calls: dict[int, _Arguments] = {}  # of the constructors that are running, by their modules
+    whole = nn.Module.__init__
+
+    def telling(construct: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(construct)
+        def constructing(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
+            is_outermost = id(module) not in calls
+            if is_outermost:
+                # Copies: constructors take things out of the lists and dicts that they are given.
+                calls[id(module)] = refresh((args, kwargs))
+            try:
+                construct(module, *args, **kwargs)
+                if construct is whole:
+                    built(module, calls[id(module)])
+            finally:
+                if is_outermost:
+                    del calls[id(module)]
+
+        return constructing
+
+    kinds: list[Any] = [kind for kind in _kinds(nn.Module) if "__init__" in vars(kind)]
+    saved = [(kind, vars(kind)["__init__"]) for kind in kinds]
+    saved = [(kind, construct) for kind, construct in saved if inspect.isfunction(construct)]
     try:
+        for kind, construct in saved:
+            kind.__init__ = telling(construct)
         yield
     finally:
-        _listeners.remove(listener)
+        for kind, construct in saved:
+            kind.__init__ = construct
+
+
+def _kinds(base: type) -> Iterable[type]:
+    """A class and all that are made of it."""
+    found = {id(base): base}
+    waiting = [base]
+    while waiting:
+        below: list[type] = type.__subclasses__(waiting.pop())
+        for kind in below:
+            if id(kind) not in found:
+                found[id(kind)] = kind
+                waiting.append(kind)
+    return found.values()
 
 
 def _by_name(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:

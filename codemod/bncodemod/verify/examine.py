@@ -51,7 +51,7 @@ _AFTER_NORMS = frozenset(
     }
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
-_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
+_DEAR = 1e9  # the cost of a model from which on its parts are checked instead, where they can be
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -101,6 +101,8 @@ class _Examination:
         built: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)
+            dear = [self._open(each.sites) for each in built if each.cost > _DEAR]
+            built += self._builder.holders(frozenset().union(*dear))
             for each in sorted(built, key=lambda reached: reached.cost):
                 if self._open(each.sites):
                     built.remove(each)

@@ -302,6 +302,31 @@ def test_deduction_and_repair(tmp_path: Path, case: str) -> None:
     prepared.constructed.rebuild(torch.device("cpu"))(*args, **kwargs)
 
 
+REFUSED = {
+    "fed": ("", "self.conv(x)\n        raise LookupError('no boxes')"),
+    "built": ("raise LookupError('no boxes')", "return x"),
+}
+
+
+@pytest.mark.parametrize("step", REFUSED)
+def test_a_refusal_tells_of_the_attempt_that_got_furthest(tmp_path: Path, step: str) -> None:
+    construct, forward = REFUSED[step]
+    source = f"""
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        {construct}
+
+    def forward(self, x):
+        {forward}
+"""
+    call = Example("models.Net", "unknown.width")
+    outcome = Worker(tmp_path, source).outcome("Net", calls=(call,))
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason.endswith("LookupError: no boxes")
+
+
 def test_constructors_that_ask_for_values_are_built_on_the_cpu_in_part(tmp_path: Path) -> None:
     source = NET.replace(
         "        self.bn =",

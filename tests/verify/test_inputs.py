@@ -186,6 +186,18 @@ def test_what_cannot_be_fed_is_refused_with_the_first_error(tmp_path: Path) -> N
     assert "in forward" in outcome.trace
 
 
+def test_what_cannot_be_fed_is_refused_with_the_error_of_the_longest_run(tmp_path: Path) -> None:
+    source = model(
+        "self.conv = nn.Conv2d(5, 6, 3, padding=1)",
+        "assert x.shape[-1] < 16, 'size must be small'\n"
+        "        self.conv(x)\n"
+        "        raise LookupError('the boxes are missing')",
+    )
+    outcome = Worker(tmp_path, source).outcome("Model")
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason.endswith("LookupError: the boxes are missing")
+
+
 def test_a_module_without_forward(tmp_path: Path) -> None:
     source = "class Model(nn.Module):\n    pass\n"
     assert Worker(tmp_path, source).outcome("Model") == Refusal("Model has no forward")

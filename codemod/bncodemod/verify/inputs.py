@@ -15,7 +15,7 @@ from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.mend import larger, smaller
 from bncodemod.verify.model import Example, Job
-from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
 _BATCH, _OTHER_BATCH = 2, 4
@@ -85,19 +85,20 @@ def _first_that_runs(
     name: str,
     mend: Callable[[Feed, Exception], None] | None = None,
 ) -> Inputs | Refusal:
-    """The first feed that runs, or what the first one ended in."""
-    first: Refusal | None = None
+    """The first feed that runs, or what the one ended in that got furthest."""
+    refusals: list[Refusal] = []
     for feed in feeds:
+        before = runner.steps
         error = runner.error(feed)
         if error is None:
             return Inputs(str(feed), feed)
-        refusal = refused(f"{name} does not run with {feed}", error)
+        refusal = refused(f"{name} does not run with {feed}", error, runner.steps - before)
         if meta.asks_for_values(error):  # which no other shape will change
             return refusal
-        first = first or refusal
+        refusals.append(refusal)
         if mend is not None:
             mend(feed, error)
-    return first or Refusal(f"no inputs were found for {name}")
+    return furthest(refusals) if refusals else Refusal(f"no inputs were found for {name}")
 
 
 _Rooms = tuple[int, ...]  # the values in each channel of one sample at each norm that runs
@@ -110,6 +111,11 @@ class _Runner:
         self._module = module
         self._harvest = harvest
         self._device = meta.device_of(module)
+
+    @property
+    def steps(self) -> int:
+        """How many modules have been called so far."""
+        return self._harvest.steps
 
     def error(self, feed: Feed) -> Exception | None:
         """What is raised with one of two sizes of batches; the parts' inputs are noted."""

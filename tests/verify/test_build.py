@@ -14,6 +14,7 @@ from torch import nn
 from bncodemod.verify.model import Built, Example
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
+from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.refusal import Refusal
 
 NET = """
@@ -157,6 +158,32 @@ def test_signatures_are_the_constructors_while_a_harvest_is_open(tmp_path: Path)
         assert list(inspect.signature(nn.Linear).parameters)[:2] == ["in_features", "out_features"]
     assert vars(worker.module.Net)["__init__"].__qualname__ == "Net.__init__"
     assert not hasattr(vars(worker.module.Net)["__init__"], "__wrapped__")
+
+
+def test_a_norm_of_the_users_is_built_with_its_own_arguments(tmp_path: Path) -> None:
+    source = """
+class StandIn(nn.GroupNorm):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, **kwargs):
+        self.num_features = num_features
+        super().__init__(4, num_features, eps=eps, **kwargs)
+
+class Flat(StandIn):
+    def forward(self, x):
+        return super().forward(x.flatten(0, -2)).view(x.shape)
+
+class Net(nn.Module):
+    def __init__(self, *, width=24):
+        super().__init__()
+        self.norm = Flat(width, momentum=None)
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+    worker = Worker(tmp_path, source)
+    with Recorder([]):
+        worker.prepared("Net")
+        prepared = worker.prepared("Flat", calls=(Example("Flat", "unknown"),))
+    assert prepared.constructed.call == "Flat(num_features=24, momentum=None)"
 
 
 def test_copies_of_a_module_are_no_calls_of_its_class(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,10 @@ def parse(text: str, path: str) -> tuple[str, tuple[Site, ...]]:
 
 def _site(plain: str, start: int, kind: SiteKind, path: str) -> Site:
     (line, column), (end_line, end_column) = _place(plain, start), _place(plain, len(plain))
-    return Site(path, line, column, end_line, end_column, kind, plain[start:])
+    owners = re.findall(r"^(?:class|def) (\w+)", plain[:start], re.MULTILINE)
+    owner = owners[-1] if owners and column > 1 else ""
+    text = plain[start:]
+    return Site(path, line, column, end_line, end_column, kind, text, owner=owner)
 
 
 def _place(plain: str, offset: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 from bncodemod.verify.model import Built, Example
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
+from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.refusal import Refusal
 
 NET = """
@@ -99,11 +101,110 @@ def test_a_block_is_built_and_fed_as_the_model_does(tmp_path: Path) -> None:
     prepared = worker.prepared("Bottleneck")
     assert prepared.constructed.how is Built.HARVESTED
     assert "inplanes=24, planes=12, stride=2, cut=Conv2d(" in prepared.constructed.call
-    assert prepared.inputs.text == "(N, 24, 64, 64), 0.5"
+    assert prepared.inputs.text == "(N, 24, 8, 8), 0.5"
     once, again = (prepared.constructed.rebuild(torch.device("cpu")) for _ in range(2))
     assert once.cut is not again.cut
     args, kwargs = prepared.inputs.make("cpu", batch=3, stack=None, seed=0)
-    assert once(*args, **kwargs).shape == (3, 48, 32, 32)
+    assert once(*args, **kwargs).shape == (3, 48, 4, 4)
+
+
+def test_arguments_are_those_of_the_call_whatever_the_constructor_makes_of_them(
+    tmp_path: Path,
+) -> None:
+    source = (
+        NET
+        + """
+class Head(nn.Module):
+    def __init__(self, first, *sizes):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(first + sum(sizes))
+
+    def forward(self, x):
+        return self.bn(x)
+
+class Detector(nn.Module):
+    def __init__(self, backbone, classes=None, head=None):
+        if classes is None and head is None:
+            raise ValueError("classes should not be None when head is not specified")
+        if classes is not None and head is not None:
+            raise ValueError("classes should be None when head is specified")
+        if head is None:
+            head = Head(3, 5)
+            backbone = nn.Sequential(backbone)
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+def detector(**kwargs) -> Detector:
+    return Detector(Net(8), 91, **kwargs)
+"""
+    )
+    worker = Worker(tmp_path, source)
+    worker.prepared("detector")
+    assert worker.prepared("Detector").constructed.call == (
+        "Detector(backbone=Net(width=8), classes=91)"
+    )
+    assert worker.prepared("Head").constructed.call == "Head(3, 5)"
+
+
+def test_signatures_are_the_constructors_while_a_harvest_is_open(tmp_path: Path) -> None:
+    source = NET + "\n\nclass Wide(Net):\n    pass\n"
+    worker = Worker(tmp_path, source)
+    kind = worker.module.Wide
+    with worker.harvest:
+        assert list(inspect.signature(kind).parameters) == ["width"]
+        assert list(inspect.signature(nn.Linear).parameters)[:2] == ["in_features", "out_features"]
+    assert vars(worker.module.Net)["__init__"].__qualname__ == "Net.__init__"
+    assert not hasattr(vars(worker.module.Net)["__init__"], "__wrapped__")
+
+
+def test_a_norm_of_the_users_is_built_with_its_own_arguments(tmp_path: Path) -> None:
+    source = """
+class StandIn(nn.GroupNorm):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, **kwargs):
+        self.num_features = num_features
+        super().__init__(4, num_features, eps=eps, **kwargs)
+
+class Flat(StandIn):
+    def forward(self, x):
+        return super().forward(x.flatten(0, -2)).view(x.shape)
+
+class Net(nn.Module):
+    def __init__(self, *, width=24):
+        super().__init__()
+        self.norm = Flat(width, momentum=None)
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+    worker = Worker(tmp_path, source)
+    with Recorder([]):
+        worker.prepared("Net")
+        prepared = worker.prepared("Flat", calls=(Example("Flat", "unknown"),))
+    assert prepared.constructed.call == "Flat(num_features=24, momentum=None)"
+
+
+def test_copies_of_a_module_are_no_calls_of_its_class(tmp_path: Path) -> None:
+    source = (
+        NET
+        + """
+import copy
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.nets = nn.Sequential(*(copy.deepcopy(Net(3)) for _ in range(2)))
+
+    def forward(self, x):
+        return self.nets(x)
+"""
+    )
+    worker = Worker(tmp_path, source)
+    worker.prepared("Twice")
+    kind = worker.module.Net
+    assert [seen.keywords for seen in worker.harvest.sightings(kind)] == [{"width": 3}]
 
 
 DEDUCED = {
@@ -226,6 +327,31 @@ def test_deduction_and_repair(tmp_path: Path, case: str) -> None:
     assert prepared.constructed.how is Built.DEDUCED
     args, kwargs = prepared.inputs.make("cpu", batch=2, stack=None, seed=0)
     prepared.constructed.rebuild(torch.device("cpu"))(*args, **kwargs)
+
+
+REFUSED = {
+    "fed": ("", "self.conv(x)\n        raise LookupError('no boxes')"),
+    "built": ("raise LookupError('no boxes')", "return x"),
+}
+
+
+@pytest.mark.parametrize("step", REFUSED)
+def test_a_refusal_tells_of_the_attempt_that_got_furthest(tmp_path: Path, step: str) -> None:
+    construct, forward = REFUSED[step]
+    source = f"""
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        {construct}
+
+    def forward(self, x):
+        {forward}
+"""
+    call = Example("models.Net", "unknown.width")
+    outcome = Worker(tmp_path, source).outcome("Net", calls=(call,))
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason.endswith("LookupError: no boxes")
 
 
 def test_constructors_that_ask_for_values_are_built_on_the_cpu_in_part(tmp_path: Path) -> None:

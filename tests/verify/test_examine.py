@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from examined import examined, image, model
 
-from bncodemod.verify.model import Built, Cause, Check, Outcome
+from bncodemod.verify.model import Built, Cause, Check, Outcome, Verdict
+from bncodemod.verify.verdicts import judge
 
 NET = """
 class Net(nn.Module):
@@ -47,6 +48,67 @@ def test_running_stats_fail_and_eval_mode_passes(tmp_path: Path) -> None:
     batch_norm = tuple(s for s in said.job.sites if "BatchNorm" in s.text)
     assert {result.sites for result in failed} == {batch_norm}
     assert "vmap" in failed[0].trace
+    assert said.result(Check.EVAL).outcome is Outcome.PASSED
+
+
+UNREWRITTEN = {
+    "1d": "⟪nn.BatchNorm1d(3)⟫",
+    "2d": "⟪nn.BatchNorm2d(3)⟫",
+    "3d": "⟪nn.BatchNorm3d(3)⟫",
+    "without weights": "⟪nn.BatchNorm2d(3, affine=False)⟫",
+    "with statistics that do not move": "⟪nn.BatchNorm2d(3, momentum=0.0)⟫",
+    "with a plain mean": "⟪nn.BatchNorm2d(3, momentum=None)⟫",
+    "synchronised": "⟪nn.SyncBatchNorm(3)⟫",
+    "lazy": "⟪nn.LazyBatchNorm2d()⟫",
+    "instance norm": "⟪nn.InstanceNorm2d(3, track_running_stats=True)⟫",
+    "a class that is handed on": "make(⟨nn.BatchNorm2d⟩)",
+    "a partial": "make(⟨partial(nn.BatchNorm2d, eps=1e-3)⟩)",
+    "a lambda": "make(lambda width: ⟪nn.BatchNorm2d(width)⟫)",
+    "a subclass": "Own(3)",
+    "a function": "Function()",
+}
+_MAKERS = """
+def make(norm_layer):
+    return norm_layer(3)
+
+class Own(nn.BatchNorm2d):
+    def __init__(self, width):
+        OWN
+
+class Function(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("var", torch.ones(3))
+
+    def forward(self, x):
+        return FUNCTION
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.norm = NORM
+
+    def forward(self, x):
+        return self.norm(self.conv(x).reshape(x.shape + EXTRA))
+"""
+
+
+@pytest.mark.parametrize("kind", UNREWRITTEN)
+def test_nothing_with_running_statistics_is_verified(tmp_path: Path, kind: str) -> None:
+    norm, own = UNREWRITTEN[kind], "super().__init__(width)"
+    function = "F.batch_norm(x, self.mean, self.var, training=self.training)"
+    text = _MAKERS.replace("NORM", norm)
+    text = text.replace("EXTRA", "(1,)" if kind == "3d" else "()")
+    text = text.replace("x.shape + ()", "x.flatten(2).shape" if kind == "1d" else "x.shape")
+    text = text.replace("OWN", f"⟪{own}⟫" if kind == "a subclass" else own)
+    text = text.replace("FUNCTION", f"⟪{function}⟫" if kind == "a function" else function)
+    said = examined(tmp_path, text, **image())
+    (result,) = judge(said.job.sites, {}, said.candidates, "cpu")
+    assert result.verdict is Verdict.FAILED
+    assert result.failure is not None
+    assert result.failure.cause is Cause.RUNNING_STATS
     assert said.result(Check.EVAL).outcome is Outcome.PASSED
 
 
@@ -511,3 +573,47 @@ def test_a_gradient_that_comes_back_strided(tmp_path: Path, norm: str, cause: Ca
     result = examined(tmp_path, text, **image(4)).result(Check.GRAD)
     assert result.cause is cause
     assert ("flatten" in result.remedy) == (cause is not None)
+
+
+def test_the_parts_of_a_dear_model_are_checked_in_its_place(tmp_path: Path) -> None:
+    source = """
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1)
+        self.norm = ⟪nn.GroupNorm(2, width)⟫
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 256, 1)
+        self.block = Block(256)
+
+    def forward(self, x):
+        assert x.shape[-1] > 200, "size must be large"
+        return self.block(self.stem(x))
+"""
+    said = examined(tmp_path, source)
+    assert said.of("Net").notes == ("not checked: others reach its sites",)
+    assert said.of("Block").call == "Block(width=256)"
+    assert said.result(Check.VMAP, "Block").outcome is Outcome.PASSED
+
+
+def test_gradients_of_a_large_model_are_those_of_its_smallest_parameters(tmp_path: Path) -> None:
+    source = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Linear(16, 2500)
+        self.large = nn.Linear(2500, 2500)
+        self.norm = ⟪nn.GroupNorm(4, 2500)⟫
+
+    def forward(self, x):
+        return self.norm(self.large(self.wide(x)))
+"""
+    said = examined(tmp_path, source, checks=frozenset({Check.GRAD}))
+    assert said.result(Check.GRAD).outcome is Outcome.PASSED
+    assert "gradients were taken of the 5 smallest of 6 parameters" in said.of("Net").notes

@@ -33,12 +33,12 @@ CASES = {
     "sequence": (
         model("self.net = nn.Sequential(nn.Conv1d(6, 5, 3), nn.BatchNorm1d(5))",
               "return self.net(x)"),
-        "(N, 6, 256)",
+        "(N, 6, 32)",
     ),
     "video": (
         model("self.net = nn.Sequential(nn.Conv3d(3, 5, 3), nn.BatchNorm3d(5))",
               "return self.net(x)"),
-        "(N, 3, 8, 64, 64)",
+        "(N, 3, 8, 4, 4)",
     ),
     "token ids": (
         model("self.emb = nn.Embedding(50, 8); self.bn = nn.BatchNorm1d(8)",
@@ -59,13 +59,13 @@ CASES = {
     "channels that are concatenated": (
         model("self.conv = nn.Conv2d(12, 4, 3); self.bn = nn.BatchNorm2d(4)",
               "return self.bn(self.conv(torch.cat((x, skip), 1)))", "x, skip"),
-        "(N, 6, 16, 16), (N, 6, 16, 16)",
+        "(N, 6, 8, 8), (N, 6, 8, 8)",
     ),
     "time steps": (
         model("self.conv = nn.Conv2d(3, 4, 3); self.bn = nn.BatchNorm2d(4)\n"
               "        self.emb = nn.Embedding(1000, 4)",
               "return self.bn(self.conv(x)) + self.emb(t)[:, :, None, None]", "x, t"),
-        "(N, 3, 64, 64), (N,) int",
+        "(N, 3, 8, 8), (N,) int",
     ),
     "a list of maps": (
         model("self.bn = nn.BatchNorm2d(6)",
@@ -79,12 +79,28 @@ CASES = {
     ),
     "only what has no default": (
         model("self.bn = nn.BatchNorm2d(6)", "return self.bn(x)", "x, mask=None, *, scale=1.0"),
-        "(N, 6, 16, 16)",
+        "(N, 6, 4, 4)",
     ),
     "room for the statistics of a single sample": (
         model("self.net = nn.Sequential(nn.Conv2d(3, 4, 3, 64, 1), nn.BatchNorm2d(4))",
               "return self.net(x)"),
         "(N, 3, 128, 128)",
+    ),
+    "room for those of a GroupNorm, which does not ask for it": (
+        model("self.net = nn.Sequential(nn.Conv2d(3, 4, 3, 64, 1), nn.GroupNorm(4, 4))",
+              "return self.net(x)"),
+        "(N, 3, 128, 128)",
+    ),
+    "no more than a norm needs, whatever one behind a pool has": (
+        model("self.net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4),\n"
+              "            nn.AdaptiveAvgPool2d(1), nn.GroupNorm(1, 4))",
+              "return self.net(x)"),
+        "(N, 3, 8, 8)",
+    ),
+    "a size below which it does not run": (
+        model("self.conv = nn.Conv2d(3, 4, 3); self.bn = nn.BatchNorm2d(4)",
+              "assert x.shape[-1] > 20, 'too small'\n        return self.bn(self.conv(x))"),
+        "(N, 3, 32, 32)",
     ),
 }  # fmt: skip
 
@@ -101,7 +117,7 @@ def test_inputs(tmp_path: Path, case: str) -> None:
 def test_stacked_inputs_have_an_axis_in_front(tmp_path: Path) -> None:
     inputs = Worker(tmp_path, CASES["time steps"][0]).prepared("Model").inputs
     (x, t), kwargs = inputs.make("cpu", batch=5, stack=3, seed=1)
-    assert (x.shape, t.shape, t.dtype) == ((3, 5, 3, 64, 64), (3, 5), torch.int64)
+    assert (x.shape, t.shape, t.dtype) == ((3, 5, 3, 8, 8), (3, 5), torch.int64)
     assert not kwargs
 
 
@@ -128,7 +144,7 @@ def test_what_asks_for_values_is_fed_on_the_cpu(tmp_path: Path) -> None:
     )
     prepared = Worker(tmp_path, source).prepared("Model")
     assert prepared.constructed.module.bn.weight.device.type == "cpu"
-    assert prepared.inputs.text == "(N, 6, 16, 16)"
+    assert prepared.inputs.text == "(N, 6, 4, 4)"
 
 
 def test_parts_of_a_detector_that_needs_targets(tmp_path: Path) -> None:
@@ -154,11 +170,11 @@ class Detector(nn.Module):
 """
     prepared = Worker(tmp_path, source).prepared("Detector")
     assert prepared.constructed.call == "Detector(), its backbone, head.boxes"
-    assert prepared.inputs.text == "backbone: (N, 3, 64, 64); head.boxes: (N, 8, 16, 16)"
+    assert prepared.inputs.text == "backbone: (N, 3, 8, 8); head.boxes: (N, 8, 4, 4)"
     args, kwargs = prepared.inputs.make("cpu", batch=2, stack=None, seed=0)
     first, second = prepared.constructed.rebuild(torch.device("cpu"))(*args, **kwargs)
-    assert first.shape == (2, 8, 62, 62)
-    assert second.shape == (2, 4, 16, 16)
+    assert first.shape == (2, 8, 6, 6)
+    assert second.shape == (2, 4, 4, 4)
 
 
 def test_what_cannot_be_fed_is_refused_with_the_first_error(tmp_path: Path) -> None:
@@ -168,6 +184,18 @@ def test_what_cannot_be_fed_is_refused_with_the_first_error(tmp_path: Path) -> N
     assert outcome.reason.endswith("LookupError: not like this")
     assert "def forward" not in outcome.reason
     assert "in forward" in outcome.trace
+
+
+def test_what_cannot_be_fed_is_refused_with_the_error_of_the_longest_run(tmp_path: Path) -> None:
+    source = model(
+        "self.conv = nn.Conv2d(5, 6, 3, padding=1)",
+        "assert x.shape[-1] < 16, 'size must be small'\n"
+        "        self.conv(x)\n"
+        "        raise LookupError('the boxes are missing')",
+    )
+    outcome = Worker(tmp_path, source).outcome("Model")
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason.endswith("LookupError: the boxes are missing")
 
 
 def test_a_module_without_forward(tmp_path: Path) -> None:

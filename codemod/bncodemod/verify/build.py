@@ -7,7 +7,7 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -21,7 +21,7 @@ from bncodemod.verify.instrument import lookups
 from bncodemod.verify.model import Built, Example, Job, Site
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
-from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.repair import repairs
 from bncodemod.verify.specs import Feed
 from bncodemod.verify.steering import own_parameters, steered
@@ -87,21 +87,23 @@ def first(
     if not builds_module(target):
         return Refusal("nothing says that it builds a module")
     attempts = _Attempts(target, name, namespace, job, harvest)
-    refusals: list[Refusal] = []
+    not_built: list[Refusal] = []
+    not_accepted: list[Refusal] = []
     with offline():
         for attempt in attempts:
+            before = harvest.steps
             made = _build(target, name, attempt)
-            answer = made if isinstance(made, Refusal) else accept(made)
+            if isinstance(made, Refusal):
+                not_built.append(replace(made, steps=harvest.steps - before))
+                attempts.mend(attempt, made)
+                continue
+            answer = accept(made)
             if not isinstance(answer, Refusal):
                 return answer
-            refusals.append(answer)
+            not_accepted.append(answer)
             attempts.mend(attempt, answer)
-    return _clearest(refusals)
-
-
-def _clearest(refusals: list[Refusal]) -> Refusal:
-    """The refusal that got furthest: the last one of the first way that could be built."""
-    return refusals[0] if refusals else Refusal("nothing says how to build it")
+    refusals = not_accepted or not_built
+    return furthest(refusals) if refusals else Refusal("nothing says how to build it")
 
 
 class _Attempts:

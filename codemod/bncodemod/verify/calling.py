@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -42,15 +43,18 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
         yield from _tensors(item, seen)
 
 
-def copied(module: nn.Module) -> nn.Module:
-    """A deep copy; tensors that were computed, as weight_norm's weights, are copied as values."""
+def copied(module: nn.Module, shared: Mapping[int, Tensor] = MappingProxyType({})) -> nn.Module:
+    """A deep copy; tensors that were computed, as weight_norm's weights, are copied as values.
+
+    Those that are ``shared``, by their ids, are not copied.
+    """
     computed = {
         id(value): value.detach().clone()
         for part in module.modules()
         for value in vars(part).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    return copy.deepcopy(module, computed)
+    return copy.deepcopy(module, {**computed, **shared})
 
 
 def run(module: nn.Module, arguments: Arguments) -> Outputs:
@@ -59,9 +63,9 @@ def run(module: nn.Module, arguments: Arguments) -> Outputs:
     return outputs(module(*args, **kwargs))
 
 
-def looped(module: nn.Module, arguments: Arguments, seed: int) -> list[Outputs]:
-    """The answers to the stacked inputs, one after the other, each by a fresh copy."""
-    return [_seeded(seed, run, copied(module), part) for part in parts(arguments)]
+def looped(fresh: Callable[[], nn.Module], arguments: Arguments, seed: int) -> list[Outputs]:
+    """The answers to the stacked inputs, one after the other, each by a ``fresh`` model."""
+    return [_seeded(seed, run, fresh(), part) for part in parts(arguments)]
 
 
 def vmapped(
@@ -83,25 +87,50 @@ def parts(arguments: Arguments) -> list[Arguments]:
     ]
 
 
-def looped_gradients(module: nn.Module, arguments: Arguments, seed: int) -> list[Outputs]:
-    """The gradients for each slice with respect to the parameters, by plain autograd."""
+def differentiated(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that gradients are taken of; no other wants one any more.
+
+    All, or the smallest of a large model, the norms' among them: the way back is the same, and the
+    weights of large layers only cost time and memory.
+    """
+    wanting = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    numbers, chosen = 0, dict[str, nn.Parameter]()
+    for name, parameter in sorted(wanting, key=lambda pair: pair[1].numel()):
+        numbers += parameter.numel()
+        if chosen and numbers > _MOST_NUMBERS:
+            parameter.requires_grad_(False)
+        else:
+            chosen[name] = parameter
+    return chosen
+
+
+_MOST_NUMBERS = 1 << 22  # of which gradients are taken
+
+
+def looped_gradients(
+    fresh: Callable[[], nn.Module], arguments: Arguments, seed: int
+) -> Iterator[Outputs]:
+    """The gradients for each slice, by plain autograd.
+
+    Each is made when it is asked for, by a ``fresh`` model: they need as much memory as it does.
+    """
 
     def gradients(part: Arguments) -> Outputs:
-        model = copy.deepcopy(module)
-        parameters = [p for p in model.parameters() if p.requires_grad]
+        model = fresh()
+        parameters = list(differentiated(model).values())
         found = torch.autograd.grad(loss(run(model, part)), parameters, allow_unused=True)
         return tuple(
             torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)
         )
 
-    return [_seeded(seed, gradients, part) for part in parts(arguments)]
+    return (_seeded(seed, gradients, part) for part in parts(arguments))
 
 
 def vmapped_gradients(
     module: nn.Module, arguments: Arguments, seed: int, randomness: Randomness = "error"
 ) -> Outputs:
     """The same by ``vmap(grad(...))``."""
-    parameters = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
+    parameters = {name: p.detach() for name, p in differentiated(module).items()}
 
     def call(part: Arguments, parameters: dict[str, Tensor]) -> Tensor:
         return loss(outputs(functional_call(module, parameters, *part)))
@@ -115,7 +144,7 @@ def vmapped_gradients(
 
 def looped_ensemble(models: list[nn.Module], arguments: Arguments, seed: int) -> list[Outputs]:
     """The answers of several models to one input."""
-    return [_seeded(seed, run, copied(model), arguments) for model in models]
+    return [_seeded(seed, run, model, arguments) for model in models]
 
 
 def vmapped_ensemble(
@@ -129,7 +158,8 @@ def vmapped_ensemble(
 def ensemble(models: list[nn.Module], arguments: Arguments) -> Callable[[Randomness], Outputs]:
     """Stacks the models; what is given back runs them."""
     parameters, buffers = stack_module_state(models)
-    base = copied(models[0])
+    own = {id(p): p for p in models[0].parameters()}  # which are replaced: no need of a copy
+    base = copied(models[0], own)
 
     def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Outputs:
         return outputs(functional_call(base, (parameters, buffers), *arguments))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from bncodemod.verify import calling
 from bncodemod.verify.blame import Lenient
-from bncodemod.verify.calling import Outputs, copied
+from bncodemod.verify.calling import Outputs
 from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
-from bncodemod.verify.strided import FLATTEN, flatten_gradients
+from bncodemod.verify.strided import FLATTEN, flattening_gradients
 from bncodemod.verify.subject import STACK, Subject, varied
 
 Checker = Callable[[Subject], CheckResult]
@@ -143,19 +143,26 @@ def _eval(subject: Subject) -> CheckResult:
 def _over_batches(
     subject: Subject, dtype: torch.dtype, how: str, train: bool = True
 ) -> tuple[Outputs, Sequence[Outputs]]:
-    module = subject.fresh(dtype=dtype)
-    if not train:
-        module.eval()
+    def fresh() -> nn.Module:
+        module = subject.fresh(dtype)
+        if not train:
+            module.eval()
+        return module
+
     inputs, seed = subject.feed(stack=STACK, dtype=dtype), subject.job.seed
     with torch.no_grad():
-        answers = calling.vmapped(copied(module), inputs, seed, how)
-        return answers, calling.looped(module, inputs, seed)
+        answers = calling.vmapped(fresh(), inputs, seed, how)
+        return answers, calling.looped(fresh, inputs, seed)
 
 
 @check(Check.GRAD)
 def _grad(subject: Subject) -> CheckResult:
-    if not any(p.requires_grad for p in subject.fresh().parameters()):
+    model = subject.fresh()
+    wanting = sum(p.requires_grad for p in model.parameters())
+    if not wanting:
         raise Skipped("no parameter wants a gradient")
+    if (chosen := len(calling.differentiated(model))) < wanting:
+        subject.note(f"gradients were taken of the {chosen} smallest of {wanting} parameters")
     if (multiple := subject.prepared.inputs.multiple) > 1:
         return _gradients(subject, samples=multiple)
     try:
@@ -174,13 +181,14 @@ def _grad(subject: Subject) -> CheckResult:
 def _gradients(subject: Subject, samples: int) -> CheckResult:
     def run(
         dtype: torch.dtype, how: str, *, flat: bool = False
-    ) -> tuple[Outputs, Sequence[Outputs]]:
-        module = subject.fresh(dtype=dtype)
-        if flat:
-            flatten_gradients(module)
+    ) -> tuple[Outputs, Iterable[Outputs]]:
+        def fresh() -> nn.Module:
+            model = subject.fresh(dtype)
+            return flattening_gradients(model) if flat else model
+
         inputs, seed = subject.feed(batch=samples, stack=STACK, dtype=dtype), subject.job.seed
-        answers = calling.vmapped_gradients(copied(module), inputs, seed, how)
-        return answers, calling.looped_gradients(module, inputs, seed)
+        answers = calling.vmapped_gradients(fresh(), inputs, seed, how)
+        return answers, calling.looped_gradients(fresh, inputs, seed)
 
     # Rounding in float32 grows so much on the way back through many norms that nearly every deep
     # model would be run in both.
@@ -204,7 +212,7 @@ def _ensemble(subject: Subject) -> CheckResult:
         models = [varied(subject.fresh(dtype=dtype), seed) for seed in range(STACK)]
         inputs, seed = subject.feed(dtype=dtype), subject.job.seed
         with torch.no_grad():
-            answers = calling.vmapped_ensemble([copied(m) for m in models], inputs, seed, how)
+            answers = calling.vmapped_ensemble(models, inputs, seed, how)
             return answers, calling.looped_ensemble(models, inputs, seed)
 
     return equal(Check.ENSEMBLE, subject, run)
@@ -289,7 +297,7 @@ def _is_batched(tensor: Tensor) -> bool:
 def equal(
     which: Check,
     subject: Subject,
-    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]],
+    run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]],
 ) -> CheckResult:
     """Whether both ways of running give the same: in float32, else in float64."""
     how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
@@ -311,7 +319,7 @@ def equal(
 
 
 def _in_float64(
-    run: Callable[[torch.dtype, str], tuple[Outputs, Sequence[Outputs]]], how: str
+    run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]], how: str
 ) -> str | None:
     """How the answers differ in float64; None if the model does not run in it."""
     try:

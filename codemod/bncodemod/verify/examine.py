@@ -15,6 +15,7 @@ from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import run_check
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
+from bncodemod.verify.memory import give_back
 from bncodemod.verify.model import (
     NORM_CAUSES,
     CandidateResult,
@@ -50,7 +51,7 @@ _AFTER_NORMS = frozenset(
     }
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
-_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
+_DEAR = 1e9  # the cost of a model from which on its parts are checked instead, where they can be
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -94,15 +95,19 @@ class _Examination:
     def run(self) -> None:
         for named in self._builder.named():
             self._emit(self._checked(named))
+            give_back()
         # Sites of other files are looked for only where this one has none of its own.
         own = frozenset(self._wanted & set(self._job.sites)) or frozenset(self._wanted)
         built: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)
+            dear = [self._open(each.sites) for each in built if each.cost > _DEAR]
+            built += self._builder.holders(frozenset().union(*dear))
             for each in sorted(built, key=lambda reached: reached.cost):
                 if self._open(each.sites):
                     built.remove(each)
                     self._emit(self._checked(each))
+                    give_back()
         for each in built:
             note = "not checked: others reach its sites" if each.sites else "it reaches no site"
             self._emit(self._result(each, notes=(note,)))

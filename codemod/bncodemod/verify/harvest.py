@@ -13,10 +13,10 @@ import itertools
 import os
 import sys
 import weakref
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import CodeType, FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from torch import nn
@@ -51,24 +51,21 @@ class Harvest:
         self._origins: weakref.WeakKeyDictionary[nn.Module, Sighting] = weakref.WeakKeyDictionary()
         self._is_users: dict[type, bool] = {}
         self._batch: int | None = None
+        self.steps = 0  # modules that were built and calls of modules, so far
         self._patches = ExitStack()
 
     def __enter__(self) -> Harvest:
-        construct, call = nn.Module.__init__, nn.Module.__call__
-
-        @functools.wraps(construct)
-        def constructing(module: nn.Module, *args: Any, **kwargs: Any) -> None:
-            construct(module, *args, **kwargs)
-            self._built(module, sys._getframe(1))
+        call = nn.Module.__call__
 
         @functools.wraps(call)
         def calling(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
             if self._batch is not None:
                 self._fed(module, args, kwargs)
             return call(module, *args, **kwargs)
 
-        self._patches.enter_context(replaced(nn.Module, "__init__", constructing))
         self._patches.enter_context(replaced(nn.Module, "__call__", calling))
+        self._patches.enter_context(_told_of_calls(self._built))
         return self
 
     def __exit__(
@@ -130,18 +127,11 @@ class Harvest:
             return {key: self._repeatable(item) for key, item in value.items()}
         return value
 
-    def _built(self, module: nn.Module, frame: FrameType | None) -> None:
-        """Note the arguments of the constructor that is running, as its frame holds them."""
-        outermost = None
-        while frame is not None and _first_argument(frame) is module:
-            if frame.f_code.co_name == "__init__":
-                outermost = frame
-            frame = frame.f_back
-        positional, keywords = _arguments(outermost) if outermost is not None else ((), {})
-        # Copies: constructors take things out of the lists and dicts that they are given.
-        seen = Sighting(refresh(positional), refresh(keywords))
-        self._origins[module] = seen
+    def _built(self, module: nn.Module, arguments: _Arguments) -> None:
+        self.steps += 1
         kind = type(module)
+        seen = Sighting(*_by_name(kind, *arguments))
+        self._origins[module] = seen
         known = self._sightings.setdefault(kind, []) if self._belongs(kind) else None
         if known is None or len(known) >= _MOST_PER_CLASS:
             return
@@ -153,8 +143,9 @@ class Harvest:
             return
         known = self._sightings.get(type(module), ())
         for other in (seen, *(other for other in known if _alike(seen, other))):
-            if other.feed is None:
-                other.feed = describe(args, kwargs, self._batch or 1)
+            feed = describe(args, kwargs, self._batch or 1)
+            if other.feed is None or feed.count < other.feed.count:
+                other.feed = feed
 
     def _belongs(self, kind: type) -> bool:
         if kind not in self._is_users:
@@ -164,38 +155,77 @@ class Harvest:
         return self._is_users[kind]
 
 
-def _first_argument(frame: FrameType) -> Any:
-    """``self``, where the frame is that of a method."""
-    code = frame.f_code
-    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _arguments(frame: FrameType) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that a constructor's frame was called with, ``self`` left out.
+@contextmanager
+def _told_of_calls(built: Callable[[nn.Module, _Arguments], None]) -> Iterator[None]:
+    """``built`` gets each new module with what its outermost constructor was called with.
 
-    All named ones become keywords, unless values for ``*args`` follow them.
+    In a constructor's frame the arguments may have been changed by then, and a ``__new__`` that
+    sees them would hide the signatures of constructors.
     """
-    code, values = frame.f_code, frame.f_locals
-    names = code.co_varnames[1 : code.co_argcount]
-    only_keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    rest, more = _variadic(code, values)
-    keywords = {name: values[name] for name in only_keywords if name in values} | more
-    given = {name: values[name] for name in names if name in values}
-    if rest or code.co_posonlyargcount > 1:
-        return (*given.values(), *rest), keywords
-    return (), given | keywords
+    calls: dict[int, _Arguments] = {}  # of the constructors that are running, by their modules
+    whole = nn.Module.__init__
+
+    def telling(construct: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(construct)
+        def constructing(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
+            is_outermost = id(module) not in calls
+            if is_outermost:
+                # Copies: constructors take things out of the lists and dicts that they are given.
+                calls[id(module)] = refresh((args, kwargs))
+            try:
+                construct(module, *args, **kwargs)
+                if construct is whole:
+                    built(module, calls[id(module)])
+            finally:
+                if is_outermost:
+                    del calls[id(module)]
+
+        return constructing
+
+    kinds: list[Any] = [kind for kind in _kinds(nn.Module) if "__init__" in vars(kind)]
+    saved = [(kind, vars(kind)["__init__"]) for kind in kinds]
+    saved = [(kind, construct) for kind, construct in saved if inspect.isfunction(construct)]
+    try:
+        for kind, construct in saved:
+            kind.__init__ = telling(construct)
+        yield
+    finally:
+        for kind, construct in saved:
+            kind.__init__ = construct
 
 
-def _variadic(code: CodeType, values: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What ``*args`` and ``**kwargs`` hold."""
-    place = code.co_argcount + code.co_kwonlyargcount
-    rest: tuple[Any, ...] = ()
-    if code.co_flags & inspect.CO_VARARGS:
-        rest = values.get(code.co_varnames[place], ())
-        place += 1
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        return rest, dict(values.get(code.co_varnames[place], {}))
-    return rest, {}
+def _kinds(base: type) -> Iterable[type]:
+    """A class and all that are made of it."""
+    found = {id(base): base}
+    waiting = [base]
+    while waiting:
+        below: list[type] = type.__subclasses__(waiting.pop())
+        for kind in below:
+            if id(kind) not in found:
+                found[id(kind)] = kind
+                waiting.append(kind)
+    return found.values()
+
+
+def _by_name(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
+    """The same arguments as keywords, as far as they can be given so."""
+    try:
+        signature = inspect.signature(kind.__init__)  # type: ignore[misc]
+        bound = signature.bind(None, *args, **kwargs)
+    except (TypeError, ValueError):
+        return args, kwargs
+    named: dict[str, Any] = {}
+    for place, (name, value) in enumerate(bound.arguments.items()):
+        parameter = signature.parameters[name]
+        if place == 0 and parameter.kind is not parameter.VAR_POSITIONAL:
+            continue  # self
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            return args, kwargs
+        named |= value if parameter.kind is parameter.VAR_KEYWORD else {name: value}
+    return (), named
 
 
 def _alike(one: Sighting, other: Sighting) -> bool:

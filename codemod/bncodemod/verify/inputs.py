@@ -14,12 +14,13 @@ from bncodemod.verify import meta
 from bncodemod.verify.build import Constructed
 from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.mend import larger
+from bncodemod.verify.mend import larger, smaller
 from bncodemod.verify.model import Example, Job
-from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
 _BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
+_ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def search(module: nn.Module, seen: list[Feed], name: str, harvest: Harvest) -> 
     guesses = Guesses(module)
     guesses.add(seen)
     found = _first_that_runs(guesses, runner, name, guesses.mend)
-    return found if isinstance(found, Refusal) else runner.roomier(found)
+    return found if isinstance(found, Refusal) else runner.sized(found)
 
 
 def _first_that_runs(
@@ -88,19 +89,23 @@ def _first_that_runs(
     name: str,
     mend: Callable[[Feed, Exception], None] | None = None,
 ) -> Inputs | Refusal:
-    """The first feed that runs, or what the first one ended in."""
-    first: Refusal | None = None
+    """The first feed that runs, or what the one ended in that got furthest."""
+    refusals: list[Refusal] = []
     for feed in feeds:
+        before = runner.steps
         error = runner.error(feed)
         if error is None:
             return Inputs(str(feed), feed, runner.multiple)
-        refusal = refused(f"{name} does not run with {feed}", error)
+        refusal = refused(f"{name} does not run with {feed}", error, runner.steps - before)
         if meta.asks_for_values(error):  # which no other shape will change
             return refusal
-        first = first or refusal
+        refusals.append(refusal)
         if mend is not None:
             mend(feed, error)
-    return first or Refusal(f"no inputs were found for {name}")
+    return furthest(refusals) if refusals else Refusal(f"no inputs were found for {name}")
+
+
+_Rooms = tuple[int, ...]  # the values in each channel of one sample at each norm that runs
 
 
 class _Runner:
@@ -112,14 +117,45 @@ class _Runner:
         self.multiple = 1
         self._device = meta.device_of(module)
 
+    @property
+    def steps(self) -> int:
+        """How many modules have been called so far."""
+        return self._harvest.steps
+
     def error(self, feed: Feed) -> Exception | None:
         """What is raised with one of two sizes of batches; the parts' inputs are noted."""
         self.multiple = 1
-        error = self._run(feed, _BATCH)
-        if error is None and (error := self._watched(feed, _OTHER_BATCH)) is not None:
-            if self._watched(feed, _EVEN_BATCH) is None:  # it takes its batches apart
-                self.multiple, error = _BATCH, None
+        if (error := self._run(feed, _BATCH)) is not None:
+            return error
+        error = self._watched(feed, _OTHER_BATCH)
+        if error is not None and self._watched(feed, _EVEN_BATCH) is None:
+            self.multiple, error = _BATCH, None  # it takes its batches apart
         return error
+
+    def sized(self, inputs: Inputs) -> Inputs:
+        """In the size that shows all in the shortest time."""
+        feed, rooms = self._roomier(inputs.feed, self._rooms(inputs.feed))
+        while max(rooms or (), default=0) >= 2 * _ROOM and (other := smaller(feed)) is not None:
+            left = self._rooms(other) or ()
+            if len(left) != len(rooms or ()) or not all(map(_is_enough, left, rooms or ())):
+                break
+            feed, rooms = other, left
+        if feed == inputs.feed or self.error(feed) is not None:
+            return inputs
+        return Inputs(str(feed), feed, self.multiple)
+
+    def _roomier(self, feed: Feed, rooms: _Rooms | None) -> tuple[Feed, _Rooms | None]:
+        """Twice the size, where a single sample leaves a norm one value for its statistics."""
+        if rooms is not None and min(rooms, default=_ROOM) > 1:
+            return feed, rooms
+        if (other := larger(feed)) is None or (grown := self._rooms(other)) in (None, rooms):
+            return feed, rooms
+        return (other, grown) if self._run(other, _BATCH) is None else (feed, rooms)
+
+    def _rooms(self, feed: Feed) -> _Rooms | None:
+        """None if a single sample does not run."""
+        rooms: list[int] = []
+        return tuple(rooms) if self._run(feed, 1, rooms) is None else None
 
     def _watched(self, feed: Feed, batch: int) -> Exception | None:
         self._harvest.watch(batch)
@@ -128,21 +164,22 @@ class _Runner:
         finally:
             self._harvest.watch(None)
 
-    def roomier(self, inputs: Inputs) -> Inputs:
-        """Twice the size, where a single sample leaves one value for its statistics."""
-        if self._run(inputs.feed, 1) is None or (other := larger(inputs.feed)) is None:
-            return inputs
-        fits = self._run(other, 1) is None and self.error(other) is None
-        return Inputs(str(other), other, self.multiple) if fits else inputs
-
-    def _run(self, feed: Feed, batch: int) -> Exception | None:
+    def _run(self, feed: Feed, batch: int, rooms: list[int] | None = None) -> Exception | None:
+        """What a run is ended by; ``rooms`` grows by the values that norms had to work with."""
         try:
             args, kwargs = Inputs("", feed).make(self._device, batch=batch)
-            with meta.quick_batch_norms(), torch.no_grad(), self._device:
+            with meta.quick_norms() as seen, torch.no_grad(), self._device:
                 self._module(*args, **kwargs)
         except Exception as error:
             return error
+        if rooms is not None:
+            rooms += seen
         return None
+
+
+def _is_enough(now: int, before: int) -> bool:
+    """Whether smaller inputs leave a norm as many values as it needs, or as it had."""
+    return now >= min(before, _ROOM)
 
 
 def _said(example: Example) -> Feed:

@@ -20,6 +20,11 @@ def larger(feed: Feed) -> Feed | None:
     return _resized(feed, lambda size: 2 * size)
 
 
+def smaller(feed: Feed) -> Feed | None:
+    """The same with images and maps of half the size."""
+    return _resized(feed, lambda size: (size + 1) // 2)
+
+
 def mended(feed: Feed, message: str, seen: Witness | None) -> Iterator[Feed]:
     """Other feeds after one ended in ``message``, the likeliest first."""
     if re.search(r"Long|indices|scalar type|same dtype|dtype|Float", message):

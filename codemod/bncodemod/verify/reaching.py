@@ -91,9 +91,12 @@ class Builder:
             if built is not None:
                 yield built
 
-    def unbuilt(self) -> list[Candidate]:
-        """The candidates that were not needed."""
-        return self._waiting
+    def holders(self, sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build what holds some of the sites in its own text, and was not built yet."""
+        self._wanted = sites
+        for candidate in self._taken(self._holds_wanted):
+            if (built := self._build(candidate)) is not None:
+                yield built
 
     def _planned(self) -> Iterator[Candidate]:
         yield from self._taken(lambda each: not _needs_arguments(each) and self._holds_wanted(each))

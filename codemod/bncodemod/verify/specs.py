@@ -82,6 +82,11 @@ class Feed:
             {name: map_leaves(change, value) for name, value in self.keywords.items()},
         )
 
+    @property
+    def count(self) -> int:
+        """Numbers in a sample, of all tensors."""
+        return sum(spec.count for spec in self.specs())
+
     def specs(self) -> list[Spec]:
         found: list[Spec] = []
         self.map(lambda leaf: found.append(leaf) if isinstance(leaf, Spec) else None)

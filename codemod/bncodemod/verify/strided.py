@@ -17,10 +17,11 @@ from bncodemod.verify.recorder import norms_in
 FLATTEN = "behind the norm write x = x.flatten().view(x.shape), or use GroupNorm"
 
 
-def flatten_gradients(module: nn.Module) -> None:
-    """Have the gradients of what norms put out be contiguous."""
+def flattening_gradients(module: nn.Module) -> nn.Module:
+    """The same module; what comes back to its norms is contiguous from now on."""
     for _, norm in norms_in(module):
         norm.register_forward_hook(_flattened)
+    return module
 
 
 def _flattened(norm: nn.Module, args: Any, answer: torch.Tensor) -> torch.Tensor:

@@ -56,6 +56,25 @@ def test_a_branch_of_a_variable(tmp_path: Path) -> None:
     assert said.of("Net").call == "Net(stride=2)"
 
 
+def test_a_branch_for_a_class(tmp_path: Path) -> None:
+    text = """
+class Frozen(nn.Module):
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+def thawed(module) -> nn.Module:
+    if isinstance(module, nn.Linear):
+        return nn.Identity()
+    elif isinstance(module, (Frozen, nn.Conv1d)):
+        return ⟪nn.BatchNorm2d(module.num_features, track_running_stats=False)⟫
+    return module
+"""
+    said = examined(tmp_path, text, checks=META)
+    assert said.of("thawed").call == "thawed(module=Frozen(num_features=64))"
+    assert said.of("thawed").sites == said.job.sites
+
+
 def test_a_default_in_a_branch(tmp_path: Path) -> None:
     parameters = "self, last=False, norm=⟨partial(nn.BatchNorm2d, track_running_stats=False)⟩"
     body = "self.norm = norm(8) if last else nn.Identity()"

@@ -177,7 +177,8 @@ class _Attempts:
             yield _Attempt(Built.DEDUCED, Arguments.deduced(values), feeds)
         yield _Attempt(Built.DEDUCED, Arguments.deduced(required))
         defaults = {p.name: p.default for p in parameters(self._target)} | required
-        for wish in steered(self._target, sites, defaults, self._value_of):
+        wishes = steered(self._target, sites, defaults, self._value_of, self._deduction.instance)
+        for wish in wishes:
             for values, feeds in [(required, ()), *others]:
                 yield _Attempt(Built.DEDUCED, Arguments.deduced({**values, **wish}), feeds)
 

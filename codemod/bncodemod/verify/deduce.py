@@ -117,11 +117,11 @@ class Deduction:
                 if issubclass(kind, enum.Enum):
                     return next(iter(kind), None)
                 if _is_users(kind) and depth < _DEEPEST and not inspect.isabstract(kind):
-                    return self._instance(kind, depth)
+                    return self.instance(kind, depth)
         return None
 
-    def _instance(self, kind: type, depth: int) -> Fresh:
-        """An instance of a user's class, built as another model builds it where that was seen."""
+    def instance(self, kind: type, depth: int = 0) -> Fresh:
+        """An instance of a class, built as another model builds it where that was seen."""
         arguments = Arguments.of((), self.required(kind, depth + 1))
         for seen in self._harvest.sightings(kind):
             arguments = self._harvest.arguments(seen)

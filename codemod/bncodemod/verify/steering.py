@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,18 +26,27 @@ def steered(
     sites: Sequence[Site],
     defaults: Values,
     value_of: Callable[[str], Any],
+    instance_of: Callable[[type], Any],
 ) -> Iterator[Values]:
     """Keywords to add to a call of ``target`` so that it comes by ``sites``, each once.
 
-    ``defaults`` are what its parameters are otherwise, ``value_of`` finds a value for one by name.
+    ``defaults`` are what its parameters are otherwise; ``value_of`` finds a value for one by name,
+    ``instance_of`` one of a class.
     """
     tree = _source(target)
     if tree is None:
         return
+    names = _globals(target)
+
+    def makers(expression: ast.expr) -> list[Any]:
+        parts = expression.elts if isinstance(expression, ast.Tuple) else [expression]
+        kinds = [names.get(_name(part)) for part in parts]
+        return [instance_of(kind) for kind in kinds if inspect.isclass(kind)]
+
     found: list[Values] = []
     for site in sites:
         for tests in _ways(tree, site):
-            for wish in _Wishes(tests, defaults, value_of).all():
+            for wish in _Wishes(tests, defaults, value_of, makers).all():
                 if wish and wish not in found:
                     found.append(wish)
                     yield wish
@@ -58,6 +68,11 @@ def _source(target: Callable[..., Any]) -> ast.Module | None:
         return None
     ast.increment_lineno(tree, max(start - 1, 0))
     return tree
+
+
+def _globals(target: Callable[..., Any]) -> Mapping[str, Any]:
+    """The names of the file that a class or function stands in."""
+    return vars(sys.modules.get(inspect.unwrap(target).__module__, object))
 
 
 Test = tuple[ast.expr, bool]  # a condition, and whether it has to hold
@@ -139,8 +154,15 @@ def _below(node: ast.AST, tests: list[Test]) -> Iterator[tuple[ast.AST, list[Tes
 class _Wishes:
     """What the parameters have to be for a place to be come by."""
 
-    def __init__(self, tests: _Tests, defaults: Values, value_of: Callable[[str], Any]) -> None:
-        self._tests, self._defaults, self._value_of = tests, defaults, value_of
+    def __init__(
+        self,
+        tests: _Tests,
+        defaults: Values,
+        value_of: Callable[[str], Any],
+        instances: Callable[[ast.expr], list[Any]],
+    ) -> None:
+        self._tests, self._defaults = tests, defaults
+        self._value_of, self._instances = value_of, instances
 
     def all(self) -> Iterator[Values]:
         wishes: list[Values] = [{}]
@@ -160,6 +182,10 @@ class _Wishes:
                 yield from (wish for way in ways for wish in way)
         elif isinstance(test, ast.Compare) and len(test.ops) == 1:
             yield from self._compared(test, holds, depth)
+        elif isinstance(test, ast.Call) and _name(test.func) == "isinstance":
+            value, kinds = test.args
+            if holds and (name := _name(value)) in self._defaults:
+                yield from ({name: each} for each in self._instances(kinds))
         elif (name := _name(test)) in self._defaults:
             yield from ({name: value} for value in self._others(name, holds))
         else:

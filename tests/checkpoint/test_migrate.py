@@ -214,6 +214,11 @@ def test_safetensors_need_neither_torch_nor_their_package(folder: Path) -> None:
         raw({"w": {"dtype": "F32", "shape": [2], "data_offsets": [4, 8]}}, b"12345678"),
         raw({"w": {"dtype": "F32"}}, b""),
         raw({"w": 3}, b""),
+        raw({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 8]}}, b"1234"),
+        raw({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, b""),
+        raw({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, "x"]}}, b"1234"),
+        raw({"w": {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]}}, b"1234"),
+        raw({"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"1234"),
     ],
 )
 def test_damaged_safetensors_are_refused(folder: Path, data: bytes) -> None:

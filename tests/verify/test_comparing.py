@@ -82,6 +82,26 @@ def test_a_median_takes_several_runs() -> None:
     assert len(runs) > 3
 
 
+def test_code_that_names_float32_is_run_in_float64(tmp_path: Path) -> None:
+    source = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+    def forward(self, x):
+        steps = torch.arange(x.shape[-1], device=x.device).float()
+        grid = torch.ones(x.shape[-2:], dtype=torch.float32, device=x.device) + steps
+        grid = grid + torch.zeros(x.shape[-2:]).to(torch.float32)
+        return F.grid_sample(self.bn(self.conv(x)), torch.stack([grid, grid], -1).expand(
+            x.shape[0], -1, -1, -1), align_corners=False)
+"""
+    said = examined(tmp_path, source, **image())
+    assert said.result(Check.GRAD).message == "compared in float64"
+    assert torch.get_default_dtype() is torch.float32
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device at hand")
 def test_on_cuda(tmp_path: Path) -> None:

@@ -156,6 +156,13 @@ def test_what_an_import_prints_is_kept_with_it(run: Run) -> None:
     assert run.found.modules[run.path("behind_prints")].output == ""
 
 
+@pytest.mark.parametrize("name", ["loop", "segfault"])
+def test_where_a_worker_was_is_not_what_the_module_printed(run: Run, name: str) -> None:
+    module = run.found.modules[run.path(name)]
+    assert module.output == ""
+    assert f"{name}.py" in module.trace
+
+
 def test_a_fork_is_said_and_its_copy_says_nothing(run: Run) -> None:
     for name in ("forks", "child_sleeps"):
         notes = run.found.modules[run.path(name)].notes
@@ -221,6 +228,22 @@ def test_several_devices_share_the_jobs(tmp_path: Path) -> None:
         assert len(driver.gathered.candidates) == 6
     assert seen[-1] == (6, 6)
     assert seen == sorted(seen)
+
+
+def test_what_was_found_is_kept_when_no_worker_starts_any_more(tmp_path: Path) -> None:
+    """The file of examples runs once only."""
+    examples = tmp_path / "examples.py"
+    examples.write_text(f"import os\nos.mkdir({str(tmp_path / 'once')!r})\n")
+    setup = Setup(examine="stand_in:examine", examples=str(examples))
+    texts = {"good": GOOD, "leaves": LEAVE, "behind": GOOD}
+    jobs = [job(tmp_path / f"{name}.py", text) for name, text in texts.items()]
+    with Driver(setup, LIMITS) as driver:
+        driver.start()
+        driver.run(jobs, ["cpu"])
+    found = Run(tmp_path, driver.gathered)
+    assert found.candidate("Good", of="good").error == ""
+    assert "os._exit(5)" in found.error("leaves")
+    assert "examples.py failed: FileExistsError" in found.error("behind")
 
 
 def test_no_torch_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -575,13 +575,14 @@ def test_a_gradient_that_comes_back_strided(tmp_path: Path, norm: str, cause: Ca
     assert ("flatten" in result.remedy) == (cause is not None)
 
 
-def test_the_parts_of_a_dear_model_are_checked_in_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("owner", ["Block", "Net"])
+def test_the_parts_of_a_dear_model_are_checked_in_its_place(tmp_path: Path, owner: str) -> None:
     source = """
 class Block(nn.Module):
-    def __init__(self, width):
+    def __init__(self, width, norm_layer):
         super().__init__()
         self.conv = nn.Conv2d(width, width, 1)
-        self.norm = ⟪nn.GroupNorm(2, width)⟫
+        self.norm = BLOCK
 
     def forward(self, x):
         return self.norm(self.conv(x))
@@ -590,15 +591,18 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = nn.Conv2d(3, 256, 1)
-        self.block = Block(256)
+        self.block = Block(256, NET)
 
     def forward(self, x):
         assert x.shape[-1] > 200, "size must be large"
         return self.block(self.stem(x))
 """
-    said = examined(tmp_path, source)
+    block = "⟪nn.GroupNorm(2, width)⟫" if owner == "Block" else "norm_layer(width)"
+    net = "None" if owner == "Block" else "⟨partial(nn.GroupNorm, 4)⟩"
+    said = examined(tmp_path, source.replace("BLOCK", block).replace("NET", net))
     assert said.of("Net").notes == ("not checked: others reach its sites",)
-    assert said.of("Block").call == "Block(width=256)"
+    assert said.of("Block").built is Built.HARVESTED
+    assert said.of("Block").sites == said.job.sites
     assert said.result(Check.VMAP, "Block").outcome is Outcome.PASSED
 
 

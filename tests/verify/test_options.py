@@ -42,6 +42,9 @@ def test_everything_is_said(tmp_path: Path) -> None:
 
         [[tool.bncodemod.verify.example]]
         name = "pkg.other:Net"
+
+        [[tool.bncodemod.verify.example]]
+        name = "src/net.py:Net"
         """,
         seed=8,
     )
@@ -57,6 +60,7 @@ def test_everything_is_said(tmp_path: Path) -> None:
         example=(
             Example("Net", "3, width=64", ((2, 3, 32, 32), "torch.arange(2)")),
             Example("pkg.other:Net"),
+            Example(f"{tmp_path}/src/net.py:Net"),
         ),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bncodemod.verify.model import (
@@ -109,6 +111,8 @@ def test_why_a_site_is_not_reached() -> None:
     skipped = CheckResult(Check.VMAP, Outcome.SKIPPED, "it has no tensor")
     assert reason(module="boom") == "the module could not be imported: boom"
     assert reason(refused) == "Net was not built: no value for depth"
+    unfed = replace(refused, error="Net does not run with (N, 3): no boxes")
+    assert reason(unfed) == "Net does not run with (N, 3): no boxes"
     assert reason(idle) == "Net was built and run, but this line made no norm that ran"
     assert reason() == "Net.__init__ was not built on its own, and nothing that was built uses it"
     assert reason(site=top) == "nothing that could be built from the module uses it"

@@ -1,5 +1,6 @@
 """Maps a checkpoint saved before the rewrite to the code after it.
 
-``norm_keys`` decides which keys go, ``tensors`` and ``safetensors_file`` apply that to the two file
-formats, ``migrate`` puts the result in its place. Only ``torch_file`` imports torch.
+``norm_keys`` decides which keys go, ``torch_file`` (through ``nested``) and ``safetensors_file``
+apply that to the two file formats, ``migrate`` puts the result in its place. Only ``torch_file``
+imports torch.
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -36,17 +35,18 @@ class SafetensorsFile:
     stream: BinaryIO
     header: dict[str, Any]
     data_start: int
+    dropped: frozenset[str] = frozenset()  # the keys that are planned to go
 
-    def plan(self, selection: Selection) -> Iterator[tuple[str, Plan]]:
+    def plan(self, selection: Selection) -> list[tuple[str, Plan]]:
         """The one state dict that such a file holds, as (its place, what becomes of it)."""
         shapes = {key: tuple(info["shape"]) for key, info in self._tensors().items()}
-        self._dropped = plan(shapes, selection)
-        yield "", self._dropped
+        planned = plan(shapes, selection)
+        self.dropped = frozenset(planned.dropped)
+        return [("", planned)]
 
     def write(self, target: BinaryIO) -> None:
         """Write the file without the keys that were planned to go."""
-        dropped = self._dropped.dropped
-        kept = {key: info for key, info in self._tensors().items() if key not in dropped}
+        kept = {key: info for key, info in self._tensors().items() if key not in self.dropped}
         header = {_METADATA: self.header[_METADATA]} if _METADATA in self.header else {}
         spans = []
         end = 0
@@ -85,21 +85,30 @@ def read(stream: BinaryIO) -> SafetensorsFile:
     data_start = _LENGTH.size + length
     try:
         header = json.loads(stream.read(length))
-        spans = sorted(
-            tuple(info["data_offsets"]) for key, info in header.items() if key != _METADATA
-        )
-        shapes = [tuple(info["shape"]) for key, info in header.items() if key != _METADATA]
+        end = _end_of_tensors([info for key, info in header.items() if key != _METADATA])
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CheckpointError("the header of the safetensors file is damaged") from None
-    end = 0
-    for first, last in spans:
-        if first != end or last < first:
-            raise CheckpointError("the header of the safetensors file is damaged")
-        end = last
-    if end != size - data_start or not all(map(_is_shape, shapes)):
+    if end != size - data_start:
         raise CheckpointError("the safetensors file is damaged, or was not written to its end")
     return SafetensorsFile(stream, header, data_start)
 
 
-def _is_shape(shape: tuple[Any, ...]) -> bool:
-    return all(isinstance(size, int) for size in shape)
+def _end_of_tensors(tensors: list[Any]) -> int:
+    """Where the last tensor ends; raises ValueError where there are gaps or no such tensors."""
+    end = 0
+    for first, last in sorted(_sizes(info["data_offsets"], 2) for info in tensors):
+        if first != end or last < first:
+            raise ValueError("the tensors do not lie one behind the other")
+        end = last
+    for info in tensors:
+        _sizes(info["shape"], len(info["shape"]))
+    return end
+
+
+def _sizes(numbers: Any, length: int) -> list[int]:
+    """A JSON list of so many sizes; raises ValueError for anything else."""
+    if not isinstance(numbers, list) or len(numbers) != length:
+        raise ValueError(f"{numbers!r} is no list of {length} sizes")
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"{numbers!r} holds what is no size")
+    return numbers

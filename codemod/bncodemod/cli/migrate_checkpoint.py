@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bncodemod.checkpoint.errors import CheckpointError
 from bncodemod.checkpoint.norm_keys import Selection
 from bncodemod.cli.shared import HELP, ended
+from bncodemod.report.text import plural
 
 if TYPE_CHECKING:
     from bncodemod.checkpoint.migrate import Migration, StateDict
 
 NOTHING_TO_DROP = 1
-FAILED = 2
 
 _GROUP_NORM = "group-norm"
 _EPILOG = """\b
@@ -29,6 +28,7 @@ Exit codes:
   0  OUT is written
   1  IN holds no running statistics of norms; nothing is written
   2  wrong usage, or a file could not be read or written
+  130  interrupted
 """
 
 
@@ -89,13 +89,7 @@ def _migrate(
 ) -> int:
     from bncodemod.checkpoint.migrate import migrate
 
-    try:
-        migration = migrate(source, target, selection, force=force)
-    except CheckpointError as error:
-        click.echo(f"Error: {error.message}", err=True)
-        if error.remedy:
-            click.echo(f"  remedy: {error.remedy}", err=True)
-        return FAILED
+    migration = migrate(source, target, selection, force=force)
     if not quiet:
         for state in migration.state_dicts:
             _print_state_dict(state)
@@ -113,7 +107,7 @@ def _print_state_dict(state: StateDict) -> None:
     where = f" in {state.place}" if state.place else ""
     norms = state.plan.norms
     if norms:
-        click.echo(f"dropped the running statistics of {_count(len(norms), 'norm')}{where}:")
+        click.echo(f"dropped the running statistics of {plural(len(norms), 'norm')}{where}:")
     for norm in norms:
         names = ", ".join(key.rpartition(".")[2] for key in norm.keys)
         click.echo(f"  {norm.name or '(the module itself)'}: {names}")
@@ -125,11 +119,7 @@ def _warn_of_affine(migration: Migration) -> None:
     affine = sum(norm.affine for state in migration.state_dicts for norm in state.plan.norms)
     if affine:
         click.echo(
-            f"Warning: weight and bias of {_count(affine, 'norm')} are kept, but now scale and"
+            f"Warning: weight and bias of {plural(affine, 'norm')} are kept, but now scale and"
             " shift what GroupNorm normalises: train or fine-tune before you use the model",
             err=True,
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -72,9 +72,10 @@ def ended(run: Callable[[], int], *, interrupted: str) -> int:
 
 
 def _failed(error: Exception) -> int:
+    from bncodemod.checkpoint.errors import CheckpointError
     from bncodemod.verify.errors import CannotVerify
 
-    if isinstance(error, CannotVerify):
+    if isinstance(error, (CannotVerify, CheckpointError)):
         click.echo(f"Error: {error.message}", err=True)
         if error.remedy:
             click.echo(f"    remedy: {error.remedy}", err=True)

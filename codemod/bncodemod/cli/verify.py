@@ -129,8 +129,8 @@ def _device(ctx: click.Context, param: click.Parameter, value: str | None) -> st
 def verify(paths: tuple[str, ...], **options: Any) -> None:
     """Build what makes norms below PATH... and show that it runs under torch.func.vmap.
 
-    This runs your code: each module is imported in a process of its own kind, models are built
-    from it, and vmap's answers are compared with a loop's. A site is a place in the source that
+    This runs your code: modules are imported in worker processes, models are built from
+    them, and vmap's answers are compared with a loop's. A site is a place in the source that
     makes norms, rewritten or not: a batch norm that keeps running statistics fails.
     """
     if not paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TextIO
@@ -65,6 +66,9 @@ class _Writer:
         if not quiet:
             for spans in summary(self._whole):
                 self._console.line(*spans)
+            if self._verbose:
+                for line in _longest(self._whole):
+                    self._console.line((line, ""))
         self._console.flush()
 
     def _is_shown(self, result: SiteResult, missing: set[str]) -> bool:
@@ -201,6 +205,24 @@ def _seconds(whole: Verification) -> str:
     total = sum(whole.seconds.values())
     parts = [f"{name} {taken:.1f}" for name, taken in stages(whole).items()]
     return f"{total:.1f} s ({', '.join(parts)})"
+
+
+def _longest(whole: Verification) -> Iterator[str]:
+    """The checks and the candidates that took the longest."""
+    checks: dict[str, float] = defaultdict(float)
+    candidates: dict[str, float] = defaultdict(float)
+    for candidate in whole.candidates:
+        candidates[candidate.name] += candidate.seconds
+        for check in candidate.checks:
+            checks[check.check.value] += check.seconds
+    for what, spent in (("checks", checks), ("candidates", candidates)):
+        most = sorted(spent.items(), key=lambda pair: -pair[1])[:_SHOWN]
+        said = ", ".join(f"{name} {taken:.1f}" for name, taken in most if taken >= 0.05)
+        if said:
+            yield f"longest of the {what}, in s: {said}"
+
+
+_SHOWN = 5
 
 
 def _table(timed: Iterable[tuple[str, Timing]]) -> list[str]:

@@ -60,7 +60,8 @@ def _is_own(context: Context, call: ast.Call) -> bool:
     """Whether a class derived from batch norm builds its own kind."""
     owners = [a for a in context.tree.ancestors(call) if isinstance(a, ast.ClassDef)][:1]
     return any(
-        call in own_calls(owner) and any(derives_from_norm(context.names, b) for b in owner.bases)
+        call in own_calls(context.tree, owner)
+        and any(derives_from_norm(context.names, base) for base in owner.bases)
         for owner in owners
     )
 

@@ -504,7 +504,7 @@ def _explicit_flags(
     context: Context, owner: ast.ClassDef, signature: NormClass, by_caller: bool
 ) -> Iterator[Match]:
     """Calls of the class, and of those that derive from it, that say something about the flag."""
-    calls = list(own_calls(owner))
+    calls = list(own_calls(context.tree, owner))
     for node in context.tree.occurrences(owner.name):
         if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
             continue

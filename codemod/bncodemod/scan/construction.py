@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
+from bncodemod.source.tree import LazyTree
 
 # Bases, of whatever library, that leave construction alone.
 HARMLESS = frozenset(
@@ -39,7 +40,7 @@ def base_name(base: ast.expr) -> ast.expr:
     return base.value if isinstance(base, ast.Subscript) else base
 
 
-def intervenes(owner: ast.ClassDef) -> bool:
+def intervenes(tree: LazyTree, owner: ast.ClassDef) -> bool:
     """Whether a class says something about its construction other than by an ``__init__``."""
     return bool(
         owner.decorator_list
@@ -47,7 +48,7 @@ def intervenes(owner: ast.ClassDef) -> bool:
         or any(not _is_abc(keyword) for keyword in owner.keywords)
         or any(isinstance(base, ast.Subscript) for base in owner.bases)
         or any(isinstance(s, Function) and s.name in _HOOKS for s in owner.body)
-        or any(own_calls(owner))
+        or any(own_calls(tree, owner))
     )
 
 
@@ -56,28 +57,41 @@ def has_init(owner: ast.ClassDef) -> bool:
     return any(isinstance(s, Function) and s.name == "__init__" for s in owner.body)
 
 
-def own_calls(owner: ast.ClassDef) -> Iterator[ast.Call]:
+def own_calls(tree: LazyTree, owner: ast.ClassDef) -> Iterator[ast.Call]:
     """``cls(…)``, ``type(self)(…)`` and ``self.__class__(…)`` in the methods of a class.
 
     They build what derives from it as well, whose ``__init__`` may take other arguments.
     """
     for method in owner.body:
         if isinstance(method, Function) and method.args.args:
-            first = method.args.args[0].arg
-            is_class = any(ast.unparse(d) == "classmethod" for d in method.decorator_list)
-            spelled = [first] if is_class else [f"type({first})", f"{first}.__class__"]
-            for node in ast.walk(method):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in spelled:
-                    yield node
+            for own in _own_class(tree, method):
+                call = tree.parents.get(own)
+                if isinstance(call, ast.Call) and call.func is own:
+                    yield call
 
 
-def skipped_classes(owner: ast.ClassDef) -> Iterator[ast.expr]:
+def _own_class(tree: LazyTree, method: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """The class of the object, or the class, that a method is called on, where it names it."""
+    first = method.args.args[0].arg
+    if any(ast.unparse(d) == "classmethod" for d in method.decorator_list):
+        yield from (n for n in tree.occurrences(first, method) if isinstance(n, ast.Name))
+        return
+    for node in tree.occurrences("__class__", method):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == first:
+            yield node
+    for node in tree.occurrences("type", method):
+        asked = tree.parents.get(node)
+        if isinstance(asked, ast.Call) and ast.unparse(asked) == f"type({first})":
+            yield asked
+
+
+def skipped_classes(tree: LazyTree, owner: ast.ClassDef) -> Iterator[ast.expr]:
     """``Base`` of ``super(Base, self)``, which leaves the ``__init__`` of ``Base`` out."""
-    for node in ast.walk(owner):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-            named = ast.unparse(node.args[0])
-            if node.func.id == "super" and named not in (owner.name, "__class__"):
-                yield node.args[0]
+    for node in tree.occurrences("super", owner):
+        call = tree.parents.get(node)
+        if isinstance(call, ast.Call) and call.func is node and call.args:
+            if ast.unparse(call.args[0]) not in (owner.name, "__class__"):
+                yield call.args[0]
 
 
 def is_plain(names: Names, owner: ast.ClassDef, below: tuple[ast.AST, ...] = ()) -> bool:
@@ -88,10 +102,11 @@ def is_plain(names: Names, owner: ast.ClassDef, below: tuple[ast.AST, ...] = ())
     """
     if owner in below or is_patched(names, owner):
         return False
-    if intervenes(owner) and not _has_init_on_the_way(names, owner):
+    if intervenes(names.tree, owner) and not _has_init_on_the_way(names, owner):
         return False
     on_torch = any(_is_of_torch(names, base) for base in owner.bases)
-    if not on_torch and not all(_is_of_torch(names, s) for s in skipped_classes(owner)):
+    skipped = skipped_classes(names.tree, owner)
+    if not on_torch and not all(_is_of_torch(names, base) for base in skipped):
         return False
     passing = [_passes(names, base, (*below, owner)) for base in owner.bases]
     return all(passing) and sum(derives_from_norm(names, base) for base in owner.bases) < 2

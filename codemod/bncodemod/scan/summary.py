@@ -169,7 +169,7 @@ class _Reader:
         self.path = path
 
     def summary(self, requests: tuple[Request, ...]) -> Summary:
-        table = _Table(Counter(_WORD.findall(self.tree.source.text)))
+        table = _Table(self.tree)
         table.read(self.tree.module.body)
         self.tree.expand_imports()
         found = mentions(self.names)
@@ -411,8 +411,9 @@ def excerpt(node: ast.AST) -> str:
 class _Table:
     """The names that a module binds, read off its outer statements."""
 
-    def __init__(self, words: Counter[str]) -> None:
-        self.words = words
+    def __init__(self, tree: LazyTree) -> None:
+        self.tree = tree
+        self.words = Counter(_WORD.findall(tree.source.text))
         self.assigned: dict[str, list[str]] = {}
         self.classes: dict[str, ClassFacts] = {}
         self.others: set[str] = set()
@@ -428,9 +429,9 @@ class _Table:
                     bases,
                     _init_parameters(statement),
                     init is not None and init.args.vararg is not None,
-                    intervenes(statement),
+                    intervenes(self.tree, statement),
                     self.words[statement.name] > 1,
-                    tuple(map(ast.unparse, skipped_classes(statement))),
+                    tuple(map(ast.unparse, skipped_classes(self.tree, statement))),
                 )
             elif isinstance(statement, Function):
                 self.others.add(statement.name)

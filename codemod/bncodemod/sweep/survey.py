@@ -33,7 +33,8 @@ _FEW = 16
 _LAST_NAME = re.compile(rb"\w+$")
 _DOTTED = re.compile(rb"\s*(?:\w+\s*\.\s*)*(\w+)\s*[,)]")
 _MAX_NAME = 100
-_STAR = re.compile(rb"\bimport\s*\(?\s*\*")
+# What begins with letters is searched for ten times as fast; what is found is read properly.
+_STAR = re.compile(rb"import\s*\(?\s*\*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ _TABLE: tuple[_Known, ...] = (
     _Known(
         Cause.MEMORY,
         r"out of memory|can't allocate memory|Unable to allocate",
-        "give smaller inputs in the examples, or raise the memory limit",
+        "give smaller inputs in the examples; --memory is what a worker may have, not a GPU",
     ),
     _Known(
         Cause.NO_RULE,

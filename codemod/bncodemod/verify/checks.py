@@ -16,6 +16,7 @@ from bncodemod.verify.blame import Lenient
 from bncodemod.verify.calling import Outputs
 from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
+from bncodemod.verify.double import in_float64
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.strided import FLATTEN, flattening_gradients
 from bncodemod.verify.subject import STACK, Subject, varied
@@ -323,7 +324,8 @@ def _in_float64(
 ) -> str | None:
     """How the answers differ in float64; None if the model does not run in it."""
     try:
-        return difference(*run(_FLOAT64, how))
+        with in_float64():
+            return difference(*run(_FLOAT64, how))
     except Exception:
         return None
 

@@ -1,7 +1,8 @@
 """Hands modules to worker processes and gathers what they say; what kills one costs one candidate.
 
 Time and memory are watched from here. What was being built or checked when a worker had to be
-killed, or died, is reported so; the rest of the module is examined by the next worker.
+killed, or died, is reported so; the rest of the module is examined by the next worker. A worker
+that does not start any more is done without.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bncodemod.verify.model import (
     Site,
     Started,
 )
-from bncodemod.verify.process import WorkerProcess, frames
+from bncodemod.verify.process import WorkerProcess, frames, printed
 from bncodemod.verify.protocol import Finished, Hello, Setup
 from bncodemod.verify.verdicts import cleared
 
@@ -140,7 +141,7 @@ class Driver:
                 if post.ready and post.work is None and waiting:
                     self._hand_out(post, waiting.popleft())
             _pause(self._posts)
-            for post in self._posts:
+            for post in tuple(self._posts):
                 self._attend(post, waiting)
             if on_progress is not None:
                 left = len(waiting) + sum(post.work is not None for post in self._posts)
@@ -166,6 +167,15 @@ class Driver:
         post.process = WorkerProcess(self._setup, self._threads)
         post.started = time.monotonic()
         post.ready = False
+
+    def _dismiss(self, post: _Post, waiting: deque[_Work], error: CannotVerify) -> None:
+        """Go on without a worker that cannot be started; without any, nothing more is examined."""
+        post.process.kill()
+        self._posts.remove(post)
+        while waiting and not self._posts:
+            path = waiting.popleft().job.path
+            self.gathered.add(ModuleResult(path, error.message))
+            self._note(path, f"given up: {error.message}")
 
     def _greeted(self, post: _Post) -> Hello | None:
         """A new worker's answer. Raises CannotVerify where it cannot work."""
@@ -198,7 +208,10 @@ class Driver:
     def _attend(self, post: _Post, waiting: deque[_Work]) -> None:
         """Hear what a worker has to say, and see whether it is still well."""
         if not post.ready:
-            self._greeted(post)
+            try:
+                self._greeted(post)
+            except CannotVerify as error:
+                self._dismiss(post, waiting, error)
             return
         death = post.process.death()  # before its last words are read
         for message in post.process.messages():
@@ -226,8 +239,8 @@ class Driver:
             work.now = message
         elif isinstance(message, ModuleResult):
             work.imported = True
-            printed = message.output or _shortened(post.process.output())
-            self.gathered.add(dataclasses.replace(message, output=printed))
+            output = message.output or _shortened(post.process.output())
+            self.gathered.add(dataclasses.replace(message, output=output))
         elif isinstance(message, CandidateResult):
             work.now = _SEARCHING
             self.gathered.add(message)
@@ -237,10 +250,10 @@ class Driver:
     def _finished(self, post: _Post, work: _Work, message: Finished) -> None:
         post.work = None
         path = work.job.path
-        printed = _shortened(post.process.output())
         if message.trace and not work.imported:
             last = message.trace.strip().splitlines()[-1]
-            self.gathered.add(ModuleResult(path, last, message.trace, printed))
+            output = _shortened(post.process.output())
+            self.gathered.add(ModuleResult(path, last, message.trace, output))
         if message.trace and work.imported:
             self._note(path, f"given up: {message.trace.strip().splitlines()[-1]}")
         if message.forked:
@@ -265,7 +278,7 @@ class Driver:
             return Cause.TIMEOUT, limit, post.process.where()
         if now - work.begun > self.limits.module:
             work.deaths = _MAX_DEATHS
-            limit = f"the module took longer than {self.limits.module:g} s"
+            limit = f"the module took longer than {self.limits.module:g} s (key module-timeout)"
             return Cause.TIMEOUT, limit, post.process.where()
         return None
 
@@ -279,8 +292,8 @@ class Driver:
             if work.imported:
                 self._note(job.path, f"given up: {reason}")
             else:
-                printed = _shortened(post.process.output())
-                self.gathered.add(ModuleResult(job.path, reason, trace, printed))
+                output = _shortened(printed(post.process.output()))
+                self.gathered.add(ModuleResult(job.path, reason, trace, output))
             return True
         check = now.check or Check.META_VMAP
         failed = CheckResult(

@@ -51,7 +51,7 @@ _AFTER_NORMS = frozenset(
     }
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
-_DEAR = 1e9  # the cost of a model from which on its parts are checked instead, where they can be
+_DEAR = 2e8  # the cost of a model from which on its parts are checked instead, where they can be
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -102,7 +102,7 @@ class _Examination:
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)
             dear = [self._open(each.sites) for each in built if each.cost > _DEAR]
-            built += self._builder.holders(frozenset().union(*dear))
+            built += self._builder.smaller(frozenset().union(*dear))
             for each in sorted(built, key=lambda reached: reached.cost):
                 if self._open(each.sites):
                     built.remove(each)

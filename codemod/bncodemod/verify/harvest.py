@@ -43,6 +43,7 @@ class Harvest:
 
     ``roots`` are the folders of the user's code: classes of other code are remembered only as
     long as an instance lives, so that a module passed to a constructor can be built again.
+    Classes that come to be while it is open are not watched.
     """
 
     def __init__(self, roots: Sequence[str]) -> None:
@@ -185,16 +186,15 @@ def _told_of_calls(built: Callable[[nn.Module, _Arguments], None]) -> Iterator[N
 
         return constructing
 
-    kinds: list[Any] = [kind for kind in _kinds(nn.Module) if "__init__" in vars(kind)]
-    saved = [(kind, vars(kind)["__init__"]) for kind in kinds]
-    saved = [(kind, construct) for kind, construct in saved if inspect.isfunction(construct)]
+    constructors = [(kind, vars(kind).get("__init__")) for kind in _kinds(nn.Module)]
+    saved = [(kind, each) for kind, each in constructors if inspect.isfunction(each)]
     try:
         for kind, construct in saved:
-            kind.__init__ = telling(construct)
+            type.__setattr__(kind, "__init__", telling(construct))
         yield
     finally:
         for kind, construct in saved:
-            kind.__init__ = construct
+            type.__setattr__(kind, "__init__", construct)
 
 
 def _kinds(base: type) -> Iterable[type]:

@@ -284,7 +284,7 @@ class _Marker(ast.NodeTransformer):
     """Wraps the expressions that stand where the sites do."""
 
     def __init__(self, source: str, sites: Sequence[Site]) -> None:
-        self._lines = source.splitlines(keepends=True)
+        self._lines = source.split("\n")  # as ast counts: a form feed ends no line
         self._places = {
             (site.line, site.column, site.end_line, site.end_column): _number(site)
             for site in sites

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -142,6 +143,8 @@ class Timing:
 class Example:
     """A user's word on how to build and feed one candidate (or a call found in the project).
 
+    ``name`` is that of a class or function, as ``Net``, or says where it is defined, as
+    ``pkg.models:Net`` or ``pkg/models.py:Net``.
     ``arguments`` is the text of a call's arguments, evaluated in the module's namespace;
     ``inputs`` are shapes, each ``(N, ...)`` with the batch first, or the text of an expression.
     """
@@ -149,6 +152,13 @@ class Example:
     name: str
     arguments: str = ""
     inputs: tuple[tuple[int, ...] | str, ...] = ()
+
+    def said_in(self, folder: str) -> Example:
+        """The same, with a file that is named from that folder."""
+        file, _, name = self.name.rpartition(":")
+        if not file.endswith(".py"):
+            return self
+        return replace(self, name=f"{os.path.join(folder, file)}:{name}")
 
 
 @dataclass(frozen=True, slots=True)

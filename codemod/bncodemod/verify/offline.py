@@ -25,13 +25,16 @@ def offline() -> Iterator[None]:
     """
     load = nn.Module.load_state_dict
 
-    def load_nothing(self: nn.Module, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if not state:
+    # The parameters have the names that callers may give them by.
+    def load_nothing(
+        self: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        if not state_dict:
             return _IncompatibleKeys([], [])
-        return load(self, state, *args, **kwargs)
+        return load(self, state_dict, *args, **kwargs)
 
-    def write_nothing(url: str, path: str, *args: Any, **kwargs: Any) -> None:
-        torch.save({}, path)
+    def write_nothing(url: str, dst: str, *args: Any, **kwargs: Any) -> None:
+        torch.save({}, dst)
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise OSError("the network is off while models are verified")

@@ -153,7 +153,8 @@ class _Reader:
             raise self._error(f"{place}.name", 'is missing: say what to build, as "Net"')
         if not isinstance(arguments, str):
             raise self._error(f"{place}.arguments", 'must be Python, as "3, width=64"')
-        return Example(name, arguments, self._inputs(f"{place}.inputs", entry.get("inputs", [])))
+        inputs = self._inputs(f"{place}.inputs", entry.get("inputs", []))
+        return Example(name, arguments, inputs).said_in(os.path.dirname(self._file))
 
     def _inputs(self, place: str, value: Any) -> tuple[tuple[int, ...] | str, ...]:
         if not isinstance(value, list):

@@ -103,8 +103,9 @@ By hand: return the value from forward, or do not update it in train mode.
     Cause.DEPENDENT: """\
 What comes out for a sample depends on the other samples, although the norm is a GroupNorm.
 
-Another layer mixes them: a batch norm that is left, a statistic over axis 0, attention over the
-batch.
+A norm that mixes the samples makes the site fail: a batch norm that is left, or a statistic over
+axis 0 in a norm of the project's own. Where another layer mixes them, as attention over the batch
+does, the result is noted: the norm is not to blame.
 """,
     Cause.RANDOMNESS: """\
 The model draws random numbers, which vmap refuses unless it is told how.

@@ -45,7 +45,7 @@ def prepare(
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
-            return Refusal(f"what was tried makes other norms or none, as {constructed.call}")
+            return Refusal(f"{constructed.call} makes none of the norms that are looked for")
         built.append(constructed)
         inputs = find_inputs(constructed, name, job, harvest)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):

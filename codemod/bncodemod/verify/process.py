@@ -28,6 +28,8 @@ _START = (
     " from bncodemod.verify.worker import main; main()"
 )
 _FRAME = re.compile(r'^ *File "(.+)", line (\d+) in ', re.MULTILINE)
+# How the fault handler begins: asked where the process is, and at a crash.
+_DUMP = re.compile(r"^(?:Stack \(most recent call first\):|Fatal Python error: )", re.MULTILINE)
 
 
 class WorkerProcess:
@@ -127,10 +129,8 @@ class WorkerProcess:
 
     def output(self) -> str:
         """What was printed since ``forget_output``."""
-        size = os.fstat(self._output.fileno()).st_size
-        with contextlib.suppress(OSError):
-            return os.pread(self._output.fileno(), size, 0).decode("utf-8", "replace").lstrip("\0")
-        return ""
+        self._output.seek(0)  # moves no writer: the file is appended to
+        return self._output.read().decode("utf-8", "replace").lstrip("\0")
 
     def forget_output(self) -> None:
         """Empty the file of the output."""
@@ -167,11 +167,16 @@ def frames(trace: str) -> list[tuple[str, int]]:
     return [(path, int(line)) for path, line in _FRAME.findall(trace)]
 
 
+def printed(output: str) -> str:
+    """What the user's code wrote: the output up to what the fault handler added."""
+    return _DUMP.split(output, 1)[0]
+
+
 def _output_file() -> BinaryIO:
     descriptor, name = tempfile.mkstemp(prefix="bncodemod-")
     os.close(descriptor)
     # To append, or what is written after it was emptied would follow a hole.
-    file = open(name, "a+b")  # noqa: SIM115  closed with the process
+    file = open(name, "a+b", buffering=0)  # noqa: SIM115  closed with the process
     with contextlib.suppress(OSError):  # an open file keeps its name on Windows
         os.unlink(name)
     return file

@@ -91,12 +91,22 @@ class Builder:
             if built is not None:
                 yield built
 
-    def holders(self, sites: frozenset[Site]) -> Iterator[Reached]:
-        """Build what holds some of the sites in its own text, and was not built yet."""
+    def smaller(self, sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build what may reach the sites at less cost: their owners, and the parts of models."""
         self._wanted = sites
-        for candidate in self._taken(self._holds_wanted):
+        for candidate in self._taken(lambda each: self._holds_wanted(each) or self._is_part(each)):
             if (built := self._build(candidate)) is not None:
+                self._wanted -= built.sites
                 yield built
+
+    def _is_part(self, candidate: Candidate) -> bool:
+        """Whether a model that was built holds one, while sites are wanted."""
+        target = candidate.target
+        return (
+            bool(self._wanted)
+            and inspect.isclass(target)
+            and next(self._harvest.sightings(target), None) is not None
+        )
 
     def _planned(self) -> Iterator[Candidate]:
         yield from self._taken(lambda each: not _needs_arguments(each) and self._holds_wanted(each))

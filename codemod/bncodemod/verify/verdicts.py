@@ -147,6 +147,8 @@ def _why_not(
         name = ".".join(parts[:length])
         for candidate in candidates:
             if candidate.path == site.path and candidate.name == name:
+                if candidate.error.startswith(name):  # which it speaks of
+                    return candidate.error
                 if candidate.error:
                     return f"{name} was not built: {candidate.error}"
                 if candidate.built is not None:

@@ -142,7 +142,8 @@ def greeting(setup: Setup) -> Hello:
 
 def read_examples(path: str) -> tuple[Example, ...]:
     """Run a file of examples and give what its ``EXAMPLES`` holds."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    folder = os.path.dirname(os.path.abspath(path))
+    sys.path.insert(0, folder)
     try:
         # Kept alive: what it registers with torch may hang on its global variables.
         _keep.append(runpy.run_path(path, run_name="bncodemod_examples"))
@@ -152,7 +153,7 @@ def read_examples(path: str) -> tuple[Example, ...]:
     for example in examples:
         if not isinstance(example, Example):
             raise TypeError(f"EXAMPLES holds {example!r}, which is no bncodemod.verify.Example")
-    return examples
+    return tuple(example.said_in(folder) for example in examples)
 
 
 _keep: list[dict[str, Any]] = []

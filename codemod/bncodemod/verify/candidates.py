@@ -35,7 +35,7 @@ def candidates(module: ModuleType, job: Job) -> list[Candidate]:
         if name in named or builds_module(target)
     }
     for name in named - found.keys():
-        target = _resolve(module, name)
+        target = resolve(module, name)
         if callable(target):
             found[name] = Candidate(name, lines.get(name, 0), target)
     return sorted(found.values(), key=lambda candidate: candidate.line)
@@ -65,7 +65,8 @@ def _copies(model: nn.Module) -> Callable[[], nn.Module]:
     return copy_of_it
 
 
-def _resolve(module: ModuleType, name: str) -> Any:
+def resolve(module: ModuleType, name: str) -> Any:
+    """What a module has under a dotted name; None if there is nothing."""
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)

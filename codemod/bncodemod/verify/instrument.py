@@ -83,6 +83,21 @@ def _note_lookup(site: Site, value: type, frame: types.FrameType | None) -> None
         frame = frame.f_back
 
 
+def sites_on(trace: types.TracebackType | None) -> frozenset[Site]:
+    """The value sites that were being called where an error was raised."""
+    found = set()
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_filename == __file__:
+            site, owner = frame.f_locals.get("site"), frame.f_locals.get("self")
+            if isinstance(site, Site):
+                found.add(site)
+            elif isinstance(owner, _MarkedPartial):
+                found.add(_sites[owner.__dict__[_MARK]])
+        trace = trace.tb_next
+    return frozenset(found)
+
+
 def _holds(each: Any, value: type) -> bool:
     return each is value or (isinstance(each, functools.partial) and each.func is value)
 
@@ -114,9 +129,8 @@ class _MarkedPartial(functools.partial):  # type: ignore[type-arg]
 
 def _marked_partial(site: Site, value: functools.partial[Any]) -> _MarkedPartial:
     keywords = {name: signed(site, each) for name, each in value.keywords.items()}
-    function = value.func
-    if inspect.isclass(function) and not signing_sites(keywords.values()):
-        function = marked(site, function)
+    bare = not signing_sites(keywords.values())
+    function = marked(site, value.func) if bare else value.func
     result = _MarkedPartial(function, *value.args, **keywords)
     result.__dict__.update(value.__dict__)
     result.__dict__[_MARK] = _number(site)

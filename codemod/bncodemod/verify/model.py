@@ -88,6 +88,7 @@ class Cause(str, Enum):
     SINGLE_SAMPLE = "one-value-per-channel"
     BATCH_FOLDED = "batch-folded-into-channels"
     STRIDED = "strided-gradient"
+    BROKEN = "broken-by-the-rewrite"
     MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
     CRASH = "crash"
@@ -105,6 +106,7 @@ NORM_CAUSES = frozenset(
         Cause.DEPENDENT,
         Cause.BATCH_FOLDED,
         Cause.STRIDED,
+        Cause.BROKEN,
     }
 )
 

@@ -176,6 +176,11 @@ model's answers are right, and so are its gradients without vmap.
 
 By hand: `x = x.flatten().view(x.shape)` behind the norm, or GroupNorm.
 """,
+    Cause.BROKEN: """\
+The original can be built without arguments, and what the rewrite made of it cannot.
+
+By hand: undo the rewrite of this line, or ignore it, and report it to bncodemod.
+""",
     Cause.BATCH_FOLDED: """\
 Batch and channels are folded into one axis before a norm, so that it normalises across samples.
 

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 
 from bncodemod.verify import calling
+from bncodemod.verify.broken import broken
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of
-from bncodemod.verify.model import CandidateResult, Event, Job, Site, Started
+from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal
@@ -169,15 +170,24 @@ class Builder:
             else:
                 self.refused.pop(candidate.name, None)
                 return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)
+        failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
             candidate.name,
             candidate.line,
+            sites=failure.sites if failure else (),
+            checks=(failure,) if failure else (),
             error=prepared.reason,
             trace=prepared.trace,
             seconds=time.perf_counter() - start,
         )
         return None
+
+    def _broken(self, candidate: Candidate, refusal: Refusal) -> CheckResult | None:
+        """The failure where it is the rewrite that keeps a candidate from being built."""
+        if refusal.error is None or not self._job.original_root or _needs_arguments(candidate):
+            return None
+        return broken(candidate, self._job)
 
     def _prepared(self, candidate: Candidate) -> Prepared | Refusal:
         """Built so that the candidate's own sites are reached, else so that any wanted one is.

@@ -11,6 +11,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bncodemod.verify.model import Site
@@ -78,12 +79,12 @@ def _globals(target: Callable[..., Any]) -> Mapping[str, Any]:
 Test = tuple[ast.expr, bool]  # a condition, and whether it has to hold
 
 
+@dataclass(frozen=True)
 class _Tests:
     """The tests that a place stands below, and what the variables in them are assigned."""
 
-    def __init__(self, tests: Sequence[Test], assigned: Mapping[str, ast.expr]) -> None:
-        self.tests = tests
-        self.assigned = assigned
+    tests: Sequence[Test]
+    assigned: Mapping[str, ast.expr]
 
 
 def _ways(tree: ast.Module, site: Site) -> Iterator[_Tests]:

@@ -15,6 +15,7 @@ import pathlib
 import shutil
 import tempfile
 
+from bncodemod.model import FileResult
 from bncodemod.settings import load_configuration
 from bncodemod.sweep.run import sweep
 from bncodemod.verify import verify_paths
@@ -22,16 +23,16 @@ from bncodemod.verify.model import Verdict
 from bncodemod.verify.options import Options
 
 
-def rewritten_copy(package: str, folder: pathlib.Path, strategy: str) -> pathlib.Path:
-    """A copy of an installed package, rewritten."""
+def rewritten_copy(
+    package: str, folder: pathlib.Path, strategy: str
+) -> tuple[pathlib.Path, list[FileResult]]:
+    """A copy of an installed package, rewritten, and what the rewrite did."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
     ignored = shutil.ignore_patterns("__pycache__")
     copy = shutil.copytree(spec.submodule_search_locations[0], folder / package, ignore=ignored)
-    for _ in sweep([copy], load_configuration([copy], {"strategy": strategy}), write=True):
-        pass
-    return copy
+    return copy, list(sweep([copy], load_configuration([copy], {"strategy": strategy}), write=True))
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--examples", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        copy = rewritten_copy(options.package, pathlib.Path(folder), options.strategy)
+        copy, _ = rewritten_copy(options.package, pathlib.Path(folder), options.strategy)
         found = verify_paths(
             [copy / below for below in options.below],
             Options(device=options.device, time=True, examples=options.examples),

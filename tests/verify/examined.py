@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from bncodemod.verify.model import (
     Unreached,
     Verdict,
 )
-from bncodemod.verify.sites import find_sites
+from bncodemod.verify.sites import find_sites, owner_of
 from bncodemod.verify.verdicts import judge
 
 HEAD = """\
@@ -54,7 +55,8 @@ def parse(text: str, path: str) -> tuple[str, tuple[Site, ...]]:
             sites.append(_site(plain, start, kind, path))
         else:
             plain += character
-    return plain, tuple(sites)
+    body = ast.parse(plain).body
+    return plain, tuple(replace(site, owner=owner_of(body, site.line)) for site in sites)
 
 
 def _site(plain: str, start: int, kind: SiteKind, path: str) -> Site:

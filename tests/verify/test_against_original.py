@@ -42,10 +42,10 @@ class Block(nn.Module):
 _numbers = itertools.count()
 
 
-def against(folder: Path, after: dict[str, str]) -> Examined:
+def against(folder: Path, after: dict[str, str], net: str = NET) -> Examined:
     """Examine ``net.py`` of a package whose originals stand in a folder of their own."""
     package = f"package_{next(_numbers)}"
-    before = {"net.py": NET, "parts.py": PARTS}
+    before = {"net.py": net, "parts.py": PARTS}
     for root, files in (("new", before | after), ("old", before)):
         place = folder / root / package
         place.mkdir(parents=True)
@@ -158,3 +158,17 @@ def test_other_originals(
     examine(job, events.append)
     result = Examined(job, events).result(Check.ORIGINAL_FAILS)
     assert (result.outcome, result.message) == (outcome, message)
+
+
+def test_what_the_rewrite_keeps_from_being_built(tmp_path: Path) -> None:
+    norm = "partial(nn.BatchNorm2d, track_running_stats=False, groups=2)"
+    said = against(tmp_path, {"net.py": NET.replace("Block(3, 8)", f"Block(3, 8, {norm})")})
+    (failure,) = said.failed("Net")
+    assert failure.cause is Cause.BROKEN
+    assert "unexpected keyword argument 'groups'" in failure.message
+    assert [site.text for site in failure.sites] == [norm]
+
+
+def test_what_could_not_be_built_before_either(tmp_path: Path) -> None:
+    broken = NET.replace("Block(3, 8)", "Block(3)")
+    assert not against(tmp_path, {"net.py": broken}, net=broken).failed("Net")

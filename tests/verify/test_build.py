@@ -364,6 +364,20 @@ def test_constructors_that_ask_for_values_are_built_on_the_cpu_in_part(tmp_path:
     assert next(prepared.constructed.module.parameters()).device.type == "meta"
 
 
+def test_a_large_model_that_asks_for_values_is_not_built(tmp_path: Path) -> None:
+    source = """
+class Big(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(20_000, 10_000, bias=False)
+        self.scale = self.layer.weight.max().item()
+        self.norm = nn.BatchNorm1d(10_000)
+"""
+    outcome = Worker(tmp_path, source).outcome("Big")
+    assert isinstance(outcome, Refusal)
+    assert "over 100,000,000 parameters" in outcome.reason
+
+
 def test_train_that_returns_nothing(tmp_path: Path) -> None:
     source = NET + "\n    def train(self, mode=True):\n        super().train(mode)\n"
     prepared = Worker(tmp_path, source).prepared("Net")

@@ -28,6 +28,13 @@ from bncodemod.verify.model import Example
             "def a():\n    net = Net(8)\ndef b(net):\n    net(torch.ones(2, 3))\n",
             [Example("Net", "8")],
         ),
+        # Parameters stand for their defaults, unless they are changed.
+        (
+            "def net(wide=False, *, depth, **kwargs):\n    return Net(18, wide=wide, **kwargs)\n"
+            "def deep(wide=False, *, depth, **more):\n    return Other(depth, wide=wide, **more)\n"
+            "def changed(wide=False):\n    wide = find()\n    return Net(wide)\n",
+            [Example("Net", "18, wide=False")],
+        ),
         ("class Net(: pass\nNet(3)\n", []),
     ],
 )

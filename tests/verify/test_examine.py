@@ -328,9 +328,9 @@ def test_samples_mixed_by_something_else(tmp_path: Path) -> None:
 def test_a_line_that_is_never_executed(tmp_path: Path) -> None:
     text = """
     class Net(nn.Module):
-        def __init__(self, old=False):
+        def __init__(self):
             super().__init__()
-            if old:
+            if torch.__version__ < "1":
                 self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
             else:
                 self.bn = nn.BatchNorm2d(3, track_running_stats=False)
@@ -560,6 +560,26 @@ def test_lazy_layers(tmp_path: Path) -> None:
     said = examined(tmp_path, text, **image())
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
     assert said.of("Net").sites == said.job.sites
+
+
+@pytest.mark.parametrize(
+    ("norm", "cause"),
+    [("nn.BatchNorm2d(4, track_running_stats=False)", Cause.STRIDED), ("nn.GroupNorm(1, 4)", None)],
+)
+def test_a_gradient_that_comes_back_strided(tmp_path: Path, norm: str, cause: Cause) -> None:
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = ⟪{norm}⟫
+
+        def forward(self, x):
+            x = self.norm(x).flatten(2).transpose(1, 2)
+            return x.transpose(1, 2) @ x
+    """
+    result = examined(tmp_path, text, **image(4)).result(Check.GRAD)
+    assert result.cause is cause
+    assert ("flatten" in result.remedy) == (cause is not None)
 
 
 @pytest.mark.parametrize("owner", ["Block", "Net"])

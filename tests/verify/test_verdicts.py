@@ -75,6 +75,11 @@ def test_verdict(candidates: tuple[CandidateResult, ...], expected: Verdict, by:
     assert (found.verdict, found.candidate, found.device) == (expected, by, "cpu")
 
 
+def test_a_failure_does_not_hide_what_passes() -> None:
+    assert verdict(PASSES, NORM_FAILS).passed_in == "Good"
+    assert verdict(NORM_FAILS).passed_in == ""
+
+
 def test_the_checks_that_passed_are_those_of_all_that_verify_it() -> None:
     more = candidate("More", check(Check.GRAD))
     assert verdict(PASSES, more, UNLUCKY).checks == (Check.VMAP, Check.GRAD, Check.EVAL)

@@ -140,7 +140,8 @@ def _words(result: SiteResult) -> str:
         cause = f", {failure.cause.value}" if failure.cause else ""
         where = f", at {failure.path}:{failure.line}" if failure.line else ""
         said = _RUNNING_STATS if failure.cause is Cause.RUNNING_STATS else failure.message
-        return f"{failure.check.value}{cause}: {said} (in {result.candidate}{where})"
+        passes = f"; it passes in {result.passed_in}" if result.passed_in else ""
+        return f"{failure.check.value}{cause}: {said} (in {result.candidate}{where}){passes}"
     if result.verdict is Verdict.VERIFIED:
         return f"in {result.candidate}: {', '.join(check.value for check in result.checks)}"
     return result.reason

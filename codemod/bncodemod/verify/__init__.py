@@ -12,8 +12,9 @@ from bncodemod.verify.model import Example, Verification
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from bncodemod.model import FileResult
     from bncodemod.verify.options import Options
 
 __all__ = ["Example", "Verification", "verify_paths"]
@@ -23,13 +24,15 @@ def verify_paths(
     paths: Sequence[str | os.PathLike[str]],
     options: Options | None = None,
     *,
+    rewritten: Iterable[FileResult] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Import the modules below ``paths``, build what makes norms in them and run it under vmap.
 
     ``options`` (``bncodemod.verify.options.Options``) are those of ``[tool.bncodemod.verify]`` in
-    the nearest pyproject.toml if none are given. ``on_progress`` is called with the number of
-    modules done and of all.
+    the nearest pyproject.toml if none are given. ``rewritten`` are the results of a sweep that has
+    just written: only what it wrote is then to be shown. ``on_progress`` is called with the number
+    of modules done and of all.
 
     Raises ConfigurationError where pyproject.toml cannot be used, and CannotVerify where torch or
     the device is missing.
@@ -40,4 +43,4 @@ def verify_paths(
 
     configuration = load_configuration(paths)
     options = options or read_options(configuration)
-    return verify(paths, configuration, options, on_progress=on_progress)
+    return verify(paths, configuration, options, rewritten=rewritten, on_progress=on_progress)

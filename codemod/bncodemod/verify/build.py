@@ -15,17 +15,20 @@ from torch import nn
 
 from bncodemod.verify import meta
 from bncodemod.verify.arguments import Arguments
-from bncodemod.verify.deduce import Deduction
-from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.model import Built, Example, Job
+from bncodemod.verify.deduce import Deduction, parameters
+from bncodemod.verify.harvest import Harvest, Sighting
+from bncodemod.verify.instrument import lookups
+from bncodemod.verify.model import Built, Example, Job, Site
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
 from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.repair import repairs
 from bncodemod.verify.specs import Feed
+from bncodemod.verify.steering import own_parameters, steered
 
 _MOST_ATTEMPTS = 60
 _MOST_SECONDS = 20.0
+_MOST_BASES = 2  # ways in which others build a class that are changed
 _LONGEST = 300  # characters of a call's arguments in a report
 
 T = TypeVar("T")
@@ -152,11 +155,51 @@ class _Attempts:
         for call in job.calls:
             if _is_of(call, name):
                 yield _written(Built.CALL, call, namespace)
-        if inspect.isclass(self._target):
-            for seen in harvest.sightings(self._target):
-                feeds = (seen.feed,) if seen.feed is not None else ()
-                yield _Attempt(Built.HARVESTED, harvest.arguments(seen), feeds)
+        seen = harvest.sightings(self._target) if inspect.isclass(self._target) else ()
+        shown = [(each, _feeds(each)) for each in seen]
+        for each, feeds in shown:
+            yield _Attempt(Built.HARVESTED, harvest.arguments(each), feeds)
+        bases = [(harvest.keywords(each), feeds) for each, feeds in shown[:_MOST_BASES]]
+        bases += [({**required, **found}, ()) for found in harvest.alike(required)]
+        sites = [s for s in job.sites if _is_below(s.owner, name) and s not in job.done]
+        yield from self._steered(sites, required, bases)
+
+    def _steered(
+        self,
+        sites: list[Site],
+        required: dict[str, Any],
+        bases: list[tuple[dict[str, Any], tuple[Feed, ...]]],
+    ) -> Iterator[_Attempt]:
+        """What was deduced, and calls that lead to sites which those before have not come by."""
+        own = own_parameters(self._target, sites)
+        others = [({k: v for k, v in base.items() if k not in own}, f) for base, f in bases]
+        for values, feeds in others if sites else ():
+            yield _Attempt(Built.DEDUCED, Arguments.deduced(values), feeds)
         yield _Attempt(Built.DEDUCED, Arguments.deduced(required))
+        defaults = {p.name: p.default for p in parameters(self._target)} | required
+        wishes = steered(self._target, sites, defaults, self._value_of, self._deduction.instance)
+        for wish in wishes:
+            for values, feeds in [(required, ()), *others]:
+                yield _Attempt(Built.DEDUCED, Arguments.deduced({**values, **wish}), feeds)
+
+    def _value_of(self, name: str) -> Any:
+        return self._deduction.named(name, self._target)
+
+
+def module_of(answer: Any) -> Any:
+    """The module of an answer that holds other things too, as ``return stem, channels`` does."""
+    if isinstance(answer, tuple):
+        return next((each for each in answer if isinstance(each, nn.Module)), answer)
+    return answer
+
+
+def _feeds(seen: Sighting) -> tuple[Feed, ...]:
+    return (seen.feed,) if seen.feed is not None else ()
+
+
+def _is_below(owner: str, name: str) -> bool:
+    """Whether a site's owner is a class or function, or stands in it."""
+    return f"{owner}.".startswith(f"{name}.")
 
 
 def _is_of(example: Example, name: str) -> bool:
@@ -170,15 +213,16 @@ def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Atte
 
 def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Constructed | Refusal:
     def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
-        with offline(), device:
-            module = attempt.arguments.call(other or target)
+        with offline(), lookups(), device:
+            module = module_of(attempt.arguments.call(other or target))
             module.train()
             return module.to(device)  # type: ignore[no-any-return]
 
     text = attempt.arguments.text
     call = f"{name}({text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'})"
     try:
-        module = meta.build(lambda: attempt.arguments.call(target))
+        with lookups():
+            module = meta.build(lambda: module_of(attempt.arguments.call(target)))
         if not isinstance(module, nn.Module):
             return Refusal(f"{call} gave a {type(module).__name__}, not a module")
         module.train()  # what it returns is not used: some forget to return themselves

@@ -1,9 +1,15 @@
-"""Calls with literal arguments in a project's own code: how it builds and feeds its models."""
+"""Calls with literal arguments in a project's own code: how it builds and feeds its models.
+
+A function's own parameters count as literal where their defaults are: in ``def net18(pretrained=
+False, **kwargs): return net(18, pretrained=pretrained, **kwargs)`` the call is ``net(18,
+pretrained=False)``.
+"""
 
 from __future__ import annotations
 
 import ast
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from bncodemod.source.errors import SourceError
@@ -35,10 +41,12 @@ def literal_calls(data: bytes, names: Iterable[str]) -> list[Example]:
     if tree is None:
         return []
     found: dict[tuple[str, str], Example] = {}
-    for scope in _scopes(tree):
+    for function, scope in _scopes(tree):
         fed = dict(_fed(scope))
-        for target, call in _calls(scope):
-            name = _last_name(call.func)
+        defaults = _Defaults(function, scope)
+        for target, made in _calls(scope):
+            name = _last_name(made.func)
+            call = defaults.filled(made) if name in wanted else made
             if name in wanted and _is_literal(call):
                 example = Example(name, _arguments(call), fed.get(target, ()))
                 key = example.name, example.arguments
@@ -56,12 +64,13 @@ def _parsed(data: bytes) -> ast.Module | None:
         return None
 
 
-def _scopes(tree: ast.Module) -> Iterator[list[ast.AST]]:
+def _scopes(tree: ast.Module) -> Iterator[tuple[ast.AST, list[ast.AST]]]:
     """The nodes of the module and of each function, without those of the functions inside."""
-    todo: list[ast.AST] = [tree]
+    todo: deque[ast.AST] = deque([tree])
     while todo:
+        holder = todo.popleft()
         scope: list[ast.AST] = []
-        stack = list(ast.iter_child_nodes(todo.pop()))[::-1]
+        stack = list(ast.iter_child_nodes(holder))[::-1]
         while stack:
             node = stack.pop()
             scope.append(node)
@@ -69,7 +78,43 @@ def _scopes(tree: ast.Module) -> Iterator[list[ast.AST]]:
                 todo.append(node)
             else:
                 stack.extend(list(ast.iter_child_nodes(node))[::-1])
-        yield scope
+        yield holder, scope
+
+
+class _Defaults:
+    """What a function's parameters are where it is called without arguments."""
+
+    def __init__(self, function: ast.AST, scope: list[ast.AST]) -> None:
+        self._values: dict[str, ast.expr] = {}
+        self._rest = ""  # the name of **kwargs
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return
+        given = function.args
+        positional = [*given.posonlyargs, *given.args]
+        pairs = [
+            *zip(reversed(positional), reversed(given.defaults), strict=False),
+            *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+        ]
+        changed = {n.id for n in scope if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        self._values = {p.arg: value for p, value in pairs if value and p.arg not in changed}
+        self._rest = given.kwarg.arg if given.kwarg else ""
+
+    def filled(self, call: ast.Call) -> ast.Call:
+        """The call with the defaults in place of the parameters, and without ``**kwargs``."""
+        if not self._values and not self._rest:
+            return call
+        keywords = [
+            ast.keyword(each.arg, self._value(each.value))
+            for each in call.keywords
+            if each.arg or not self._is_rest(each.value)
+        ]
+        return ast.Call(call.func, [self._value(each) for each in call.args], keywords)
+
+    def _value(self, node: ast.expr) -> ast.expr:
+        return self._values.get(node.id, node) if isinstance(node, ast.Name) else node
+
+    def _is_rest(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id == self._rest
 
 
 def _calls(scope: list[ast.AST]) -> Iterator[tuple[str, ast.Call]]:

@@ -69,6 +69,7 @@ def copies(model: nn.Module) -> Callable[[], nn.Module]:
 
 
 def resolve(module: ModuleType, name: str) -> Any:
+    """What a module has under a dotted name; None if there is nothing."""
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bncodemod.verify import calling, meta
-from bncodemod.verify.candidates import copies
+from bncodemod.verify.candidates import copies, resolve
 from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
@@ -64,7 +63,7 @@ def original_of(subject: Subject) -> Iterator[_Original]:
     with originals(subject.job) as module:
         if isinstance(module, Exception):
             raise Skipped(f"the original does not import: {module}")
-        target = _resolve(module, subject.name)
+        target = resolve(module, subject.name)
         if target is None:
             raise Skipped(f"the original has no {subject.name}")
         if isinstance(target, nn.Module):  # built when the module is imported
@@ -173,13 +172,6 @@ def _counterpart(value: Any) -> Any:
         return functools.partial(_counterpart(value.func), *value.args, **value.keywords)
     if inspect.isclass(value) or inspect.isfunction(value):
         module = sys.modules.get(value.__module__)
-        found = _resolve(module, value.__qualname__) if module is not None else None
+        found = resolve(module, value.__qualname__) if module is not None else None
         return value if found is None else found
-    return value
-
-
-def _resolve(module: ModuleType, name: str) -> Any:
-    value: Any = module
-    for part in name.split("."):
-        value = getattr(value, part, None)
     return value

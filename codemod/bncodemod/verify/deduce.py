@@ -91,6 +91,13 @@ class Deduction:
             named = _block(target) or nn.Identity
         return _fitted(plain(named), parameter.annotation, 2 if _PAIR.search(parameter.name) else 4)
 
+    def named(self, name: str, target: Callable[..., Any]) -> Any:
+        """What to pass under a name, though it has a default or only ``**kwargs`` takes it."""
+        for each in (*parameters(target), *parameters_of_bases(target)):
+            if each.name == name:
+                return self.value(each.replace(default=each.empty), target)
+        return self.value(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target)
+
     def _by_annotation(self, annotation: Any, depth: int) -> Any:
         """A value where the annotation is a certain class, rather than a number or a container."""
         for kind in _alternatives(annotation):
@@ -110,11 +117,11 @@ class Deduction:
                 if issubclass(kind, enum.Enum):
                     return next(iter(kind), None)
                 if _is_users(kind) and depth < _DEEPEST and not inspect.isabstract(kind):
-                    return self._instance(kind, depth)
+                    return self.instance(kind, depth)
         return None
 
-    def _instance(self, kind: type, depth: int) -> Fresh:
-        """An instance of a user's class, built as another model builds it where that was seen."""
+    def instance(self, kind: type, depth: int = 0) -> Fresh:
+        """An instance of a class, built as another model builds it where that was seen."""
         arguments = Arguments.of((), self.required(kind, depth + 1))
         for seen in self._harvest.sightings(kind):
             arguments = self._harvest.arguments(seen)
@@ -164,9 +171,13 @@ def _signature(target: Callable[..., Any]) -> Sequence[inspect.Parameter]:
 
 
 def _asks_for_weights(parameter: inspect.Parameter) -> bool:
-    name = parameter.name.lower()
-    named = "pretrained" in name or "weights" in name
-    return named and bool(parameter.default) and isinstance(parameter.default, _SWITCHES)
+    default = parameter.default
+    return names_weights(parameter.name) and bool(default) and isinstance(default, _SWITCHES)
+
+
+def names_weights(name: str) -> bool:
+    """Whether a parameter of this name asks for pretrained weights."""
+    return "pretrained" in name.lower() or "weights" in name.lower()
 
 
 def _is_users(kind: type) -> bool:

@@ -25,6 +25,7 @@ from bncodemod.verify.witness import witness
 _MOST_GUESSES = 60
 _MOST_SECONDS = 10.0
 _MOST_NUMBERS = {META: 1 << 23, CPU: 1 << 18}  # in one input, per sample
+_LONGEST = 4096  # one axis of an image or a sequence
 _STATED = ("img_size", "image_size", "input_size", "input_resolution")
 
 # Names of forward's parameters, and what stands for them: "same" as the first input.
@@ -54,9 +55,13 @@ class Guesses:
     def add(self, feeds: Iterable[Feed], cost: float = 0.0) -> None:
         for feed in feeds:
             text = str(feed)
-            if text not in self._cost and all(s.count <= self._most for s in feed.specs()):
+            if text not in self._cost and all(map(self._is_usual, feed.specs())):
                 self._cost[text] = cost
                 heapq.heappush(self._queue, (cost, next(self._count), feed))
+
+    def _is_usual(self, spec: Spec) -> bool:
+        """Whether it is small enough, and not a strip that fits by its area alone."""
+        return spec.count <= self._most and max(spec.shape[2:], default=0) <= _LONGEST
 
     def __iter__(self) -> Iterator[Feed]:
         for rank, feed in enumerate(first_guesses(self._module)):

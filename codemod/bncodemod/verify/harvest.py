@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,6 +26,7 @@ from bncodemod.verify.offline import replaced
 from bncodemod.verify.specs import Feed, describe
 
 _MOST_PER_CLASS = 12  # different ways of building one class
+_MOST_ALIKE = 2  # ways of building other classes that are tried for one
 
 
 @dataclass
@@ -83,6 +85,17 @@ class Harvest:
         """How ``target`` was built, those that were also run first."""
         yield from sorted(self._sightings.get(target, ()), key=lambda seen: seen.feed is None)
 
+    def alike(self, names: Collection[str]) -> Iterator[dict[str, Any]]:
+        """What other classes were given under names that tell, as ``block_args``."""
+        found: list[dict[str, Any]] = []
+        for seen in itertools.chain.from_iterable(self._sightings.values()):
+            shared = {name: seen.keywords[name] for name in names if name in seen.keywords}
+            telling = any(isinstance(each, (list, tuple, dict)) for each in shared.values())
+            if telling and len(found) < _MOST_ALIKE and len(shared) == len(names):
+                values = {name: self._repeatable(value) for name, value in shared.items()}
+                found.append(values)
+        return iter(found)
+
     def feeds(self, module: nn.Module) -> list[Feed]:
         """What this module was fed, or one of its class that was built alike."""
         origin = self._origins.get(module)
@@ -95,8 +108,12 @@ class Harvest:
         """The arguments of a sighting; modules among them are built anew for each use."""
         return Arguments.of(
             tuple(self._repeatable(value) for value in seen.positional),
-            {name: self._repeatable(value) for name, value in seen.keywords.items()},
+            self.keywords(seen),
         )
+
+    def keywords(self, seen: Sighting) -> dict[str, Any]:
+        """The named arguments of a sighting, to be changed."""
+        return {name: self._repeatable(value) for name, value in seen.keywords.items()}
 
     def _repeatable(self, value: Any) -> Any:
         if isinstance(value, nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,16 +19,17 @@ from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 
-_BATCH, _OTHER_BATCH = 2, 4
+_BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
 _ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a module is called with, in any batch size."""
+    """What a module is called with, in any batch size that is a multiple of ``multiple``."""
 
     text: str
     feed: Feed
+    multiple: int = 1
 
     def make(
         self,
@@ -42,6 +44,8 @@ class Inputs:
 
         The values depend on the seed and the shapes, not on the device.
         """
+        if batch > 1:
+            batch = math.ceil(batch / self.multiple) * self.multiple
         generator = torch.Generator().manual_seed(seed)
         front = () if stack is None else (stack,)
 
@@ -91,7 +95,7 @@ def _first_that_runs(
         before = runner.steps
         error = runner.error(feed)
         if error is None:
-            return Inputs(str(feed), feed)
+            return Inputs(str(feed), feed, runner.multiple)
         refusal = refused(f"{name} does not run with {feed}", error, runner.steps - before)
         if meta.asks_for_values(error):  # which no other shape will change
             return refusal
@@ -110,6 +114,7 @@ class _Runner:
     def __init__(self, module: nn.Module, harvest: Harvest) -> None:
         self._module = module
         self._harvest = harvest
+        self.multiple = 1
         self._device = meta.device_of(module)
 
     @property
@@ -119,7 +124,13 @@ class _Runner:
 
     def error(self, feed: Feed) -> Exception | None:
         """What is raised with one of two sizes of batches; the parts' inputs are noted."""
-        return self._run(feed, _BATCH) or self._watched(feed)
+        self.multiple = 1
+        if (error := self._run(feed, _BATCH)) is not None:
+            return error
+        error = self._watched(feed, _OTHER_BATCH)
+        if error is not None and self._watched(feed, _EVEN_BATCH) is None:
+            self.multiple, error = _BATCH, None  # it takes its batches apart
+        return error
 
     def sized(self, inputs: Inputs) -> Inputs:
         """In the size that shows all in the shortest time."""
@@ -129,9 +140,9 @@ class _Runner:
             if len(left) != len(rooms or ()) or not all(map(_is_enough, left, rooms or ())):
                 break
             feed, rooms = other, left
-        if feed == inputs.feed or self._watched(feed) is not None:
+        if feed == inputs.feed or self.error(feed) is not None:
             return inputs
-        return Inputs(str(feed), feed)
+        return Inputs(str(feed), feed, self.multiple)
 
     def _roomier(self, feed: Feed, rooms: _Rooms | None) -> tuple[Feed, _Rooms | None]:
         """Twice the size, where a single sample leaves a norm one value for its statistics."""
@@ -146,10 +157,10 @@ class _Runner:
         rooms: list[int] = []
         return tuple(rooms) if self._run(feed, 1, rooms) is None else None
 
-    def _watched(self, feed: Feed) -> Exception | None:
-        self._harvest.watch(_OTHER_BATCH)
+    def _watched(self, feed: Feed, batch: int) -> Exception | None:
+        self._harvest.watch(batch)
         try:
-            return self._run(feed, _OTHER_BATCH)
+            return self._run(feed, batch)
         finally:
             self._harvest.watch(None)
 

@@ -2,7 +2,10 @@
 
 A module with value sites is compiled with each of them wrapped, ``norm=X`` becoming
 ``norm=__bncodemod_site__(3, X)``. A class becomes a class that passes for it, a partial a partial
-and a function a function; the norms that they build are those of the unchanged code.
+and a function a function; the norms that they build are those of the unchanged code. Code may also
+take a partial apart, and hand its arguments on: its numbers are signed, and the norm that is given
+one of them knows the site too. And it may look up what to build by the name of a class: norms that
+are built where that was read, in a function that holds the class, are known as the site's.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -31,6 +34,10 @@ _numbers: dict[Site, int] = {}
 _building: list[Site] = []  # the value sites that are being called, outermost first
 # How sites of other kinds than values are watched: what is called there is replaced by the answer.
 WATCHERS: dict[SiteKind, Callable[[Site, Any], Any]] = {}
+_looked_up: list[tuple[types.FrameType, Site]] = []  # whose class was looked up by name, and where
+_HOLDERS = 2  # the function that looks a name up, and the one that calls it
+
+_NAME: Any = vars(type)["__name__"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -47,6 +54,54 @@ def _calling(site: Site) -> Iterator[None]:
         yield
     finally:
         _building.pop()
+
+
+def sites_looked_up(frame: types.FrameType | None) -> frozenset[Site]:
+    """The sites whose classes were looked up in a function that still runs."""
+    if not _looked_up:
+        return frozenset()
+    running = set()
+    while frame is not None:
+        running.add(frame)
+        frame = frame.f_back
+    return frozenset(site for holder, site in _looked_up if holder in running)
+
+
+@contextmanager
+def lookups() -> Iterator[None]:
+    """Forget at the end what was looked up: frames keep alive what they hold."""
+    try:
+        yield
+    finally:
+        _looked_up.clear()
+
+
+def _note_lookup(site: Site, value: type, frame: types.FrameType | None) -> None:
+    holders = 0
+    while frame is not None and holders < _HOLDERS:
+        if any(_holds(each, value) for each in frame.f_locals.values()):
+            _looked_up.append((frame, site))
+            holders += 1
+        frame = frame.f_back
+
+
+def sites_on(trace: types.TracebackType | None) -> frozenset[Site]:
+    """The value sites that were being called where an error was raised."""
+    found = set()
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_filename == __file__:
+            site, owner = frame.f_locals.get("site"), frame.f_locals.get("self")
+            if isinstance(site, Site):
+                found.add(site)
+            elif isinstance(owner, _MarkedPartial):
+                found.add(_sites[owner.__dict__[_MARK]])
+        trace = trace.tb_next
+    return frozenset(found)
+
+
+def _holds(each: Any, value: type) -> bool:
+    return each is value or (isinstance(each, functools.partial) and each.func is value)
 
 
 def marked(site: Site, value: Any) -> Any:
@@ -75,10 +130,51 @@ class _MarkedPartial(functools.partial):  # type: ignore[type-arg]
 
 
 def _marked_partial(site: Site, value: functools.partial[Any]) -> _MarkedPartial:
-    result = _MarkedPartial(value.func, *value.args, **value.keywords)
+    keywords = {name: signed(site, each) for name, each in value.keywords.items()}
+    bare = not signing_sites(keywords.values())
+    function = marked(site, value.func) if bare else value.func
+    result = _MarkedPartial(function, *value.args, **keywords)
     result.__dict__.update(value.__dict__)
     result.__dict__[_MARK] = _number(site)
     return result
+
+
+class _Signed:
+    """A number that knows the site it comes from; it is equal to ``plain``."""
+
+    plain: Any
+    site: int
+
+    def __repr__(self) -> str:
+        return repr(self.plain)
+
+
+class _SignedInt(_Signed, int):
+    pass
+
+
+class _SignedFloat(_Signed, float):
+    pass
+
+
+def signed(site: Site, value: Any) -> Any:
+    """``value``, a bool, int or float, with a mark; nothing else can bear one."""
+    kind = {bool: _SignedInt, int: _SignedInt, float: _SignedFloat}.get(type(value))
+    if kind is None:
+        return value
+    result = kind(value)
+    result.plain, result.site = value, _number(site)
+    return result
+
+
+def unsigned(value: Any) -> Any:
+    """The value without its mark."""
+    return value.plain if isinstance(value, _Signed) else value
+
+
+def signing_sites(values: Iterable[Any]) -> frozenset[Site]:
+    """The sites that some of these values come from."""
+    return frozenset(_sites[value.site] for value in values if isinstance(value, _Signed))
 
 
 def _marked_class(site: Site, original: Class) -> Class:
@@ -90,6 +186,13 @@ def _marked_class(site: Site, original: Class) -> Class:
                 if cls is stand_in:
                     return original(*args, **kwargs)
                 return super().__call__(*args, **kwargs)
+
+        def _name(cls) -> str:
+            if cls is stand_in:
+                _note_lookup(site, cls, sys._getframe(1))
+            return str(_NAME.__get__(cls))
+
+        __name__: Any = property(_name, _NAME.__set__)
 
         def __instancecheck__(cls, instance: Any) -> bool:
             if cls is stand_in:

@@ -14,6 +14,7 @@ from bncodemod.verify.offline import replaced
 
 META = torch.device("meta")
 CPU = torch.device("cpu")
+MOST_PARAMETERS = 100_000_000  # of a module that is built on the CPU to find its inputs
 
 
 def build(make: Callable[[], object]) -> object:
@@ -21,6 +22,7 @@ def build(make: Callable[[], object]) -> object:
 
     Constructors that ask for values, as ``torch.linspace(...).tolist()``, fail on meta. Then the
     parameters alone are put there: nothing is initialised, and values that are computed exist.
+    What needs the CPU for them too is refused if it is large: some models would fill the memory.
     """
     try:
         with META:
@@ -34,7 +36,7 @@ def build(make: Callable[[], object]) -> object:
     except Exception as error:
         if not asks_for_values(error):
             raise
-    with CPU:
+    with CPU, _of_bounded_size():
         return make()
 
 
@@ -54,18 +56,38 @@ def asks_for_values(error: BaseException) -> bool:
     return re.search("meta", str(error), re.IGNORECASE) is not None
 
 
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
+def _parameters_on_meta() -> AbstractContextManager[None]:
+    def moved(value: nn.Parameter) -> nn.Parameter:
+        return nn.Parameter(value.detach().to(META), value.requires_grad)
+
+    return _registering(moved)
+
+
+def _of_bounded_size() -> AbstractContextManager[None]:
+    count = 0
+
+    def counted(value: nn.Parameter) -> nn.Parameter:
+        nonlocal count
+        count += value.numel()
+        if count > MOST_PARAMETERS:
+            raise MemoryError(
+                f"its constructor asks for values, and it has over {MOST_PARAMETERS:,} parameters"
+            )
+        return value
+
+    return _registering(counted)
+
+
+def _registering(
+    change: Callable[[nn.Parameter], nn.Parameter],
+) -> AbstractContextManager[None]:
+    """While open, parameters are changed when a module is given them."""
     register = nn.Module.register_parameter
 
     def registering(self: nn.Module, name: str, value: nn.Parameter | None) -> None:
-        if type(value) is nn.Parameter:
-            value = nn.Parameter(value.detach().to(META), value.requires_grad)
-        register(self, name, value)
+        register(self, name, change(value) if type(value) is nn.Parameter else value)
 
-    patch: AbstractContextManager[None] = replaced(nn.Module, "register_parameter", registering)
-    with patch:
-        yield
+    return replaced(nn.Module, "register_parameter", registering)
 
 
 @contextmanager

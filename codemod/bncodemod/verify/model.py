@@ -96,6 +96,8 @@ class Cause(str, Enum):
     STATISTICS = "statistics-lost"
     TRAIN_MODE = "in-train-mode"
     MODE = "mode-not-restored"
+    STRIDED = "strided-gradient"
+    BROKEN = "broken-by-the-rewrite"
     MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
     CRASH = "crash"
@@ -115,6 +117,8 @@ NORM_CAUSES = frozenset(
         Cause.STATISTICS,
         Cause.TRAIN_MODE,
         Cause.MODE,
+        Cause.STRIDED,
+        Cause.BROKEN,
     }
 )
 
@@ -281,6 +285,7 @@ class SiteResult:
     candidate: str = ""  # the one that verified it, or failed
     failure: CheckResult | None = None
     reason: str = ""  # why it was not reached
+    passed_in: str = ""  # a candidate that passes all checks, although another one fails
 
 
 @dataclass(frozen=True, slots=True)

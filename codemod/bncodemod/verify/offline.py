@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ def offline() -> Iterator[None]:
 
     What ``torch.hub`` would download is an empty state dict instead, in a folder of its own, and so
     is a checkpoint that is not there; loading an empty state dict keeps the initial values.
+    The Hugging Face hub refuses at once, as it would try a connection that fails again and again.
     """
     load = nn.Module.load_state_dict
 
@@ -47,6 +49,9 @@ def offline() -> Iterator[None]:
         stack.enter_context(replaced(socket.socket, "connect", refuse))
         stack.enter_context(replaced(nn.Module, "load_state_dict", load_nothing))
         stack.enter_context(replaced(torch, "load", _without_missing_files(torch.load)))
+        hub = sys.modules.get("huggingface_hub.constants")
+        if hasattr(hub, "HF_HUB_OFFLINE"):
+            stack.enter_context(replaced(hub, "HF_HUB_OFFLINE", True))
         yield
 
 

@@ -177,6 +177,19 @@ one on (N, C) inputs or 1x1 maps raises.
 
 By hand: batches of two, or GroupNorm for this layer.
 """,
+    Cause.STRIDED: """\
+Under vmap, torch gives a batch norm a wrong gradient where what comes back to it is not contiguous.
+
+That is so behind a transpose and then a matrix product or a convolution. Nothing is raised; the
+model's answers are right, and so are its gradients without vmap.
+
+By hand: `x = x.flatten().view(x.shape)` behind the norm, or GroupNorm.
+""",
+    Cause.BROKEN: """\
+The original can be built without arguments, and what the rewrite made of it cannot.
+
+By hand: undo the rewrite of this line, or ignore it, and report it to bncodemod.
+""",
     Cause.BATCH_FOLDED: """\
 Batch and channels are folded into one axis before a norm, so that it normalises across samples.
 

@@ -18,8 +18,6 @@ from bncodemod.verify.offline import offline
 from bncodemod.verify.parts import in_parts
 from bncodemod.verify.refusal import Refusal, refused
 
-_MOST_PARAMETERS = 100_000_000  # of a module that is run on the CPU to find its inputs
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -71,4 +69,4 @@ def _needs_values(refusal: Refusal, module: nn.Module) -> bool:
     if refusal.error is None or not meta.asks_for_values(refusal.error):
         return False
     count = sum(parameter.numel() for parameter in module.parameters())
-    return meta.device_of(module) == meta.META and count <= _MOST_PARAMETERS
+    return meta.device_of(module) == meta.META and count <= meta.MOST_PARAMETERS

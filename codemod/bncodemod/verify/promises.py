@@ -1,14 +1,15 @@
 """Which functions build modules: what their annotations and their source say.
 
 A function of a user's code may do anything, so it is called only if it promises a module: its
-return annotation is one, or what it returns is a call of a module's class, or of a function that
-promises one.
+return annotation is one, or what it returns is a call of a module's class, of a function that
+promises one, or of one that is handed a module's class, as in ``build(Net, "net_18")``.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import textwrap
 import types
 from collections.abc import Callable, Iterator
@@ -58,7 +59,10 @@ def _annotated(function: types.FunctionType) -> bool:
 
 
 def _returned(function: types.FunctionType) -> Iterator[Any]:
-    """What the function calls to make its results, as far as the names are global."""
+    """What the function calls to make its results, and the classes that it hands to these calls.
+
+    As far as the names are global, or local ones for something global.
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
@@ -70,14 +74,19 @@ def _returned(function: types.FunctionType) -> Iterator[Any]:
             for name in node.targets:
                 if isinstance(name, ast.Name):
                     assigned.setdefault(name.id, []).append(node.value)
+
+    def values(node: ast.expr) -> list[ast.expr]:
+        return assigned.get(node.id, [node]) if isinstance(node, ast.Name) else [node]
+
     for node in body:
         if isinstance(node, ast.Return) and node.value is not None:
-            values = [node.value]
-            if isinstance(node.value, ast.Name):
-                values = assigned.get(node.value.id, [])
-            for value in values:
-                if isinstance(value, ast.Call):
-                    yield _resolve(value.func, function)
+            parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            for call in itertools.chain.from_iterable(map(values, parts)):
+                if isinstance(call, ast.Call):
+                    yield _resolve(call.func, function)
+                    for argument in call.args:
+                        found = [_resolve(value, function) for value in values(argument)]
+                        yield from filter(inspect.isclass, found)
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -14,16 +14,21 @@ import torch
 from torch import nn
 
 from bncodemod.verify import calling
+from bncodemod.verify.broken import broken
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of
-from bncodemod.verify.model import CandidateResult, Event, Job, Site, Started
+from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
+# Builds in a row that reach nothing, after which a module is given up: one with sites, and one that
+# may only reach those of others.
+_PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
@@ -61,6 +66,8 @@ class Builder:
         self._gain = False  # whether the last candidate reached what none before it had
         self._waiting = [each for each in candidates if each.name not in job.skip]
         self._candidates = {each.name: each for each in candidates}
+        self._patience = _PATIENCE if job.sites else _PATIENCE_WITH_OTHERS
+        self._mentions = Mentions(job.path)
         self._plan = self._planned()
 
     def named(self) -> list[Reached]:
@@ -111,12 +118,21 @@ class Builder:
             if idle == _IDLE:
                 break
         yield from self._taken(self._holds_wanted)
-        yield from self._taken(lambda each: not _needs_arguments(each))
-        yield from self._taken(lambda each: True)
+        idle = 0
+        for candidate in self._rest():
+            yield candidate
+            idle = 0 if self._gain else idle + 1
+            if idle == self._patience:
+                break
         for name in list(self.refused):  # by now others have shown how
             candidate = self._candidates[name]
             if self._holds_wanted(candidate):
                 yield candidate
+
+    def _rest(self) -> Iterator[Candidate]:
+        yield from self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        yield from self._taken(self._leads)
+        yield from self._taken(lambda each: True)
 
     def _taken(self, choose: Callable[[Candidate], bool]) -> Iterator[Candidate]:
         """Those of the waiting candidates that are chosen when their turn comes."""
@@ -136,6 +152,11 @@ class Builder:
     def _holds_wanted(self, candidate: Candidate) -> bool:
         return bool(self._held(candidate))
 
+    def _leads(self, candidate: Candidate) -> bool:
+        """Whether the candidate's text, or what it mentions, names what holds a wanted site."""
+        owners = {site.owner.partition(".")[0] for site in self._wanted} - {""}
+        return bool(owners & self._mentions.all_of(candidate.name.partition(".")[0]))
+
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()
         self._emit(Started(candidate.name))
@@ -149,15 +170,24 @@ class Builder:
             else:
                 self.refused.pop(candidate.name, None)
                 return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)
+        failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
             candidate.name,
             candidate.line,
+            sites=failure.sites if failure else (),
+            checks=(failure,) if failure else (),
             error=prepared.reason,
             trace=prepared.trace,
             seconds=time.perf_counter() - start,
         )
         return None
+
+    def _broken(self, candidate: Candidate, refusal: Refusal) -> CheckResult | None:
+        """The failure where it is the rewrite that keeps a candidate from being built."""
+        if refusal.error is None or not self._job.original_root or _needs_arguments(candidate):
+            return None
+        return broken(candidate, self._job)
 
     def _prepared(self, candidate: Candidate) -> Prepared | Refusal:
         """Built so that the candidate's own sites are reached, else so that any wanted one is.

@@ -25,7 +25,12 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
-from bncodemod.verify.instrument import sites_being_called
+from bncodemod.verify.instrument import (
+    signing_sites,
+    sites_being_called,
+    sites_looked_up,
+    unsigned,
+)
 from bncodemod.verify.model import Site, SiteKind
 
 NORMS = (_NormBase, nn.GroupNorm)
@@ -89,13 +94,16 @@ class Recorder:
 
     def here(self) -> frozenset[Site]:
         """The sites that are being evaluated where this is called from."""
-        return self._frames.above(sys._getframe(1)) | frozenset(sites_being_called())
+        frame = sys._getframe(1)
+        called = frozenset(sites_being_called())
+        return self._frames.above(frame) | called | sites_looked_up(frame)
 
     def _recording(self, construct: Any) -> Any:
         @functools.wraps(construct)
         def constructing(norm: nn.Module, *args: Any, **kwargs: Any) -> None:
-            construct(norm, *args, **kwargs)
-            norm.__dict__[_ORIGIN] = self.here()
+            sites = self.here() | signing_sites((*args, *kwargs.values()))
+            construct(norm, *map(unsigned, args), **{k: unsigned(v) for k, v in kwargs.items()})
+            norm.__dict__[_ORIGIN] = sites
             norm.__dict__[_PLACE] = _outside_torch(sys._getframe(1))
 
         return constructing

@@ -14,8 +14,8 @@ from torch import nn
 
 from bncodemod.verify.deduce import (
     Deduction,
+    names_weights,
     parameters,
-    parameters_of_bases,
     takes_any_keyword,
 )
 from bncodemod.verify.promises import builds_module
@@ -42,11 +42,21 @@ def repairs(
     defaults = {
         each.name: each.default for each in parameters(target) if each.default is not each.empty
     }
-    for name in scene.suspects(values, defaults):
-        current = values.get(name, defaults.get(name))
+    known = defaults | values
+    for name in _of_type_first(scene.suspects(values, defaults), known, message):
+        if names_weights(name):
+            continue
+        current = known.get(name)
         for other in (*scene.keys(name), *_others(name, current, error, target, deduction)):
             if type(other) is not type(current) or other != current:
                 yield {**values, name: other}
+
+
+def _of_type_first(names: list[str], values: Values, message: str) -> list[str]:
+    """Those first whose value is what the message speaks of: ``'float' object is not ...``."""
+    found = re.search(r"'(\w+)' object", message)
+    kind = found[1] if found else ""
+    return sorted(names, key=lambda name: type(values.get(name)).__name__ != kind)
 
 
 def _renamed(
@@ -57,19 +67,15 @@ def _renamed(
         names = re.findall(r"'(\w+)'", found[1])
         known = {each.name for each in parameters(target)}
         if takes_any_keyword(target) or known.issuperset(names):
-            added = {name: _named(name, target, deduction) for name in names if name not in values}
+            added = {name: deduction.named(name, target) for name in names if name not in values}
             if added:
                 yield {**values, **added}
     if (found := _UNWANTED.search(message)) and found[1] in values:
         yield {name: value for name, value in values.items() if name != found[1]}
-
-
-def _named(name: str, target: Callable[..., Any], deduction: Deduction) -> Any:
-    """What to pass for a parameter, though it has a default or only ``**kwargs`` takes it."""
-    for each in (*parameters(target), *parameters_of_bases(target)):
-        if each.name == name:
-            return deduction.value(each.replace(default=each.empty), target)
-    return deduction.value(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY), target)
+    elif found:  # the target's own default, handed on to what does not take it
+        for each in parameters(target):
+            if each.name == found[1] and type(each.default) is int:
+                yield from ({**values, each.name: number} for number in (2, 4))
 
 
 def _others(
@@ -87,7 +93,7 @@ def _others(
     if "not callable" in message or "must be a class" in message:
         yield from (nn.ReLU, nn.Identity)
     if current is None or (isinstance(current, str) and not current):
-        if (named := _named(name, target, deduction)) is not None:
+        if (named := deduction.named(name, target)) is not None:
             yield named
     if number:
         yield from _numbers(current, message)

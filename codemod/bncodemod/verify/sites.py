@@ -255,7 +255,7 @@ class _File:
             text=text,
             code=code,
             rewritten=self._change.touches(line, end_line, text) or self._is_fed_anew(node),
-            owner=_owner(self._tree.module.body, line),
+            owner=owner_of(self._tree.module.body, line),
         )
 
     def _is_fed_anew(self, call: ast.AST) -> bool:
@@ -328,7 +328,7 @@ def _defaults(function: ast.FunctionDef) -> list[tuple[ast.arg, ast.expr]]:
     ]
 
 
-def _owner(body: Sequence[ast.stmt], line: int) -> str:
+def owner_of(body: Sequence[ast.stmt], line: int) -> str:
     """The dotted name of the innermost class or function around a place."""
     for statement in body:
         if not statement.lineno <= line <= (statement.end_lineno or 0):
@@ -338,7 +338,7 @@ def _owner(body: Sequence[ast.stmt], line: int) -> str:
             for name in ("body", "orelse", "finalbody", "handlers")
             for child in getattr(statement, name, [])
         ]
-        below = _owner(inner, line)
+        below = owner_of(inner, line)
         if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             return f"{statement.name}.{below}" if below else statement.name
         return below

@@ -92,13 +92,14 @@ def _judged(
     reasons: Mapping[Site, str],
 ) -> SiteResult:
     failures = [(c, failure) for c in reaching for failure in _failures(c, site)]
+    verifying = [candidate for candidate in reaching if site in cleared(candidate)]
+    passed_in = verifying[0].name if verifying else ""
     for candidate, failure in failures:
         if failure.cause in NORM_CAUSES:
-            return _fails(site, candidate, failure)
+            return _fails(site, candidate, failure, passed_in)
     blamed = _blamed_by_line(site, candidates)
     if blamed is not None:
-        return _fails(site, *blamed)
-    verifying = [candidate for candidate in reaching if site in cleared(candidate)]
+        return _fails(site, *blamed, passed_in)
     if verifying:
         passed = set().union(*(_passed(candidate, site) for candidate in verifying))
         checks = tuple(check for check in Check if check in passed)
@@ -111,8 +112,12 @@ def _judged(
     return SiteResult(site, Verdict.NOT_REACHED, reason=why)
 
 
-def _fails(site: Site, candidate: CandidateResult, failure: CheckResult) -> SiteResult:
-    return SiteResult(site, Verdict.FAILED, candidate=candidate.name, failure=failure)
+def _fails(
+    site: Site, candidate: CandidateResult, failure: CheckResult, passed_in: str = ""
+) -> SiteResult:
+    return SiteResult(
+        site, Verdict.FAILED, candidate=candidate.name, failure=failure, passed_in=passed_in
+    )
 
 
 def _blamed_by_line(

@@ -15,6 +15,9 @@ the file and computes the groups by the same rule. eps, affine, bias, device and
 momentum has no meaning any more and goes. A channel count or an eps hidden by ``*`` or ``**``
 leaves the site open under group-norm.
 
+Under runtime-patch the norm stays, and the models that hold it are patched where they are built: if
+all of that is seen, in the file that defines their classes.
+
 By hand: pass ``track_running_stats=False``, or write ``nn.GroupNorm(G, C)`` with C % G == 0 and
 more than one channel a group.
 """

@@ -14,6 +14,18 @@ After (runtime-patch):
     model = models.resnet18()
     replace_all_batch_norm_modules_(model)
 
+Under runtime-patch, a class on top of a model is patched behind its ``super().__init__(…)``:
+
+Before:
+    class Net(models.DenseNet):
+        def __init__(self):
+            super().__init__(num_classes=3)
+After (runtime-patch):
+    class Net(models.DenseNet):
+        def __init__(self):
+            super().__init__(num_classes=3)
+            replace_all_batch_norm_modules_(self)
+
 Open where ``norm_layer`` cannot work or pretrained weights are asked for: they are loaded strictly,
 and a model without running statistics has no place for theirs. ``--third-party patch`` patches such
 a model once it is built and loaded.
@@ -35,7 +47,7 @@ from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_lib
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
-from bncodemod.strategies.model_builder import built, loads_weights, with_norm_layer
+from bncodemod.strategies.model_builder import PATCH, built, loads_weights, of_base, with_norm_layer
 
 rule = Rule("BN106", "torchvision builder")
 
@@ -143,6 +155,9 @@ def _obstacle(builder: torchvision.Builder) -> str:
 
 def _open_value(context: Context, node: ast.expr, builder: torchvision.Builder) -> Open:
     name = builder.name.rpartition(".")[2]
+    if _is_base(context, node):
+        message = f"{name}, the base of a class, builds batch norm"
+        return Open(message, PATCH, of_base(context, node))
     message = f"{name} builds batch norm and is used here as a value"
     return built(context, node, message, weights=True)
 

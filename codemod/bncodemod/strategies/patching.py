@@ -10,24 +10,24 @@ import ast
 from collections.abc import Callable
 
 from bncodemod.catalog import torchvision
+from bncodemod.scan.model_places import Place, bound_by, kept_in, whole
 from bncodemod.source.splice import Edit
-from bncodemod.strategies.built_model import (
-    KEEPING,
-    TORCH,
-    Patch,
-    Place,
-    Scope,
-    bound_by,
-    kept_in,
-    standing_patch,
-    whole,
-)
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_loads import (
+    handed_to_loads,
+    loaded_beyond,
+    loaded_into_another,
+    may_be_saved,
+)
+from bncodemod.strategies.model_scope import Scope
+from bncodemod.strategies.own_models import given_models
 from bncodemod.strategies.patch_code import patcher
+from bncodemod.strategies.patches import KEEPING, TORCH, Patch, standing_patch
 
 PATCHED = "patched at run time"
+_KEEP_KEYS = f"pass --patch keep-statistics, which leaves the state dict as it is, or {PATCH}"
 _WHAT = {
     "replace": f"{TORCH} makes the model run without running statistics",
     "keep-statistics": "the model's batch norms keep their statistics and no longer update them",
@@ -43,6 +43,7 @@ _WITHOUT_WEIGHTS = {
     "keep-statistics": "; no weights are loaded: eval mode will use the initial statistics"
     " (--patch replace makes it use the batch's)",
 }
+_SAVED = "; what is saved from it lacks their keys and no longer loads into a model not patched yet"
 # What is done with a module and nothing else.
 _OF_A_MODULE = frozenset(
     {
@@ -108,24 +109,70 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         return _left(said, "whether it gives a module is not known")
     if context.patches.calls.issuperset(model.calls):
         return Safe(f"{PATCHED} where it is called")
-    plans = [_Plan(context, call, kind) for call in model.calls]
+    plans = _plans(context, model, kind)
+    beyond = "" if kind in KEEPING else _loaded_beyond(context, plans)
+    if beyond:
+        holding = _holding(context, model)
+        if holding is not None and (
+            context.patches.calls.issuperset(holding.calls) or patched_already(context, holding)
+        ):
+            return Safe(f"what holds it is {PATCHED}")
+        plans = _plans(context, holding, kind) if holding is not None else []
+        if not plans or _loaded_beyond(context, plans):
+            why = f"weights are loaded into it later ({beyond}), strictly"
+            return _left(said, why, _KEEP_KEYS)
     if not all(plan.is_possible for plan in plans):
         context.patches.loads.update(load for plan in plans for load in plan.loads)
-        return _left(said, "weights are loaded where no statement behind them is always reached")
+        why = "weights are loaded where no statement behind them is always reached"
+        return _left(said, why, _KEEP_KEYS)
+    return _carried_out(context, model, plans, kind)
+
+
+def _plans(context: Context, model: BuiltModel, kind: str) -> list[_Plan]:
+    """How the models of a site are patched that the site of another has not had patched yet."""
+    left = (call for call in model.calls if call not in context.patches.calls)
+    return [_Plan(context, call, kind) for call in left]
+
+
+def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: str) -> Rewrite:
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)
-    context.patches.note(kind, model.calls, loads)
+    context.patches.note(kind, (*model.calls, *(plan.call for plan in plans)), loads)
     if kind in KEEPING:
         context.patches.note_kept(p for call in model.calls for p in places(context, call))
     hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
     message = _WHAT[kind] + hints.get(kind, "")
-    return Rewrite(edits, message, adds_below=edits[0].start == edits[0].end)
+    if kind not in KEEPING and any(_goes_around(context, call, loads) for call in model.calls):
+        message += _SAVED
+    return Rewrite(edits, message, is_patch=True)
 
 
-def _left(said: Rewrite | Open, why: str) -> Open:
+def _goes_around(context: Context, call: ast.Call, loads: tuple[ast.Call, ...]) -> bool:
+    """Whether what is saved from a model is loaded again, into it or into another of its kind."""
+    if loads:
+        return may_be_saved(context, call)
+    return bool(loaded_into_another(context, call))
+
+
+def _loaded_beyond(context: Context, plans: list[_Plan]) -> str:
+    """Where weights are loaded, strictly, into a model that is patched before; empty if nowhere."""
+    found = (loaded_beyond(context, plan.call, plan.loads) for plan in plans)
+    return next((load.where for load in found if load is not None and load.is_strict), "")
+
+
+def _holding(context: Context, model: BuiltModel) -> BuiltModel | None:
+    """What holds a model and may be patched in its place; None where not all of that is seen."""
+    if not context.names.index.uses.is_known:
+        return None  # another file may build it
+    found = [given_models(context, call) for call in model.calls]
+    calls = tuple(call for holding in found if holding is not None for call in holding.calls)
+    return None if None in found else BuiltModel(tuple(dict.fromkeys(calls)), model.weights)
+
+
+def _left(said: Rewrite | Open, why: str, remedy: str = "") -> Open:
     if isinstance(said, Open):
-        return Open(f"{said.message}; {why}", said.remedy)
-    return Open(f"the model is not patched here: {why}", PATCH)
+        return Open(f"{said.message}; {why}", remedy or said.remedy)
+    return Open(f"the model is not patched here: {why}", remedy or PATCH)
 
 
 def _loads_before(context: Context, call: ast.Call, standing: Patch) -> tuple[ast.Call, ...]:
@@ -133,9 +180,14 @@ def _loads_before(context: Context, call: ast.Call, standing: Patch) -> tuple[as
     place = kept_in(context.names, whole(context.names, call))
     if place is None:
         return ()
-    loads = Scope(context.names, place).loads
+    loads = _loads(context, call, Scope(context.names, place))
     line: int = standing.node.lineno  # type: ignore[attr-defined]
     return tuple(load for load in loads if standing.kind in KEEPING or load.lineno < line)
+
+
+def _loads(context: Context, call: ast.Call, scope: Scope) -> tuple[ast.Call, ...]:
+    """The calls that load weights into a model once it is built, in its scope or by a function."""
+    return scope.loads_and(handed_to_loads(context, call))
 
 
 def _is_module(context: Context, call: ast.Call) -> bool:
@@ -172,7 +224,7 @@ class _Plan:
         self._behind: ast.stmt | None = None
         place = kept_in(context.names, whole(context.names, call))
         scopes = [Scope(context.names, p) for p in places(context, call)]
-        self.loads = tuple(load for scope in scopes for load in scope.loads)
+        self.loads = tuple(load for scope in scopes for load in _loads(context, call, scope))
         # A strict load goes on working where the statistics are kept.
         awaited = () if kind in KEEPING else self.loads
         if place is not None:

@@ -1,0 +1,134 @@
+"""What one file does with models and functions that other files define: loads and trainings.
+
+It is told by names alone, whatever they are imported from: a name that is taken for another costs a
+report, or a patch that is more careful than it need be.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+from bncodemod.scan.index import EMPTY_INDEX
+from bncodemod.scan.names import Names
+from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
+from bncodemod.scan.scopes import BindingKind
+from bncodemod.scan.training import sign_of_training
+from bncodemod.scan.weights import Transfer, loads_of, saves_of
+from bncodemod.source.errors import SourceError
+from bncodemod.source.parse import parse
+from bncodemod.source.text import SourceText
+from bncodemod.source.tree import LazyTree
+
+_DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_TOP = re.compile(
+    rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:=(]|$)", re.MULTILINE
+)
+_WORD = re.compile(rb"\w+")
+_TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
+_TRAINS = (b"backward(", b".step(", b"loss", b"Loss")
+
+Places = tuple[tuple[str, int], ...]
+"""Names, each with the line where something is done with what it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the bytes of a file tell.
+
+    ``transfers`` says whether it may load or save weights, ``trains`` whether it may train.
+    ``defined`` are its own functions and classes, ``top`` the names of the module if it may hold a
+    site, ``words`` all its words if it holds transforms.
+    """
+
+    transfers: bool = False
+    trains: bool = False
+    defined: frozenset[str] = frozenset()
+    top: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """The names of what gets weights loaded, and of what is saved."""
+
+    loaded: Places = ()
+    saved: Places = ()
+
+
+def glance(data: bytes) -> Glance:
+    """Look at the bytes of a file."""
+    return Glance(
+        transfers=any(word in data for word in _TRANSFERS),
+        trains=any(word in data for word in _TRAINS),
+        defined=_decoded(_DEFINITION.findall(data)),
+        top=_decoded(_TOP.findall(data)) if may_hold_site(data, EMPTY_INDEX) else frozenset(),
+        words=words_in(data) if may_hold_transform(data) else frozenset(),
+    )
+
+
+def words_in(data: bytes) -> frozenset[str]:
+    """The words of a file."""
+    return _decoded(_WORD.findall(data))
+
+
+def transfers_of(data: bytes) -> Transfers:
+    """What a file loads weights into, and what it saves, of what it does not define itself."""
+    names = _names(data)
+    if names is None:
+        return Transfers()
+    return Transfers(_places(names, loads_of(names)), _places(names, saves_of(names)))
+
+
+def trainings_of(data: bytes, wanted: frozenset[str]) -> Places:
+    """Which of the ``wanted`` functions, of other files, are called in a training of this one."""
+    wanted &= words_in(data)
+    names = _names(data) if wanted else None
+    if names is None:
+        return ()
+    lines = ((name, _line_of_training(names, name)) for name in sorted(wanted))
+    return tuple((name, line) for name, line in lines if line)
+
+
+def _names(data: bytes) -> Names | None:
+    try:
+        source = SourceText.decode(data)
+        return Names(LazyTree(source, parse(source)), EMPTY_INDEX)
+    except (SourceError, RecursionError, MemoryError):
+        return None
+
+
+def _places(names: Names, transfers: list[Transfer]) -> Places:
+    found = {name: item.node.lineno for item in reversed(transfers) for name in item.makers}
+    return tuple(
+        (name, line) for name, line in sorted(found.items()) if not _is_defined(names, name)
+    )
+
+
+def _is_defined(names: Names, made: str) -> bool:
+    bindings = names.scopes.bindings(names.tree.module, made.partition("(")[0])
+    return any(binding.kind is BindingKind.DEFINITION for binding in bindings)
+
+
+def _line_of_training(names: Names, name: str) -> int:
+    """The line of a training that calls what is imported by a name; 0 if none does."""
+    for node in names.tree.occurrences(name):
+        call = names.tree.parents.get(node)
+        if isinstance(call, ast.Call) and call.func is node and _is_imported(names, node):
+            if sign_of_training(names, names.tree.statement(call), []):
+                return call.lineno
+    return 0
+
+
+def _is_imported(names: Names, node: ast.AST) -> bool:
+    """Whether a name may be that of another file: imported, or a method of some object."""
+    if not isinstance(node, ast.Name):
+        return isinstance(node, ast.Attribute)
+    bindings = names.scopes.reaching(node)
+    return not bindings or any(binding.kind is BindingKind.IMPORT for binding in bindings)
+
+
+def _decoded(words: list[bytes]) -> frozenset[str]:
+    found = (word.decode(errors="replace") for word in words)
+    return frozenset(word for word in found if not word.startswith("__"))

@@ -8,7 +8,8 @@ import textwrap
 import types
 from typing import Any
 
-from bncodemod.strategies.built_model import CHAIN, PATCHERS
+from bncodemod.scan.model_places import CHAIN
+from bncodemod.strategies.patches import PATCHERS
 
 
 def kind_of(function: Any) -> str:

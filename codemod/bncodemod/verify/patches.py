@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bncodemod.strategies.built_model import KEEPING
+from bncodemod.strategies.patches import KEEPING
 from bncodemod.verify.instrument import WATCHERS
 from bncodemod.verify.model import Site, SiteKind
 from bncodemod.verify.patch_results import kind_of

@@ -23,8 +23,8 @@ from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 from bncodemod.strategies import eval_mode, patch_code
-from bncodemod.strategies.built_model import PATCHERS, Patches
 from bncodemod.strategies.groups import HELPER, is_class_helper, is_helper
+from bncodemod.strategies.patches import PATCHERS, Patches
 from bncodemod.strategies.stand_in import is_without_stats
 from bncodemod.verify import named_norms
 from bncodemod.verify.model import Site, SiteKind

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bncodemod.scan.libraries import argument
+from bncodemod.scan.model_places import CHAIN
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.scan.transforms import Transforms
@@ -29,10 +30,6 @@ _BUILDER_NAME = re.compile(r"(?:net|network|model|module)\w{0,4}$", re.IGNORECAS
 _LIBRARIES = ("torch.nn.", "torchvision.models.", "timm.", "segmentation_models_pytorch.", "monai.")
 _GIVE_MODULES = frozenset({"torch.hub.load", "torch.jit.script", "torch.compile"})
 _SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
-# Methods of a module that give it back.
-_CHAIN = frozenset(
-    {"cpu", "cuda", "double", "eval", "float", "half", "requires_grad_", "to", "train"}
-)
 
 
 @dataclass(slots=True)
@@ -86,7 +83,7 @@ class CalledModules:
     def builds_module(self, call: ast.Call) -> bool:
         """Whether a call evidently gives a module."""
         function = call.func
-        if isinstance(function, ast.Attribute) and function.attr in _CHAIN:
+        if isinstance(function, ast.Attribute) and function.attr in CHAIN:
             return self.is_module(function.value)
         qualified = self.names.qualified(function)
         if qualified in _SAME and call.args:
@@ -262,7 +259,7 @@ def _unchained(value: ast.AST | None) -> ast.AST | None:
     while (
         isinstance(value, ast.Call)
         and isinstance(value.func, ast.Attribute)
-        and value.func.attr in _CHAIN
+        and value.func.attr in CHAIN
     ):
         value = value.func.value
     return value

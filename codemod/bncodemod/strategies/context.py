@@ -13,8 +13,8 @@ from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.base import Strategy
-from bncodemod.strategies.built_model import Patches
 from bncodemod.strategies.imports import Imports
+from bncodemod.strategies.patches import Patches
 
 
 @dataclass

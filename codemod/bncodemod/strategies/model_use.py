@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterator
 
 from bncodemod.catalog.torch import NORM_CLASSES
+from bncodemod.scan.model_places import CHAIN, Place, holder_of, kept_in
 from bncodemod.scan.scopes import Function
-from bncodemod.strategies.built_model import CHAIN, Place, Scope, holder_of, kept_in
 from bncodemod.strategies.context import Context
+from bncodemod.strategies.model_scope import Scope
 
 _NORMS = tuple(name for name, norm in NORM_CLASSES.items() if norm.family == "batch")
 _STACK = "stack_module_state"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import textwrap
 
-from bncodemod.strategies.built_model import GROUP, KEEP, TORCH
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.groups import rule_code
+from bncodemod.strategies.patches import GROUP, KEEP, TORCH
 
 TORCH_HOMES = (
     "torch.func",

@@ -10,22 +10,14 @@ import ast
 from collections.abc import Callable
 
 from bncodemod.catalog import torchvision
+from bncodemod.scan.model_places import Place, bound_by, kept_in, whole
 from bncodemod.source.splice import Edit
-from bncodemod.strategies.built_model import (
-    KEEPING,
-    TORCH,
-    Patch,
-    Place,
-    Scope,
-    bound_by,
-    kept_in,
-    standing_patch,
-    whole,
-)
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_scope import Scope
 from bncodemod.strategies.patch_code import patcher
+from bncodemod.strategies.patches import KEEPING, TORCH, Patch, standing_patch
 
 PATCHED = "patched at run time"
 _WHAT = {

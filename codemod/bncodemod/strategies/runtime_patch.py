@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from bncodemod.strategies.built_model import standing_patch
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.no_running_stats import NoRunningStats
+from bncodemod.strategies.patches import standing_patch
 from bncodemod.strategies.patching import PATCHED, patch, patched_already
 
 

@@ -1,0 +1,120 @@
+"""Where an expression that gives a model leaves it: in variables, lists, modules around it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from bncodemod.scan.names import Names
+
+# Methods of a module that give the module back.
+CHAIN = frozenset(
+    {
+        "apply",
+        "bfloat16",
+        "cpu",
+        "cuda",
+        "double",
+        "eval",
+        "float",
+        "half",
+        "requires_grad_",
+        "share_memory",
+        "to",
+        "train",
+        "type",
+        "xpu",
+    }
+)
+_WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
+_HOLDERS = (
+    ast.keyword,
+    ast.List,
+    ast.Tuple,
+    ast.Dict,
+    ast.Starred,
+    ast.IfExp,
+    ast.BoolOp,
+    ast.NamedExpr,
+    ast.ListComp,
+    ast.GeneratorExp,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a model is kept: a target such as ``self.net``, and the statement that binds it."""
+
+    target: str
+    statement: ast.stmt
+
+
+def whole(names: Names, node: ast.expr) -> ast.expr:
+    """The expression that is the model with the methods called on it that give it back."""
+    tree = names.tree
+    while True:
+        above = tree.parents.get(node)
+        outer = tree.parents.get(above) if above is not None else None
+        if isinstance(above, ast.Attribute) and above.attr in CHAIN:
+            if not isinstance(outer, ast.Call) or outer.func is not above:
+                return node
+            node = outer
+        elif isinstance(above, ast.Call) and above.args[:1] == [node]:
+            if names.qualified(above.func) not in _WRAPPERS:
+                return node
+            node = above
+        else:
+            return node
+
+
+def kept_in(names: Names, node: ast.expr) -> Place | None:
+    """The one variable or attribute to which an expression is assigned as it is."""
+    statement = names.tree.parents.get(node)
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target: ast.expr = statement.targets[0]
+    elif isinstance(statement, ast.AnnAssign) and statement.value is node:
+        target = statement.target
+    else:
+        return None
+    return Place(ast.unparse(target), statement) if is_dotted(target) else None
+
+
+def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
+    """All that the statement around an expression binds: the model may be part of any of it."""
+    statement = names.tree.statement(node)
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    if isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    flat = [part for target in targets for part in getattr(target, "elts", [target])]
+    return tuple(Place(ast.unparse(part), statement) for part in flat if is_dotted(part))
+
+
+def is_dotted(node: ast.expr) -> bool:
+    """Whether an expression is a name, or a chain of attributes on one."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def holder_of(names: Names, node: ast.expr) -> ast.expr:
+    """The largest expression around a model that holds it: chains, lists, modules of torch."""
+    holder: ast.AST = node
+    found = node
+    for above in names.tree.ancestors(node):
+        if not isinstance(above, (*_HOLDERS, ast.comprehension)):
+            if not _passes(names, above, holder):
+                break
+        holder = above
+        found = above if isinstance(above, ast.expr) else found
+    return found
+
+
+def _passes(names: Names, above: ast.AST, below: ast.AST) -> bool:
+    """Whether a call holds a module that it is given, or a chain goes on with it."""
+    if isinstance(above, ast.Attribute):
+        return above.attr in CHAIN
+    if not isinstance(above, ast.Call):
+        return False
+    if above.func is below:
+        return isinstance(below, ast.Attribute)
+    return names.qualified(above.func).startswith("torch.nn.")

@@ -26,8 +26,8 @@ FITTING = {
     "maml": (NO_STATISTICS, GROUP_NORM, AUTO),
     "per_sample_gradients": (GROUP_NORM, NO_STATISTICS, AUTO),
     "dp_sgd": (GROUP_NORM, NO_STATISTICS, AUTO),
-    "pretrained": (KEEP_STATISTICS,),
-    "jacobian": (EVAL_MODE,),
+    "pretrained": (KEEP_STATISTICS, AUTO),
+    "jacobian": (EVAL_MODE, AUTO),
 }
 CASES = [
     pytest.param(script, settings, id=f"{script}-{settings.strategy}")

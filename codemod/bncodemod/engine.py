@@ -85,8 +85,8 @@ def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
 
 def _runs(context: Context, rule: Rule) -> bool:
     """Whether what a rule finds can matter: a hazard of a rewrite needs something rewritten."""
-    if rule.strategy:
-        return rule.strategy == context.strategy.name
+    if rule.strategies:
+        return context.strategy.name in rule.strategies
     if context.strategy.rewrites_source or not rule.code.startswith("BN3"):
         return True
     return rule.at_run_time and context.patches.drop_statistics
@@ -113,7 +113,7 @@ def _decision(
     undo = partial(context.imports.restore, before)
     decision = match.decide()
     mends = rule.code.startswith("BN4") and isinstance(decision, Rewrite)
-    if not mends and not rule.strategy:
+    if not mends and not rule.strategies:
         decision = context.strategy.settled(context, match.node, decision, undo)
     if isinstance(decision, Rewrite) and not _located(context, match.node):
         decision = Open(

@@ -71,7 +71,12 @@ class Settings:
     @property
     def reads_calls(self) -> bool:
         """Whether calls of models matter, also in files that speak of no norm."""
-        return self.strategy == "eval-mode"
+        return self.strategy in ("eval-mode", "auto")
+
+    @property
+    def reads_uses(self) -> bool:
+        """Whether it matters what other files do with models: load weights into them, train."""
+        return self.reads_calls or self.patches
 
     @property
     def patches(self) -> bool:

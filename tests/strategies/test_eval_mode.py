@@ -195,6 +195,6 @@ def test_indentation_and_strings_stay(newline: str, indent: str) -> None:
 
 def test_other_strategies_do_not_know_it() -> None:
     text = (HEAD + USES["vmap"]).encode()
-    for strategy in ("no-running-stats", "group-norm", "runtime-patch", "auto"):
+    for strategy in ("no-running-stats", "group-norm", "runtime-patch"):
         codes = {f.code for f in rewrite(text, "script.py", Settings(strategy)).findings}
         assert "BN113" not in codes

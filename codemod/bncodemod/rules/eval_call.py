@@ -1,8 +1,9 @@
 """A model is called under ``vmap``, ``jacrev`` or another transform, outside of training.
 
-Only with ``--strategy eval-mode``: in eval mode batch norm reads its running statistics and does
-not update them, so that transforms run over it. The model is put into eval mode around the
-statement. Afterwards, also after an exception, each of its modules is in the mode that it was in.
+Only with ``--strategy eval-mode`` and ``auto``: in eval mode batch norm reads its running
+statistics and does not update them, so that transforms run over it. The model is put into eval
+mode around the statement. Afterwards, also after an exception, each of its modules is in the mode
+that it was in.
 
 Before:
     def jacobians(model, x):
@@ -13,7 +14,12 @@ After (eval-mode):
             return vmap(jacrev(model))(x)
 
 Where the statement is part of a training (a loss, ``backward``, ``optimizer.step`` in the same loop
-or function, a ``forward``) it is reported: eval mode would change what is learnt.
+or function, in one that calls it here or in another file of the project, a ``forward``) it is
+reported: eval mode would change what is learnt. ``auto`` puts models into eval mode only in a file
+in which all that run under transforms can be; else it rewrites their norms.
+
+What is not seen is a training that calls the function by way of a third one in another file, or by
+another name than its own.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -25,21 +31,25 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.scopes import Function
 from bncodemod.scan.stacked_buffers import maps_over_buffers
 from bncodemod.scan.training import sign_of_training
 from bncodemod.scan.transforms import Transformed, Transforms
+from bncodemod.scan.weights import holders
+from bncodemod.strategies import auto, eval_mode
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
-from bncodemod.strategies.eval_mode import NAME, obstacle, statement_above, wrapped
+from bncodemod.strategies.eval_mode import obstacle, statement_above, wrapped
+from bncodemod.strategies.model_use import safe_use
 
 # First of all: what becomes of the norms depends on the calls.
-rule = Rule("BN113", "call under a transform", priority=0, strategy=NAME)
+rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode.NAME, auto.NAME))
 
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
 _EVAL = re.compile(r"eval", re.IGNORECASE)
@@ -53,7 +63,11 @@ _TRAINING = (
 @rule.finds
 def calls_under_transforms(context: Context) -> Iterator[Match]:
     """The statements that run a model under a transform, and transforms that are lost sight of."""
-    yield from _Finder(context).matches()
+    finder = _Finder(context)
+    sites = list(finder.sites())
+    if context.strategy.name != auto.NAME or finder.all_can_be_evaluated(sites):
+        for site in sites:
+            yield Match(site.node, partial(finder.decide, site))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +87,25 @@ class _Run:
     modules: tuple[ast.expr, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Site:
+    """A statement with the calls in it that run modules under transforms.
+
+    There are no ``runs`` where a transformed function is lost sight of: ``modules`` are then what
+    it calls, wherever that is.
+    """
+
+    node: ast.AST
+    statement: ast.stmt
+    runs: tuple[_Run, ...]
+    modules: tuple[ast.expr, ...]
+
+    @property
+    def by_text(self) -> dict[str, ast.expr]:
+        """The modules by the code that names them."""
+        return {ast.unparse(module): module for module in self.modules}
+
+
 class _Finder:
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -82,15 +115,18 @@ class _Finder:
         self.modules = CalledModules(context.names, self.transforms)
         self._wrapped: dict[ast.stmt, tuple[str, ...]] = {}
 
-    def matches(self) -> Iterator[Match]:
-        uses = [
+    @cached_property
+    def _uses(self) -> list[_Use]:
+        return [
             _Use(transformed, self.modules.of(transformed.function))
             for transformed in self.transforms.outermost()
         ]
+
+    def sites(self) -> Iterator[_Site]:
         # What runs inside of a transformed function is the business of the transform around it.
-        inside = {function for use in uses for function in use.called.functions}
+        inside = {function for use in self._uses for function in use.called.functions}
         statements: dict[ast.stmt, list[_Run]] = {}
-        for use in uses:
+        for use in self._uses:
             for call in use.transformed.runs:
                 modules = tuple(filter(self._may_hold_norm, self._run_by(call, use)))
                 if modules and not inside.intersection(self.tree.ancestors(call)):
@@ -99,10 +135,34 @@ class _Finder:
             for escape in use.transformed.escapes:
                 modules = tuple(filter(self._may_hold_norm, use.called.modules))
                 if modules and not inside.intersection(self.tree.ancestors(escape)):
-                    yield Match(escape, partial(_escaped, modules))
+                    yield _Site(escape, self.tree.statement(escape), (), modules)
         for statement, runs in sorted(statements.items(), key=lambda item: item[0].lineno):
             node = statement if not hasattr(statement, "body") else runs[0].call
-            yield Match(node, partial(self._decide, statement, runs))
+            modules = tuple(module for run in runs for module in run.modules)
+            yield _Site(node, statement, tuple(runs), modules)
+
+    def all_can_be_evaluated(self, sites: list[_Site]) -> bool:
+        """Whether every model of the file that runs under a transform runs in eval mode then."""
+        elsewhere = self.context.names.index.uses.transformed
+        holding = {
+            name
+            for mention in self.context.mentions
+            for name in holders(self.context.names, mention.node)
+        }
+        return (
+            bool(sites)
+            and holding.isdisjoint(elsewhere)
+            and all(map(self._is_followed, self._uses))
+            and not any(isinstance(self._judged(site), Open) for site in sites)
+        )
+
+    def _is_followed(self, use: _Use) -> bool:
+        """Whether it is known what a transformed function calls."""
+        function = use.transformed.function
+        return bool(use.called.modules or use.called.functions) or (
+            isinstance(function, ast.expr)
+            and self.context.names.qualified(function).startswith("torch.")
+        )
 
     def _run_by(self, call: ast.Call, use: _Use) -> Iterator[ast.expr]:
         """The modules that a call runs: a parameter stands for the argument that it gets."""
@@ -139,46 +199,71 @@ class _Finder:
             for m in self.context.names.meanings(call.func)
         )
 
-    def _decide(self, statement: ast.stmt, runs: list[_Run]) -> Decision:
-        modules = {ast.unparse(module): module for run in runs for module in run.modules}
-        shown = ", ".join(modules)
-        if all(self._is_in_eval_mode(text, statement) for text in modules):
-            self.context.calls_work = True
+    def decide(self, site: _Site) -> Decision:
+        """What becomes of a site."""
+        judged = self._judged(site)
+        self.context.calls_work |= not isinstance(judged, Open)
+        return self._rewrite(site) if judged is None else judged
+
+    def _judged(self, site: _Site) -> Safe | Open | None:
+        """Why a site stays as it is; None if its statement can be put into eval mode."""
+        shown = ", ".join(site.by_text)
+        if not site.runs:
+            message = f"{shown}: runs under a transform that is called where it is not seen"
+            return Open(message, _BY_HAND)
+        if all(self._is_in_eval_mode(text, site.statement) for text in site.by_text):
             return Safe(f"{shown}: in eval mode here")
-        if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in runs):
-            self.context.calls_work = True
+        if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in site.runs):
             return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
-        sign = self._sign(statement, runs)
+        frozen = [self._safe_use(module) for module in site.modules]
+        if all(frozen):
+            return Safe(f"{shown}: {frozen[0]}")
+        sign = self._sign(site)
         if sign:
             return Open(f"{shown}: runs under a transform in a training ({sign})", _TRAINING)
-        for text, module in modules.items():
-            if not self._is_visible(module, statement):
+        for text, module in site.by_text.items():
+            if not self._is_visible(module, site.statement):
                 message = f"{text}: runs under a transform and has no name where that is called"
                 return Open(message, _BY_HAND)
-        for run in runs:
+        for run in site.runs:
             why = obstacle(self.context, run.call)
             if why:
                 return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
-        return self._rewrite(statement, tuple(modules))
+        return None
 
-    def _rewrite(self, statement: ast.stmt, modules: tuple[str, ...]) -> Rewrite:
-        self.context.calls_work = True
-        self._wrapped[statement] = modules
-        above = statement_above(self.context, statement)
+    def _safe_use(self, module: ast.expr) -> str:
+        """Why a model that is built here runs under transforms as it is; empty if it may not."""
+        reasons = [safe_use(self.context, call) for call in self.modules.built_by(module)]
+        return reasons[0] if reasons and all(reasons) else ""
+
+    def _rewrite(self, site: _Site) -> Rewrite:
+        modules = tuple(site.by_text)
+        self._wrapped[site.statement] = modules
+        above = statement_above(self.context, site.statement)
         goes_on = above is not None and self._wrapped.get(above) == modules
-        edit = wrapped(self.context, statement, modules, goes_on=goes_on)
-        shown = ", ".join(modules)
-        return Rewrite(
-            (edit,), f"{shown}: in eval mode here, where batch norm uses its running statistics"
-        )
+        edit = wrapped(self.context, site.statement, modules, goes_on=goes_on)
+        message = f"{', '.join(modules)}: in eval mode here, where batch norm uses its running"
+        return Rewrite((edit,), f"{message} statistics; {self._unseen(site)}")
 
-    def _sign(self, statement: ast.stmt, runs: list[_Run]) -> str:
+    def _unseen(self, site: _Site) -> str:
+        """How far it is known that nothing trains by a site."""
+        if self.context.names.index.uses.is_known:
+            return "nothing in the project is seen to train by it"
+        if self.scopes.scope_of(site.statement) is self.tree.module:
+            return "nothing in this file is seen to train by it"
+        return "nothing in this file is seen to train by it, and no other file was looked at"
+
+    def _sign(self, site: _Site) -> str:
         """What says that a statement trains; empty if nothing does."""
-        functions = [function for run in runs for function in run.use.called.functions]
-        found = sign_of_training(self.context.names, statement, functions)
+        functions = [function for run in site.runs for function in run.use.called.functions]
+        found = sign_of_training(self.context.names, site.statement, functions)
         if found:
             return f"line {found[1]}: {found[0]}"
-        for run in runs:
+        trained = self.context.names.index.uses.trained
+        for name, around in holders(self.context.names, site.statement).items():
+            if name in trained and isinstance(around, Function):
+                return f"{trained[name]}: {name} is called in one"
+        for run in site.runs:
             by_gradient = any(map(_GRADIENT.search, run.use.transformed.transforms))
             if by_gradient and run.use.called.parameters:
                 return "gradients of its parameters are taken"
@@ -264,8 +349,3 @@ def _mode_said(node: ast.AST, text: str) -> str:
         return ""
     off = bool(node.args) and isinstance(node.args[0], ast.Constant) and not node.args[0].value
     return "eval" if node.func.attr == "eval" or off else "train"
-
-
-def _escaped(modules: tuple[ast.expr, ...]) -> Open:
-    shown = ", ".join(sorted({ast.unparse(module) for module in modules}))
-    return Open(f"{shown}: runs under a transform that is called where it is not seen", _BY_HAND)

@@ -31,7 +31,7 @@ class Rule:
 
     Rules run in the order of ``priority``, then of their codes: one that knows a special form of
     what another rule finds comes first and claims it. ``at_run_time`` marks a hazard (BN3xx) that
-    concerns a model which is patched once it is built as well. ``strategy`` names the one strategy
+    concerns a model which is patched once it is built as well. ``strategies`` names those
     that a rule belongs to: it runs under no other, and its decisions are final.
     """
 
@@ -42,13 +42,13 @@ class Rule:
         *,
         priority: int = 10,
         at_run_time: bool = False,
-        strategy: str = "",
+        strategies: tuple[str, ...] = (),
     ) -> None:
         self.code = code
         self.kind = kind
         self.priority = priority
         self.at_run_time = at_run_time
-        self.strategy = strategy
+        self.strategies = strategies
         self.check: Check = lambda _: iter(())
 
     def finds(self, check: Check) -> Check:

@@ -20,7 +20,6 @@ model with ``torch.func.replace_all_batch_norm_modules_(model)``.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 from bncodemod.catalog import norm_arguments
@@ -30,6 +29,7 @@ from bncodemod.rules.torchvision_builder import builder_uses
 from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
 from bncodemod.scan.scopes import Function
+from bncodemod.scan.weights import is_strict, may_be_of_module, takes_own_state
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -39,19 +39,13 @@ rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
 
 _METHOD = "load_state_dict"
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
-# What keeps a state without norms: optimizers, schedulers, scalers, samplers, losses, averages.
-_NO_MODULE = re.compile(
-    r"optim|\bopt(?:_|\b)|_opt\b|sched|scaler|amp\b|lr_|sampler|loader|criterion|loss|metric"
-    r"|callback|stopp|tracker|state\b|history|meter|tokenizer|logger|trainer|ema",
-    re.IGNORECASE,
-)
 
 
 @rule.finds
 def strict_loads(context: Context) -> Iterator[Match]:
     """Every strict load in a file that builds norms which are rewritten."""
     calls = [
-        call for call in _loads(context) if _is_strict(call) and _takes_checkpoint(context, call)
+        call for call in _loads(context) if is_strict(call) and _takes_checkpoint(context, call)
     ]
     calls = [call for call in calls if not _is_undisturbed(context, call)]
     if calls and (_builds_norms(context) or not context.strategy.rewrites_source):
@@ -76,14 +70,8 @@ def _loads(context: Context) -> Iterator[ast.Call]:
     for node in context.tree.occurrences(_METHOD):
         call = context.tree.parents.get(node)
         if isinstance(node, ast.Attribute) and isinstance(call, ast.Call) and node is call.func:
-            if call.args and not _NO_MODULE.search(ast.unparse(node.value)):
+            if call.args and may_be_of_module(call):
                 yield call
-
-
-def _is_strict(call: ast.Call) -> bool:
-    """Whether a load refuses unexpected keys; one that is told by a variable may."""
-    strict = argument(call, "strict", 1, 0)
-    return not (isinstance(strict, ast.Constant) and strict.value is False)
 
 
 def _takes_checkpoint(context: Context, call: ast.Call) -> bool:
@@ -92,25 +80,10 @@ def _takes_checkpoint(context: Context, call: ast.Call) -> bool:
     The state of another module of the program has the same keys, and a method that is itself a
     ``load_state_dict`` only hands on what its caller gave.
     """
-    loaded = call.args[0]
-    if _is_own_state(loaded):
+    if takes_own_state(context.names, call):
         return False
-    if isinstance(loaded, ast.Name):
-        bindings = context.names.scopes.reaching(loaded) or []
-        if bindings and all(_is_own_state(b.value) for b in bindings):
-            return False
     function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
     return not (isinstance(function, Function) and _METHOD in function.name)
-
-
-def _is_own_state(value: ast.AST | None) -> bool:
-    """Whether an expression takes ``other.state_dict()``, copied or not."""
-    return value is not None and any(
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "state_dict"
-        for node in ast.walk(value)
-    )
 
 
 def _builds_norms(context: Context) -> bool:

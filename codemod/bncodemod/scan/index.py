@@ -66,6 +66,25 @@ class Beyond:
     sees_to_flag: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What other files do with what a file defines or builds: by its name there, with the place.
+
+    - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
+    - ``saved``: their state is taken or saved.
+    - ``trained``: a function that is called in a training.
+    - ``transformed``: a definition that is named in a file with transforms such as vmap.
+
+    ``is_known`` says whether the other files were looked at for this.
+    """
+
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    saved: Mapping[str, str] = field(default_factory=dict)
+    trained: Mapping[str, str] = field(default_factory=dict)
+    transformed: Mapping[str, str] = field(default_factory=dict)
+    is_known: bool = False
+
+
 @dataclass(frozen=True)
 class ProjectIndex:
     """What one file needs to know of the others; every name is spelled as the file imports it.
@@ -86,6 +105,7 @@ class ProjectIndex:
       is mixed in somewhere.
     - ``rebased_elsewhere``: the imported ones, which see to the flag whatever is passed over.
     - ``plain``: imported classes of the project that have no say in how a class is built.
+    - ``uses``: what other files do with its models, where the strategy asks for that.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +119,7 @@ class ProjectIndex:
     rebased_elsewhere: frozenset[str] = frozenset()
     plain: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+    uses: Uses = field(default_factory=Uses)
 
     @property
     def words(self) -> set[str]:

@@ -26,7 +26,7 @@ CHAIN = frozenset(
         "xpu",
     }
 )
-_WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
+WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
 _HOLDERS = (
     ast.keyword,
     ast.List,
@@ -60,7 +60,7 @@ def whole(names: Names, node: ast.expr) -> ast.expr:
                 return node
             node = outer
         elif isinstance(above, ast.Call) and above.args[:1] == [node]:
-            if names.qualified(above.func) not in _WRAPPERS:
+            if names.qualified(above.func) not in WRAPPERS:
                 return node
             node = above
         else:

@@ -25,16 +25,45 @@ def sign_of_training(
 ) -> tuple[str, int] | None:
     """What says that a statement is part of a training, and its line.
 
-    Looked at are the functions around the statement, without loops that it does not stand in, and
-    the ``functions`` that it runs. What gradients cannot reach trains nothing.
+    Looked at are the functions around the statement, without loops that it does not stand in, the
+    ``functions`` that it runs, and the statements of the file that call the functions around it.
+    What gradients cannot reach trains nothing.
     """
-    if _without_gradients(names, statement):
-        return None
+    todo = [statement]
+    seen: set[ast.AST] = set()
+    while todo:
+        statement = todo.pop()
+        if statement in seen or _without_gradients(names, statement):
+            continue
+        seen.add(statement)
+        sign = _sign_in(names, functions) or _sign_around(names, statement)
+        if sign:
+            return sign
+        functions = []
+        todo += _callers(names, statement)
+    return None
+
+
+def _callers(names: Names, statement: ast.stmt) -> Iterator[ast.stmt]:
+    """The statements that call the functions around a statement."""
+    for around in names.tree.ancestors(statement):
+        if isinstance(around, Function):
+            for use in names.tree.occurrences(around.name):
+                call = names.tree.parents.get(use)
+                if isinstance(call, ast.Call) and call.func is use:
+                    yield names.tree.statement(call)
+
+
+def _sign_in(names: Names, functions: list[ast.AST]) -> tuple[str, int] | None:
     for function in functions:
         for node in names.tree.walk_below(function):
             sign = _sign(node)
             if sign:
                 return sign, node.lineno  # type: ignore[attr-defined]
+    return None
+
+
+def _sign_around(names: Names, statement: ast.stmt) -> tuple[str, int] | None:
     for around in names.tree.ancestors(statement):
         if isinstance(around, Function):
             if around.name in ("forward", "__call__") and _is_method(names, around):

@@ -1,8 +1,10 @@
 """``auto``: at each place the least invasive way that works, with the reason for it.
 
-What is used in a way that vmap takes as it is stays; the source's own norms lose their running
-statistics; a builder gets a norm_layer if it takes one and no weights are loaded; other models are
-patched, and keep their statistics if these may be loaded ones.
+What is used in a way that vmap takes as it is stays. What can be in eval mode wherever a file runs
+it under a transform is put into that. Else the source's own norms lose their running statistics, a
+builder gets a norm_layer if it takes one and no weights are loaded, and other models are patched.
+Models of one builder get one treatment where weights go from one to the other: all of them keep
+their statistics, and so their state dicts.
 """
 
 from __future__ import annotations
@@ -13,10 +15,18 @@ from dataclasses import replace
 
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
-from bncodemod.strategies.model_use import safe_use
+from bncodemod.strategies.model_loads import (
+    loaded_beyond,
+    loaded_into_another,
+    takes_state,
+    unlinked_load,
+)
+from bncodemod.strategies.model_use import runs_under_no_transform, safe_use, stays_in_file
 from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.patching import loads_later, patch, patched_already, places
 
+NAME = "auto"
+_EVALUATED = "auto: models run in eval mode here where they run under a transform"
 _OWN = "auto: the project's own source builds it"
 _BUILDER = "auto: an argument says which norms it builds, and no weights are loaded"
 _KEPT = "auto: weights may be loaded, and eval mode needs their statistics"
@@ -26,7 +36,7 @@ _REPLACED = "auto: no argument reaches its norms, and no weights are loaded that
 class Auto(NoRunningStats):
     """Chooses a way at each place."""
 
-    name = "auto"
+    name = NAME
 
     def settled(
         self, context: Context, node: ast.AST, decision: Decision, undo: Callable[[], None]
@@ -39,7 +49,9 @@ class Auto(NoRunningStats):
         if not isinstance(decision, Rewrite):
             return decision
         reason = safe_use(context, node)
-        return Safe(f"auto: {reason}") if reason else _because(decision, _OWN)
+        if reason:
+            return Safe(f"auto: {reason}")
+        return Safe(_EVALUATED) if context.calls_work else _because(decision, _OWN)
 
     def _of_library(
         self,
@@ -51,16 +63,50 @@ class Auto(NoRunningStats):
         standing = patched_already(context, model)
         if standing is not None:
             return standing
-        reasons = [safe_use(context, call) for call in model.calls]
-        if all(reasons):
+        left = self._left(context, model)
+        if left:
             context.patches.note_kept(p for call in model.calls for p in places(context, call))
-            return Safe(f"auto: {reasons[0]}")
-        weights = model.weights or loads_later(context, model)
-        if isinstance(decision, Rewrite) and not weights:
+            return Safe(left)
+        loaded = model.weights or _is_loaded(context, model)
+        other = "" if loaded else _loaded_into_another(context, model)
+        if isinstance(decision, Rewrite) and not loaded and not other:
             return _because(decision, _BUILDER)
         undo()
-        kind = "keep-statistics" if weights else "replace"
-        return _because(patch(context, model, decision, kind), _KEPT if weights else _REPLACED)
+        if not loaded and not other:
+            return _because(patch(context, model, decision, "replace"), _REPLACED)
+        said = replace(model, weights=loaded)
+        return _because(patch(context, said, decision, "keep-statistics"), other or _KEPT)
+
+    def _left(self, context: Context, model: BuiltModel) -> str:
+        """Why a model of a library can stay as it is; empty if it cannot."""
+        if any(takes_state(context, call) for call in model.calls):
+            return ""  # its state dict has to be like that of another model, which may be patched
+        reasons = [safe_use(context, call) for call in model.calls]
+        if all(reasons):
+            return f"auto: {reasons[0]}"
+        if context.calls_work and all(stays_in_file(context, call) for call in model.calls):
+            return _EVALUATED
+        other = _loaded_into_another(context, model)
+        if other and all(runs_under_no_transform(context, call) for call in model.calls):
+            return f"{other}, and this one runs under no transform"
+        return ""
+
+
+def _is_loaded(context: Context, model: BuiltModel) -> bool:
+    return (
+        loads_later(context, model)
+        or any(loaded_beyond(context, call) for call in model.calls)
+        or bool(unlinked_load(context))
+    )
+
+
+def _loaded_into_another(context: Context, model: BuiltModel) -> str:
+    """A reason to keep the state dict of a model into which no weights are loaded themselves."""
+    for call in model.calls:
+        where = loaded_into_another(context, call)
+        if where and not _is_loaded(context, model):
+            return f"auto: it is saved, and another model of its builder is loaded ({where})"
+    return ""
 
 
 def _because(decision: Decision, reason: str) -> Decision:

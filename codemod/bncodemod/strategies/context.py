@@ -8,6 +8,7 @@ from functools import cached_property
 
 from bncodemod.scan.mentions import Mention, mentions
 from bncodemod.scan.names import Names
+from bncodemod.scan.weights import Transfer, loads_of, saves_of
 from bncodemod.settings import Settings
 from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
@@ -27,13 +28,24 @@ class Context:
     imports: Imports
     # What rules have matched so far: a later one leaves it alone.
     claimed: set[ast.AST] = field(default_factory=set)
-    # Under eval-mode: whether some model of the file works where it is called under a transform.
+    # Whether the models of the file work where they are called under transforms: in eval mode, or
+    # with buffers that are mapped over. Known under eval-mode and auto.
     calls_work: bool = False
 
     @cached_property
     def patches(self) -> Patches:
         """The models that are patched at run time, by the file or by its rewrite."""
         return Patches(self.names)
+
+    @cached_property
+    def loads(self) -> list[Transfer]:
+        """The calls that load weights."""
+        return loads_of(self.names)
+
+    @cached_property
+    def saves(self) -> list[Transfer]:
+        """The calls that take the state of models, or save them."""
+        return saves_of(self.names)
 
     @property
     def tree(self) -> LazyTree:

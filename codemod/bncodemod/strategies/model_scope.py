@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from bncodemod.scan.model_places import Place, is_dotted, kept_in, whole
 from bncodemod.scan.names import Names
+from bncodemod.scan.weights import LOADING, LOADING_WORDS
 from bncodemod.source.tree import LazyTree
 
-_LOADING_WORDS = ("load", "restore", "resume")
-_LOADING = re.compile(r"(?:^|_)(?:load|restore|resume)(?:_|$)", re.IGNORECASE)
 _OF_A_MODEL = re.compile(r"state|weight|checkpoint|ckpt|pretrain|model", re.IGNORECASE)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _LEAVES = (ast.Return, ast.Yield, ast.YieldFrom, ast.Break, ast.Continue)
@@ -85,16 +84,24 @@ class Scope:
     @cached_property
     def loads(self) -> tuple[ast.Call, ...]:
         """The later calls that load weights into the model, or seem to."""
-        words = {w for part in _LOADING_WORDS for w in self.tree.words_with(part)}
+        words = {w for part in LOADING_WORDS for w in self.tree.words_with(part)}
         found = {
             call
             for word in words
-            if _LOADING.search(word)
+            if LOADING.search(word)
             for node in self.tree.occurrences(word)
             for call in [self.tree.parents.get(node)]
             if isinstance(call, ast.Call) and call.func is node and self._loads(call, word)
         }
-        later = [call for call in found if self.is_later(call) and not self._rebound(call)]
+        return self._in_order(found)
+
+    def loads_and(self, calls: Iterable[ast.Call]) -> tuple[ast.Call, ...]:
+        """The loads, and those of ``calls`` that are as late."""
+        return self._in_order({*self.loads, *calls})
+
+    def _in_order(self, calls: Iterable[ast.Call]) -> tuple[ast.Call, ...]:
+        """Those of the calls that run once the model is built, in the order of the source."""
+        later = [call for call in calls if self.is_later(call) and not self._rebound(call)]
         return tuple(sorted(later, key=lambda call: (call.lineno, call.col_offset)))
 
     def _loads(self, call: ast.Call, method: str) -> bool:

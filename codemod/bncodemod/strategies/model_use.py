@@ -6,8 +6,11 @@ import ast
 from collections.abc import Iterator
 
 from bncodemod.catalog.torch import NORM_CLASSES
+from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.model_places import CHAIN, Place, holder_of, kept_in
 from bncodemod.scan.scopes import Function
+from bncodemod.scan.transforms import Transforms
+from bncodemod.scan.weights import holders
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.model_scope import Scope
 
@@ -36,6 +39,32 @@ def safe_use(context: Context, node: ast.AST) -> str:
     built = list(_outermost(context, node, set()))
     reasons = [_reason(context, expression) if expression else "" for expression in built]
     return reasons[0] if built and all(reasons) else ""
+
+
+def runs_under_no_transform(context: Context, node: ast.expr) -> bool:
+    """Whether the model that an expression builds stays where it is built, and vmap does as well.
+
+    It is kept in a variable, which is called and whose attributes are read, and neither the code
+    around nor what is handed a part of the model is run by a transform.
+    """
+    holder = holder_of(context.names, node)
+    place = kept_in(context.names, holder)
+    if place is None or "." in place.target:
+        return False
+    use = _Use(context, place, holder)
+    return not use.escapes() and not use.is_transformed()
+
+
+def stays_in_file(context: Context, node: ast.expr) -> bool:
+    """Whether no other file runs the model that an expression builds under a transform."""
+    uses = context.names.index.uses
+    if uses.is_known:
+        return holders(context.names, node).keys().isdisjoint(uses.transformed)
+    holder = holder_of(context.names, node)
+    place = kept_in(context.names, holder)
+    if place is None or "." in place.target:
+        return False
+    return not _Use(context, place, holder).leaves()
 
 
 def _outermost(context: Context, node: ast.expr, seen: set[ast.AST]) -> Iterator[ast.expr | None]:
@@ -128,6 +157,34 @@ class _Use:
     def escapes(self) -> bool:
         """Whether the model goes where it may be trained: it is returned, stored or handed on."""
         return any(not self._stays(node) for node in self._reads())
+
+    def is_transformed(self) -> bool:
+        """Whether a transform may run the model: it is given to one, or read in what one runs."""
+        transforms = Transforms(self.names)
+        modules = CalledModules(self.names, transforms)
+        run = {f for t in transforms.outermost() for f in modules.of(t.function).functions}
+        for node in self._reads():
+            part: ast.AST = node
+            while isinstance(self.tree.parents.get(part), ast.Attribute):
+                part = self.tree.parents[part]
+            call = self.tree.parents.get(part)
+            if isinstance(call, ast.Call) and call.func is not part:
+                return True
+            around = {*self.tree.ancestors(node)}
+            if run & around or any(isinstance(above, ast.Lambda) for above in around):
+                return True
+        return False
+
+    def leaves(self) -> bool:
+        """Whether the model goes where it is not seen: out of the functions of this file."""
+        return any(not self._stays(node) and not self._is_handed(node) for node in self._reads())
+
+    def _is_handed(self, node: ast.Name) -> bool:
+        """Whether a variable is an argument of a function of the file."""
+        call = self.tree.parents.get(node)
+        return isinstance(call, ast.Call) and any(
+            isinstance(meaning.definition, Function) for meaning in self.names.meanings(call.func)
+        )
 
     def _stays(self, node: ast.Name) -> bool:
         above = self.tree.parents.get(node)

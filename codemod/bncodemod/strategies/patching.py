@@ -15,11 +15,13 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_builder import PATCH
+from bncodemod.strategies.model_loads import handed_to_loads, loaded_beyond
 from bncodemod.strategies.model_scope import Scope
 from bncodemod.strategies.patch_code import patcher
 from bncodemod.strategies.patches import KEEPING, TORCH, Patch, standing_patch
 
 PATCHED = "patched at run time"
+_KEEP_KEYS = f"pass --patch keep-statistics, which leaves the state dict as it is, or {PATCH}"
 _WHAT = {
     "replace": f"{TORCH} makes the model run without running statistics",
     "keep-statistics": "the model's batch norms keep their statistics and no longer update them",
@@ -101,9 +103,15 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
     if context.patches.calls.issuperset(model.calls):
         return Safe(f"{PATCHED} where it is called")
     plans = [_Plan(context, call, kind) for call in model.calls]
+    for plan in plans:
+        beyond = loaded_beyond(context, plan.call, plan.loads)
+        if beyond is not None and beyond.is_strict and kind not in KEEPING:
+            why = f"weights are loaded into it later ({beyond.where}), strictly"
+            return _left(said, why, _KEEP_KEYS)
     if not all(plan.is_possible for plan in plans):
         context.patches.loads.update(load for plan in plans for load in plan.loads)
-        return _left(said, "weights are loaded where no statement behind them is always reached")
+        why = "weights are loaded where no statement behind them is always reached"
+        return _left(said, why, _KEEP_KEYS)
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)
     context.patches.note(kind, model.calls, loads)
@@ -114,10 +122,10 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
     return Rewrite(edits, message, adds_below=edits[0].start == edits[0].end)
 
 
-def _left(said: Rewrite | Open, why: str) -> Open:
+def _left(said: Rewrite | Open, why: str, remedy: str = "") -> Open:
     if isinstance(said, Open):
-        return Open(f"{said.message}; {why}", said.remedy)
-    return Open(f"the model is not patched here: {why}", PATCH)
+        return Open(f"{said.message}; {why}", remedy or said.remedy)
+    return Open(f"the model is not patched here: {why}", remedy or PATCH)
 
 
 def _loads_before(context: Context, call: ast.Call, standing: Patch) -> tuple[ast.Call, ...]:
@@ -164,7 +172,8 @@ class _Plan:
         self._behind: ast.stmt | None = None
         place = kept_in(context.names, whole(context.names, call))
         scopes = [Scope(context.names, p) for p in places(context, call)]
-        self.loads = tuple(load for scope in scopes for load in scope.loads)
+        handed = handed_to_loads(context, call)
+        self.loads = tuple(load for scope in scopes for load in scope.loads_and(handed))
         # A strict load goes on working where the statistics are kept.
         awaited = () if kind in KEEPING else self.loads
         if place is not None:

@@ -7,14 +7,14 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.modules import ModuleMap, stem
-from bncodemod.scan.prefilter import INSTANCE_NORM, NORM_WORDS, may_hold_site
+from bncodemod.scan.prefilter import INSTANCE_NORM, NORM_WORDS, may_hold_site, may_hold_transform
 from bncodemod.settings import Configuration
 from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
 from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bncodemod.scan.summary import Summary
     from bncodemod.sweep.crew import Crew
     from bncodemod.sweep.trail import Trail
+    from bncodemod.sweep.uses import ProjectUses
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,6 +36,7 @@ _DOTTED = re.compile(rb"\s*(?:\w+\s*\.\s*)*(\w+)\s*[,)]")
 _MAX_NAME = 100
 # What begins with letters is searched for ten times as fast; what is found is read properly.
 _STAR = re.compile(rb"import\s*\(?\s*\*")
+_ASCII_WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class Survey:
     ) -> None:
         self._contents = {absolute(path): data for path, data in (contents or {}).items()}
         self._crew = crew
+        self._configuration = configuration
         self._seen = {absolute(item.path): item for item in seen}
         self._files = ProjectFiles(named, self._seen, configuration)
         self._modules = ModuleMap(self._files)
@@ -223,7 +226,29 @@ class Survey:
 
     def index(self, path: str) -> ProjectIndex:
         """What a named file needs to know of the others."""
-        return EMPTY_INDEX if self._project is None else self._project.index(absolute(path))
+        path = absolute(path)
+        known = EMPTY_INDEX if self._project is None else self._project.index(path)
+        if not self._configuration.for_path(path).reads_uses:
+            return known
+        data = self._contents.get(path) or read(path)
+        if not isinstance(data, bytes) or not (
+            may_hold_site(data, known) or may_hold_transform(data)
+        ):
+            return known
+        words = set(map(bytes.decode, _ASCII_WORD.findall(data)))
+        return replace(known, uses=self._uses.of(path, words))
+
+    @cached_property
+    def _uses(self) -> ProjectUses:
+        from bncodemod.sweep.uses import ProjectUses
+
+        paths = list(self._files.all())
+        whole = not self._files.too_many
+        return ProjectUses(paths, self._spread, self._contents, self._shown_of, whole)
+
+    def _shown_of(self, path: str) -> str:
+        item = self._seen.get(path)
+        return item.path if item is not None else self._shown(path)
 
     def _seeds(self) -> Iterator[str]:
         yield from self._users_of_strays()

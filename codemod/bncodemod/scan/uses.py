@@ -1,0 +1,106 @@
+"""What one file does with models and functions that other files define: loads and trainings.
+
+It is told by names alone, whatever they are imported from: a name that is taken for another costs a
+report, or a patch that is more careful than it need be.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+from bncodemod.scan.index import EMPTY_INDEX
+from bncodemod.scan.names import Names
+from bncodemod.scan.prefilter import may_hold_transform
+from bncodemod.scan.scopes import BindingKind
+from bncodemod.scan.training import sign_of_training
+from bncodemod.scan.weights import Transfer, loads_of, saves_of
+from bncodemod.source.errors import SourceError
+from bncodemod.source.parse import parse
+from bncodemod.source.text import SourceText
+from bncodemod.source.tree import LazyTree
+
+_DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_WORD = re.compile(rb"\w+")
+_PYTHON_WORD = re.compile(r"\w+")
+_TRANSFERS = (b"load", b"state_dict", b"save")
+_TRAINS = (b"backward(", b".step(", b"oss")
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the bytes of a file tell.
+
+    ``defined`` are its own functions and classes, ``words`` all its words if it holds transforms.
+    """
+
+    transfers: bool = False
+    trains: bool = False
+    defined: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FileUses:
+    """The names of what gets weights loaded or saved and of what training calls, with the lines."""
+
+    loaded: tuple[tuple[str, int], ...] = ()
+    saved: tuple[tuple[str, int], ...] = ()
+    trained: tuple[tuple[str, int], ...] = ()
+
+
+def glance(data: bytes) -> Glance:
+    """Look at the bytes of a file."""
+    transforms = may_hold_transform(data)
+    return Glance(
+        transfers=b"torch" in data and any(word in data for word in _TRANSFERS),
+        trains=any(word in data for word in _TRAINS),
+        defined=_decoded(_DEFINITION.findall(data)),
+        words=_decoded(_WORD.findall(data)) if transforms else frozenset(),
+    )
+
+
+def uses_of(data: bytes, wanted: frozenset[str]) -> FileUses:
+    """The uses in a file: loads into whatever it builds, trainings that call what is ``wanted``."""
+    try:
+        source = SourceText.decode(data)
+        names = Names(LazyTree(source, parse(source)), EMPTY_INDEX)
+        return FileUses(
+            _places(loads_of(names)),
+            _places(saves_of(names)),
+            tuple(_trained(names, wanted).items()),
+        )
+    except (SourceError, RecursionError, MemoryError):
+        return FileUses()
+
+
+def _places(transfers: list[Transfer]) -> tuple[tuple[str, int], ...]:
+    found = {name: item.node.lineno for item in reversed(transfers) for name in item.makers}
+    return tuple(sorted(found.items()))
+
+
+def _trained(names: Names, wanted: frozenset[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    words = frozenset(_PYTHON_WORD.findall(names.tree.source.text))
+    for name in sorted(wanted & words):
+        for node in names.tree.occurrences(name):
+            call = names.tree.parents.get(node)
+            if isinstance(call, ast.Call) and call.func is node and _is_imported(names, node):
+                if sign_of_training(names, names.tree.statement(call), []):
+                    found[name] = call.lineno
+                    break
+    return found
+
+
+def _is_imported(names: Names, node: ast.AST) -> bool:
+    """Whether a name may be that of another file: imported, or a method of some object."""
+    if not isinstance(node, ast.Name):
+        return isinstance(node, ast.Attribute)
+    bindings = names.scopes.reaching(node)
+    return not bindings or any(binding.kind is BindingKind.IMPORT for binding in bindings)
+
+
+def _decoded(words: list[bytes]) -> frozenset[str]:
+    found = (word.decode(errors="replace") for word in words)
+    return frozenset(word for word in found if not word.startswith("__"))

@@ -1,0 +1,91 @@
+"""Whether weights are loaded into a built model, or into another of its builder, and where."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bncodemod.scan.weights import Transfer, holders, maker
+from bncodemod.strategies.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedAt:
+    """A place where weights are loaded, and whether other keys than the model's are refused."""
+
+    where: str
+    is_strict: bool = True
+
+
+def loaded_beyond(
+    context: Context, call: ast.Call, seen: tuple[ast.Call, ...] = ()
+) -> LoadedAt | None:
+    """Where weights are loaded into the model of a call, or into what holds it.
+
+    Looked at are the loads of other scopes and files: those of its own scope are ``seen``, and what
+    the functions do that are called there.
+    """
+    made_in = holders(context.names, call)
+    scope = context.names.scopes.scope_of(context.tree.statement(call))
+    for load in _of_checkpoints(context):
+        if load.node in seen or not load.entries.isdisjoint(seen):
+            continue
+        if context.names.scopes.scope_of(load.node) is scope:
+            continue
+        if call in load.calls or not _base_names(load).isdisjoint(made_in):
+            return LoadedAt(_line(load), load.is_strict)
+    for made, place in context.names.index.uses.loaded.items():
+        if made.partition("(")[0] in made_in:
+            return LoadedAt(place)
+    return None
+
+
+def handed_to_loads(context: Context, call: ast.Call) -> set[ast.Call]:
+    """The calls that hand the model of a call to functions of the file, which load weights."""
+    return {entry for load in context.loads if call in load.calls for entry in load.entries}
+
+
+def loaded_into_another(context: Context, call: ast.Call) -> str:
+    """Where weights are loaded into another model of the builder that a call calls.
+
+    That matters where the model of the call is saved, or may be: the other one may load what is.
+    """
+    name = maker(call)
+    if not _may_be_saved(context, call):
+        return ""
+    for load in _of_checkpoints(context):
+        if name in load.makers and call not in load.calls:
+            return _line(load)
+    return context.names.index.uses.loaded.get(name, "")
+
+
+def _may_be_saved(context: Context, call: ast.Call) -> bool:
+    made_in = holders(context.names, call)
+    saved = {name.partition("(")[0] for name in context.names.index.uses.saved}
+    return not saved.isdisjoint(made_in) or any(
+        not save.is_linked or call in save.calls or not _base_names(save).isdisjoint(made_in)
+        for save in context.saves
+    )
+
+
+def unlinked_load(context: Context) -> str:
+    """Where the file loads weights into a model without showing what builds it."""
+    return next((_line(load) for load in _of_checkpoints(context) if not load.is_linked), "")
+
+
+def takes_state(context: Context, call: ast.Call) -> bool:
+    """Whether the state of another module of the program is loaded into the model of a call."""
+    return any(load.is_own_state and call in load.calls for load in context.loads)
+
+
+def _of_checkpoints(context: Context) -> Iterator[Transfer]:
+    return (load for load in context.loads if not load.is_own_state)
+
+
+def _base_names(load: Transfer) -> set[str]:
+    return {name.partition("(")[0] for name in load.makers}
+
+
+def _line(load: Transfer) -> str:
+    return f"line {load.node.lineno}"

@@ -172,10 +172,10 @@ def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -
         status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
         first = decision.edits[0]
         after = spliced.after[first]
-        if decision.adds_below:
-            after = after.strip()
-        else:
+        if max(start, first.start) < min(end, first.end):
             start, end = first.start, first.end
+        else:  # what is changed stands elsewhere, or is added below
+            after = after.strip()
         before = source.text[start:end]
     elif isinstance(decision, Open):
         status, message, remedy = Status.OPEN, decision.message, decision.remedy

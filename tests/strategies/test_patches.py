@@ -52,12 +52,68 @@ LOADING = {
     "    outer.module.load_state_dict(torch.load(path))\n    return net",
 }
 
+ELSEWHERE = {
+    "factory": "    net = make()\n    net.load_state_dict(torch.load(path))\n    return net",
+    "method": "    holder = Holder()\n    holder.restore(path)\n    return holder.net",
+    "class method": "    return Holder.load_from_checkpoint(path).net",
+    "handed on": "    net = models.shufflenet_v2_x0_5()\n    initialised(net, path)\n"
+    "    return net",
+    "in the class": "    return Loading(path).net",
+    "subclass": "    net = Own()\n    net.load_state_dict(torch.load(path))\n    return net",
+    "own subclass": "    return OwnLoading(path)",
+}
+HOLDERS = """\
+def make():
+    return models.shufflenet_v2_x0_5()
+
+
+def initialised(module, path):
+    module.load_state_dict(torch.load(path))
+    return module
+
+
+class Holder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = models.shufflenet_v2_x0_5()
+
+    def restore(self, path):
+        self.net.load_state_dict(torch.load(path))
+
+    @classmethod
+    def load_from_checkpoint(cls, path):
+        holder = cls()
+        state = {f"net.{key}": value for key, value in torch.load(path).items()}
+        holder.load_state_dict(state)
+        return holder
+
+
+class Loading(nn.Module):
+    def __init__(self, path):
+        super().__init__()
+        self.net = models.shufflenet_v2_x0_5()
+        self.net.load_state_dict(torch.load(path))
+
+
+class Own(models.ShuffleNetV2):
+    def __init__(self):
+        super().__init__([4, 8, 4], [24, 48, 96, 192, 1024])
+
+
+class OwnLoading(models.ShuffleNetV2):
+    def __init__(self, path):
+        super().__init__([4, 8, 4], [24, 48, 96, 192, 1024])
+        self.load_state_dict(torch.load(path))
+
+
+"""
+
 every_patch = pytest.mark.parametrize("kind", PATCHES)
 
 
-def patched(body: str, kind: str) -> Any:
+def patched(body: str, kind: str, before: str = "") -> Any:
     """The function ``build`` of that body, after the rewrite."""
-    source = f"{PRELUDE}def build(path=None):\n{body}\n".encode()
+    source = f"{PRELUDE}{before}def build(path=None):\n{body}\n".encode()
     after = rewrite(source, "a.py", Settings("runtime-patch", patch=kind)).after
     assert after is not None
     scope: dict[str, Any] = {}
@@ -117,6 +173,44 @@ def test_a_strict_load_goes_on_working(form: str, kind: str, checkpoint: Path) -
     assert left(model) == []
     loaded = torch.load(checkpoint)["conv1.0.weight"]
     assert torch.equal(next(model.parameters()), loaded)
+
+
+@every_patch
+@pytest.mark.parametrize("form", ELSEWHERE)
+def test_a_load_in_another_scope_goes_on_working(form: str, kind: str, checkpoint: Path) -> None:
+    """Whatever becomes of the model: it is patched, or reported because it is loaded later."""
+    model = patched(ELSEWHERE[form], kind, before=HOLDERS)(checkpoint)
+    loaded = torch.load(checkpoint)["conv1.0.weight"]
+    assert torch.equal(next(model.parameters()), loaded)
+    expected = kind == "keep-statistics" or form in ("handed on", "in the class", "own subclass")
+    assert (left(model) == []) is expected
+
+
+@every_patch
+def test_what_a_patch_does_to_a_later_load(kind: str, checkpoint: Path) -> None:
+    """The fact that decides where a patch may stand."""
+    model = helper(kind)(models.shufflenet_v2_x0_5())
+    state = torch.load(checkpoint)
+    if kind == "keep-statistics":
+        model.load_state_dict(state)
+        return
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        model.load_state_dict(state)
+    assert model.load_state_dict(state, strict=False).missing_keys == []
+
+
+@every_patch
+def test_what_is_saved_behind_a_patch_loads_into_what_is_not_patched_yet(
+    kind: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A script that resumes from its own checkpoints: with the statistics kept it goes on."""
+    build = patched(LOADING["load"], kind)
+    torch.save(build(checkpoint).state_dict(), tmp_path / "own.pt")
+    if kind == "keep-statistics":
+        build(tmp_path / "own.pt")
+    else:
+        with pytest.raises(RuntimeError, match="Missing key"):
+            build(tmp_path / "own.pt")
 
 
 def test_kept_statistics_leave_eval_mode_and_the_state_dict_as_they_were(checkpoint: Path) -> None:

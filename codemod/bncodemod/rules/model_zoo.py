@@ -33,7 +33,7 @@ from bncodemod.scan.libraries import mentions_library, references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
-from bncodemod.strategies.model_builder import PATCH, built, may_load_weights
+from bncodemod.strategies.model_builder import PATCH, built, may_load_weights, of_base
 
 rule = Rule("BN107", "model zoo")
 
@@ -59,7 +59,7 @@ def zoo_builders(context: Context) -> Iterator[Match]:
         for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
             if role(context.names, node) is Role.BASE and isinstance(call, ast.ClassDef):
-                yield Match(node, partial(_open_base, call.name, qualified))
+                yield Match(node, partial(_open_base, context, node, call.name, qualified))
             if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
                 if not _is_known(call, qualified):
                     message = f"{qualified} may build a model with batch norm"
@@ -81,8 +81,9 @@ def _is_known(call: ast.AST, qualified: str) -> bool:
     return built_model(call, qualified) is not None
 
 
-def _open_base(name: str, qualified: str) -> Open:
-    return Open(f"class {name} derives from {qualified}, which may build batch norm", PATCH)
+def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> Open:
+    message = f"class {name} derives from {qualified}, which may build batch norm"
+    return Open(message, PATCH, of_base(context, base))
 
 
 def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder, qualified: str) -> Open:

@@ -35,7 +35,7 @@ from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_lib
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
-from bncodemod.strategies.model_builder import built, loads_weights, with_norm_layer
+from bncodemod.strategies.model_builder import PATCH, built, loads_weights, of_base, with_norm_layer
 
 rule = Rule("BN106", "torchvision builder")
 
@@ -143,6 +143,9 @@ def _obstacle(builder: torchvision.Builder) -> str:
 
 def _open_value(context: Context, node: ast.expr, builder: torchvision.Builder) -> Open:
     name = builder.name.rpartition(".")[2]
+    if _is_base(context, node):
+        message = f"{name}, the base of a class, builds batch norm"
+        return Open(message, PATCH, of_base(context, node))
     message = f"{name} builds batch norm and is used here as a value"
     return built(context, node, message, weights=True)
 

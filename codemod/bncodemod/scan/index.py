@@ -74,6 +74,7 @@ class Uses:
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
+    - ``named``: a name of the module that another file may import.
 
     ``is_known`` says whether the other files were looked at for this.
     """
@@ -82,6 +83,7 @@ class Uses:
     saved: Mapping[str, str] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
     transformed: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[str, str] = field(default_factory=dict)
     is_known: bool = False
 
 

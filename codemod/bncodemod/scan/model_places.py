@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass
 
 from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import Function
 
 # Methods of a module that give the module back.
 CHAIN = frozenset(
@@ -68,8 +69,14 @@ def whole(names: Names, node: ast.expr) -> ast.expr:
 
 
 def kept_in(names: Names, node: ast.expr) -> Place | None:
-    """The one variable or attribute to which an expression is assigned as it is."""
+    """The one variable or attribute to which an expression is assigned as it is.
+
+    What ``super().__init__(…)`` builds is kept in ``self``.
+    """
     statement = names.tree.parents.get(node)
+    if isinstance(statement, ast.Expr) and isinstance(node, ast.Call):
+        own = _self_of(names, node)
+        return Place(own, statement) if own else None
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         target: ast.expr = statement.targets[0]
     elif isinstance(statement, ast.AnnAssign) and statement.value is node:
@@ -77,6 +84,17 @@ def kept_in(names: Names, node: ast.expr) -> Place | None:
     else:
         return None
     return Place(ast.unparse(target), statement) if is_dotted(target) else None
+
+
+def _self_of(names: Names, call: ast.Call) -> str:
+    """What the object is called whose base's ``__init__`` a call calls."""
+    function = call.func
+    if not isinstance(function, ast.Attribute) or function.attr != "__init__":
+        return ""
+    above = names.tree.ancestors(call)
+    method = next((a for a in above if isinstance(a, Function)), None)
+    arguments = method.args.args if isinstance(method, Function) else []
+    return arguments[0].arg if arguments else ""
 
 
 def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from bncodemod.scan.callers import calls_of
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
 
@@ -48,10 +49,7 @@ def _callers(names: Names, statement: ast.stmt) -> Iterator[ast.stmt]:
     """The statements that call the functions around a statement."""
     for around in names.tree.ancestors(statement):
         if isinstance(around, Function):
-            for use in names.tree.occurrences(around.name):
-                call = names.tree.parents.get(use)
-                if isinstance(call, ast.Call) and call.func is use:
-                    yield names.tree.statement(call)
+            yield from map(names.tree.statement, calls_of(names.tree, around))
 
 
 def _sign_in(names: Names, functions: list[ast.AST]) -> tuple[str, int] | None:

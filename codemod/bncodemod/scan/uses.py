@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bncodemod.scan.index import EMPTY_INDEX
 from bncodemod.scan.names import Names
-from bncodemod.scan.prefilter import may_hold_transform
+from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.scan.scopes import BindingKind
 from bncodemod.scan.training import sign_of_training
 from bncodemod.scan.weights import Transfer, loads_of, saves_of
@@ -22,6 +22,9 @@ from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 
 _DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_TOP = re.compile(
+    rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:=(]|$)", re.MULTILINE
+)
 _WORD = re.compile(rb"\w+")
 _PYTHON_WORD = re.compile(r"\w+")
 _TRANSFERS = (b"load", b"state_dict", b"save")
@@ -32,12 +35,14 @@ _TRAINS = (b"backward(", b".step(", b"oss")
 class Glance:
     """What the bytes of a file tell.
 
-    ``defined`` are its own functions and classes, ``words`` all its words if it holds transforms.
+    ``defined`` are its own functions and classes, ``top`` the names of the module if it may hold a
+    site, ``words`` all its words if it holds transforms.
     """
 
     transfers: bool = False
     trains: bool = False
     defined: frozenset[str] = frozenset()
+    top: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
 
 
@@ -57,8 +62,14 @@ def glance(data: bytes) -> Glance:
         transfers=b"torch" in data and any(word in data for word in _TRANSFERS),
         trains=any(word in data for word in _TRAINS),
         defined=_decoded(_DEFINITION.findall(data)),
-        words=_decoded(_WORD.findall(data)) if transforms else frozenset(),
+        top=_decoded(_TOP.findall(data)) if may_hold_site(data, EMPTY_INDEX) else frozenset(),
+        words=words_in(data) if transforms else frozenset(),
     )
+
+
+def words_in(data: bytes) -> frozenset[str]:
+    """The words of a file."""
+    return _decoded(_WORD.findall(data))
 
 
 def uses_of(data: bytes, wanted: frozenset[str]) -> FileUses:
@@ -67,17 +78,25 @@ def uses_of(data: bytes, wanted: frozenset[str]) -> FileUses:
         source = SourceText.decode(data)
         names = Names(LazyTree(source, parse(source)), EMPTY_INDEX)
         return FileUses(
-            _places(loads_of(names)),
-            _places(saves_of(names)),
+            _places(names, loads_of(names)),
+            _places(names, saves_of(names)),
             tuple(_trained(names, wanted).items()),
         )
     except (SourceError, RecursionError, MemoryError):
         return FileUses()
 
 
-def _places(transfers: list[Transfer]) -> tuple[tuple[str, int], ...]:
+def _places(names: Names, transfers: list[Transfer]) -> tuple[tuple[str, int], ...]:
+    """The names by which models are made that are transferred, without those of the file itself."""
     found = {name: item.node.lineno for item in reversed(transfers) for name in item.makers}
-    return tuple(sorted(found.items()))
+    return tuple(
+        (name, line) for name, line in sorted(found.items()) if not _is_defined(names, name)
+    )
+
+
+def _is_defined(names: Names, made: str) -> bool:
+    bindings = names.scopes.bindings(names.tree.module, made.partition("(")[0])
+    return any(binding.kind is BindingKind.DEFINITION for binding in bindings)
 
 
 def _trained(names: Names, wanted: frozenset[str]) -> dict[str, int]:

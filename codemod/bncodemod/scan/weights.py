@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from bncodemod.scan.callers import Definition, calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.model_places import CHAIN, WRAPPERS
 from bncodemod.scan.names import Names
@@ -106,19 +107,18 @@ def maker(call: ast.Call) -> str:
     return str(name)
 
 
-def holders(names: Names, node: ast.AST) -> dict[str, ast.AST]:
+def holders(names: Names, node: ast.AST) -> dict[str, Definition]:
     """The functions and classes of the file whose results may hold what a node builds, by name."""
-    found: dict[str, ast.AST] = {}
-    todo = [node]
+    found: dict[str, Definition] = {}
+    todo: list[ast.AST] = [node]
     while todo:
         for above in names.tree.ancestors(todo.pop()):
             if not isinstance(above, (ast.ClassDef, *Function)) or above.name in found:
                 continue
+            if above.name.startswith("__"):
+                continue  # its class stands for it
             found[above.name] = above
-            for use in names.tree.occurrences(above.name):
-                call = names.tree.parents.get(use)
-                if isinstance(call, ast.Call) and call.func is use:
-                    todo.append(call)
+            todo += calls_of(names.tree, above)
     return found
 
 
@@ -247,11 +247,9 @@ class _Seeker:
         if isinstance(owner, ast.ClassDef) and places[:1] == [name]:
             self.transfer.makers.add(owner.name)  # ``self``
             return
-        called = owner.name if function.name == "__init__" else function.name  # type: ignore[union-attr]
         skip = 1 if isinstance(owner, ast.ClassDef) else 0
         position = places.index(name) - skip if name in places else None
-        calls = [self.tree.parents.get(use) for use in self.tree.occurrences(called)]
-        given = {c: argument(c, name, position) for c in calls if isinstance(c, ast.Call)}
+        given = {c: argument(c, name, position) for c in calls_of(self.tree, function)}
         handed = {call: value for call, value in given.items() if value is not None}
         if not handed:
             self.transfer.is_linked = False

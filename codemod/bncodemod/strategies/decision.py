@@ -25,7 +25,7 @@ class BuiltModel:
 class Rewrite:
     """The site is changed by these edits.
 
-    The first covers the site itself, or adds a statement below it if ``adds_below`` says so.
+    The first covers the site itself, or else changes or adds what patches its model.
     ``model`` is what could be patched at run time instead.
     """
 
@@ -33,7 +33,6 @@ class Rewrite:
     message: str
     remedy: str = ""
     model: BuiltModel | None = None
-    adds_below: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ import re
 
 from bncodemod.catalog.torch import NormClass
 from bncodemod.scan.flow import trace
+from bncodemod.scan.index import Exit, ExitKind
 from bncodemod.scan.libraries import has_mapping, is_off
+from bncodemod.scan.scopes import Function
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Open, Rewrite
+from bncodemod.strategies.own_models import calls_of_class
 
 PATCH = (
     "build the model (and load its weights), then call"
@@ -81,11 +84,39 @@ def model_of(
     if not isinstance(place, ast.expr):
         return None
     flow = trace(context.names, place)
-    unseen = (flow.escapes, flow.demands, flow.exits, flow.lost, flow.called_elsewhere)
-    if not flow.calls or any(unseen):
+    unseen = (flow.escapes, flow.demands, flow.lost, flow.called_elsewhere)
+    if not flow.calls or any(unseen) or not all(_stays(context, way) for way in flow.exits):
         return None
     # What the calls say of weights is not known to the rule that found the builder.
     return BuiltModel(tuple(flow.calls), True, is_module)
+
+
+def of_base(context: Context, base: ast.AST) -> BuiltModel | None:
+    """The model that a class of the file is which derives from one of a library.
+
+    It is built by ``super().__init__(…)``, or where the class is called if that is not written out.
+    """
+    definition = context.tree.parents.get(base)
+    if not isinstance(definition, ast.ClassDef):
+        return None
+    inits = [s for s in definition.body if isinstance(s, Function) and s.name == "__init__"]
+    if not inits:
+        return calls_of_class(context, definition)
+    context.tree.expand(inits[0])
+    calls = [
+        node.value
+        for node in context.tree.walk_below(inits[0])
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr == "__init__"
+    ]
+    return BuiltModel(tuple(calls), weights=False) if len(calls) == 1 else None
+
+
+def _stays(context: Context, way: Exit) -> bool:
+    """Whether a name of the module, to which a builder is bound, is used by no other file."""
+    return way.kind is ExitKind.VARIABLE and way.name not in context.names.index.uses.named
 
 
 def may_load_weights(call: ast.Call) -> bool:

@@ -52,7 +52,7 @@ def loaded_into_another(context: Context, call: ast.Call) -> str:
     That matters where the model of the call is saved, or may be: the other one may load what is.
     """
     name = maker(call)
-    if not _may_be_saved(context, call):
+    if not may_be_saved(context, call):
         return ""
     for load in _of_checkpoints(context):
         if name in load.makers and call not in load.calls:
@@ -60,7 +60,8 @@ def loaded_into_another(context: Context, call: ast.Call) -> str:
     return context.names.index.uses.loaded.get(name, "")
 
 
-def _may_be_saved(context: Context, call: ast.Call) -> bool:
+def may_be_saved(context: Context, call: ast.Call) -> bool:
+    """Whether the state of the model of a call is taken or saved."""
     made_in = holders(context.names, call)
     saved = {name.partition("(")[0] for name in context.names.index.uses.saved}
     return not saved.isdisjoint(made_in) or any(

@@ -15,7 +15,7 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_builder import PATCH
-from bncodemod.strategies.model_loads import handed_to_loads, loaded_beyond
+from bncodemod.strategies.model_loads import handed_to_loads, loaded_beyond, may_be_saved
 from bncodemod.strategies.model_scope import Scope
 from bncodemod.strategies.patch_code import patcher
 from bncodemod.strategies.patches import KEEPING, TORCH, Patch, standing_patch
@@ -37,6 +37,7 @@ _WITHOUT_WEIGHTS = {
     "keep-statistics": "; no weights are loaded: eval mode will use the initial statistics"
     " (--patch replace makes it use the batch's)",
 }
+_SAVED = "; what is saved from it lacks their keys and no longer loads into a model not patched yet"
 # What is done with a module and nothing else.
 _OF_A_MODULE = frozenset(
     {
@@ -119,7 +120,9 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         context.patches.note_kept(p for call in model.calls for p in places(context, call))
     hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
     message = _WHAT[kind] + hints.get(kind, "")
-    return Rewrite(edits, message, adds_below=edits[0].start == edits[0].end)
+    if loads and kind not in KEEPING and any(may_be_saved(context, c) for c in model.calls):
+        message += _SAVED
+    return Rewrite(edits, message)
 
 
 def _left(said: Rewrite | Open, why: str, remedy: str = "") -> Open:

@@ -1,4 +1,4 @@
-"""``runtime-patch``: the source's own norms stay, what other libraries build is patched.
+"""``runtime-patch``: norms stay in the source, and models are patched where they are built.
 
 It is option 3 of PyTorch's page "Patching Batch Norm".
 """
@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.no_running_stats import NoRunningStats
+from bncodemod.strategies.own_models import built_in, built_models
 from bncodemod.strategies.patches import standing_patch
 from bncodemod.strategies.patching import PATCHED, patch, patched_already
+
+_PART = f"the model that it is part of is {PATCHED}"
+_OWN = "a model of the project's own source holds it"
+_UNSEEN = "runtime-patch leaves the source of norms as it is, and not all that builds this is seen"
+_BY_HAND = (
+    "patch the model where it is built, or rewrite with --strategy no-running-stats --third-party"
+    " patch"
+)
 
 
 class RuntimePatch(NoRunningStats):
@@ -24,7 +34,7 @@ class RuntimePatch(NoRunningStats):
     def settled(
         self, context: Context, node: ast.AST, decision: Decision, undo: Callable[[], None]
     ) -> Decision:
-        """Patch the models of other libraries; report the project's own norms."""
+        """Patch the models, those of other libraries and the project's own."""
         if isinstance(decision, Safe):
             return decision
         if decision.model is not None:
@@ -36,9 +46,21 @@ class RuntimePatch(NoRunningStats):
         if not isinstance(decision, Rewrite):
             return decision
         if isinstance(node, ast.expr) and standing_patch(context.names, context.patches, node):
-            return Safe(f"the model that it is part of is {PATCHED}")
-        return Open(
-            "runtime-patch leaves norms of the project's own source as they are",
-            "rewrite them with --strategy no-running-stats --third-party patch, or patch the model"
-            " where it is built",
-        )
+            return Safe(_PART)
+        undo()
+        return self._of_own(context, node)
+
+    def _of_own(self, context: Context, node: ast.AST) -> Decision:
+        """Patch the models of the file that hold a norm of its own."""
+        model = built_models(context, node)
+        if model is None:
+            other = built_in(context, node)
+            where = f" (see {other})" if other else ""
+            return Open(_UNSEEN + where, _BY_HAND)
+        if patched_already(context, model) or context.patches.calls.issuperset(model.calls):
+            return Safe(_PART)
+        decision = patch(context, model, Open(_OWN, _BY_HAND), context.settings.patch)
+        if not isinstance(decision, Rewrite):
+            return decision
+        lines = ", ".join(dict.fromkeys(str(call.lineno) for call in model.calls))
+        return replace(decision, message=f"{decision.message}; it is built in line {lines}")

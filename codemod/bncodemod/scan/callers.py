@@ -1,0 +1,27 @@
+"""Which calls of a file call one of its own functions and classes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from bncodemod.scan.scopes import Function
+from bncodemod.source.tree import LazyTree
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def calls_of(tree: LazyTree, definition: Definition) -> Iterator[ast.Call]:
+    """The calls by a definition's name; those of a method on whatever object.
+
+    What calls an ``__init__`` is a call of its class.
+    """
+    owner = tree.parents.get(definition)
+    is_method = isinstance(owner, ast.ClassDef)
+    if isinstance(owner, ast.ClassDef) and definition.name == "__init__":
+        definition, is_method = owner, False
+    kind = ast.Attribute if is_method and isinstance(definition, Function) else ast.Name
+    for use in tree.occurrences(definition.name):
+        call = tree.parents.get(use)
+        if isinstance(use, kind) and isinstance(call, ast.Call) and call.func is use:
+            yield call

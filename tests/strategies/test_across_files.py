@@ -1,0 +1,223 @@
+"""What one file does with the models of another decides there, in a sweep and in a hook alike."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from bncodemod.model import Finding, Status
+from bncodemod.settings import Configuration, Settings
+from bncodemod.sweep.run import sweep
+
+ANALYSIS = """\
+from torch.func import jacrev, vmap
+
+
+def sensitivity(model, x):
+    return vmap(jacrev(model))(x).square().sum()
+"""
+TRAINING = """\
+from analysis import sensitivity
+
+
+def epoch(model, optimizer, batches):
+    for x in batches:
+        optimizer.zero_grad()
+        total = model(x).sum() + sensitivity(model, x)
+        total.backward()
+        optimizer.step()
+"""
+EVALUATION = """\
+import analysis
+
+
+def report(model, x):
+    print(analysis.sensitivity(model, x))
+"""
+ZOO = """\
+from torchvision import models
+
+
+def build():
+    return models.shufflenet_v2_x0_5()
+"""
+LOADER = """\
+import torch
+from zoo import build
+
+
+def load(path):
+    net = build()
+    net.load_state_dict(torch.load(path))
+    return net
+"""
+SAVER = """\
+import torch
+from torchvision import models
+
+
+def fit(net):
+    for _ in range(2):
+        net(torch.randn(2, 3, 32, 32))
+
+
+def save(path):
+    net = models.resnet18(num_classes=2)
+    fit(net)
+    torch.save(net.state_dict(), path)
+"""
+RESUMER = """\
+import torch
+from torchvision import models
+
+
+def resume(path):
+    net = models.resnet18(num_classes=2)
+    net.load_state_dict(torch.load(path))
+    return torch.func.vmap(net)(torch.randn(2, 2, 3, 32, 32))
+"""
+NETS = """\
+from torch import nn
+from torch.func import vmap
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+def compare(model, x):
+    return vmap(model)(x)
+"""
+USER = """\
+from torch.func import vmap
+from nets import Net
+
+
+def run(x):
+    return vmap(Net())(x)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def findings(folder: Path, settings: Settings, **files: str) -> dict[str, list[Finding]]:
+    """What is found in each file of a project, which is rewritten; a hook says the same."""
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    configuration = Configuration(os.getcwd(), settings)
+    alone = {
+        name: [
+            f
+            for result in sweep([f"{name}.py"], configuration, write=False, jobs=1)
+            for f in result.findings
+        ]
+        for name in files
+    }
+    found: dict[str, list[Finding]] = {name: [] for name in files}
+    for result in sweep(["."], configuration, write=True, jobs=1):
+        assert not result.errors
+        found[Path(result.path).stem] += result.findings
+    assert found == alone
+    return found
+
+
+def test_a_training_in_another_file_is_seen(project: Path) -> None:
+    (finding,) = findings(project, Settings("eval-mode"), analysis=ANALYSIS, train=TRAINING)[
+        "analysis"
+    ]
+    assert finding.status is Status.OPEN
+    assert "train.py:7" in finding.message
+
+
+def test_an_evaluation_in_another_file_is_none(project: Path) -> None:
+    (finding,) = findings(project, Settings("eval-mode"), analysis=ANALYSIS, report=EVALUATION)[
+        "analysis"
+    ]
+    assert finding.status is Status.REWRITTEN
+    assert "nothing in the project is seen to train by it" in finding.message
+
+
+def test_no_more_is_said_than_was_looked_at(project: Path) -> None:
+    """A training that calls it by way of a third file is not seen, and nothing denies it."""
+    middle = "from analysis import sensitivity\n\n\ndef cost(m, x):\n    return sensitivity(m, x)\n"
+    training = TRAINING.replace("analysis", "middle").replace("sensitivity", "cost")
+    files = {"analysis": ANALYSIS, "middle": middle, "train": training}
+    (finding,) = findings(project, Settings("eval-mode"), **files)["analysis"]
+    assert finding.status is Status.REWRITTEN
+    assert "is seen to train" in finding.message
+    (project / "analysis.py").write_text(ANALYSIS)
+    alone = Configuration(os.getcwd(), Settings("eval-mode"), project=False)
+    (result,) = sweep(["analysis.py"], alone, write=False, jobs=1)
+    assert "no other file was looked at" in result.findings[0].message
+
+
+@pytest.mark.parametrize("kind", ["replace", "group-norm"])
+def test_a_model_that_another_file_loads_is_not_patched_before(project: Path, kind: str) -> None:
+    settings = Settings("runtime-patch", patch=kind)
+    (finding,) = findings(project, settings, zoo=ZOO, load=LOADER)["zoo"]
+    assert finding.status is Status.OPEN
+    assert "load.py:7" in finding.message
+    assert "--patch keep-statistics" in finding.remedy
+
+
+def test_kept_statistics_can_be_loaded_anywhere(project: Path) -> None:
+    settings = Settings("runtime-patch", patch="keep-statistics")
+    (finding,) = findings(project, settings, zoo=ZOO, load=LOADER)["zoo"]
+    assert finding.status is Status.REWRITTEN
+
+
+def test_auto_keeps_the_statistics_of_what_another_file_loads(project: Path) -> None:
+    (finding,) = findings(project, Settings("auto"), zoo=ZOO, load=LOADER)["zoo"]
+    assert "freeze_batch_norm_statistics" in finding.after
+
+
+def test_auto_treats_what_is_saved_and_what_is_loaded_alike(project: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("torchvision_import").prepare()
+    found = findings(project, Settings("auto"), saver=SAVER, resumer=RESUMER)
+    assert [f.status for f in found["saver"]] == [Status.REWRITTEN]
+    assert "resumer.py:7" in found["saver"][0].message
+    runpy.run_path("saver.py")["save"]("net.pt")
+    runpy.run_path("resumer.py")["resume"]("net.pt")
+
+
+def test_auto_leaves_no_norm_that_another_file_runs_under_vmap(project: Path) -> None:
+    pytest.importorskip("torch")
+    found = findings(project, Settings("auto"), nets=NETS, user=USER)["nets"]
+    assert "BN101" in {f.code for f in found if f.status is Status.REWRITTEN}
+    sys.path.insert(0, str(project))
+    try:
+        import torch
+
+        runpy.run_path("user.py")["run"](torch.randn(2, 4, 3))
+    finally:
+        sys.path.remove(str(project))
+        sys.modules.pop("nets", None)
+
+
+def test_auto_evaluates_where_no_other_file_does_otherwise(project: Path) -> None:
+    found = findings(project, Settings("auto"), nets=NETS)["nets"]
+    assert {f.code: f.status for f in found} == {
+        "BN101": Status.SAFE,
+        "BN113": Status.REWRITTEN,
+    }
+
+
+def test_runtime_patch_says_where_else_a_class_is_built(project: Path) -> None:
+    (finding,) = findings(project, Settings("runtime-patch"), nets=NETS, user=USER)["nets"]
+    assert finding.status is Status.OPEN
+    assert "user.py" in finding.message

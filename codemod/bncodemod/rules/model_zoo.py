@@ -135,8 +135,16 @@ def _looked_up_in_torchvision(context: Context) -> Iterator[Match]:
     ):
         if qualified.startswith("torchvision.models"):
             place = _looked_up(context, node, qualified)
-            if place is not None:
+            if place is not None and not _is_tested(context, place):
                 yield Match(place, partial(_open_look_up, context, place, qualified))
+
+
+def _is_tested(context: Context, place: ast.expr) -> bool:
+    """Whether it is only asked of what is looked up if it can be called."""
+    above = context.tree.parents.get(place)
+    return (
+        isinstance(above, ast.Call) and context.names.qualified(above.func) == "builtins.callable"
+    )
 
 
 def _open_look_up(context: Context, place: ast.expr, qualified: str) -> Open:

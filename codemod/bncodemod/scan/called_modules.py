@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.model_places import CHAIN
 from bncodemod.scan.names import Names
@@ -23,7 +24,7 @@ FUNCTIONAL_CALLS = frozenset(
 _MAKE_FUNCTIONAL = re.compile(r"(?:^|\.)(?:make_functional\w*|combine_state_for_ensemble)$")
 _MODULE_NAME = re.compile(
     r"(?:^|_)(?:f?model|net|network|module|backbone|encoder|decoder|classifier|critic|generator"
-    r"|discriminator|regressor|teacher|student|resnet|cnn|mlp)\d*$",
+    r"|discriminator|extractor|regressor|teacher|student|resnet|cnn|mlp)\d*$",
     re.IGNORECASE,
 )
 _BUILDER_NAME = re.compile(r"(?:net|network|model|module)\w{0,4}$", re.IGNORECASE)
@@ -52,6 +53,7 @@ class CalledModules:
         self.names = names
         self.tree = names.tree
         self.transforms = transforms
+        self._asked: set[ast.AST] = set()
 
     def of(self, function: ast.AST) -> Called:
         """The modules that a call of ``function`` calls, itself or by functions of the file."""
@@ -67,7 +69,7 @@ class CalledModules:
         if isinstance(node, ast.Call):
             return self.builds_module(node)
         if _is_self(node):
-            return self._is_module_class(self._class_around(node))
+            return self.is_module_class(self._class_around(node))
         if isinstance(node, ast.Subscript):
             last = _last(node.value)
             return bool(_MODULE_NAME.search(last.removesuffix("s"))) and last.endswith("s")
@@ -94,7 +96,7 @@ class CalledModules:
             return True
         definitions = [m.definition for m in self.names.meanings(function) if m.definition]
         if definitions:
-            return any(self._is_module_class(d) or self._gives_module(d) for d in definitions)
+            return any(self.is_module_class(d) or self._gives_module(d) for d in definitions)
         return bool(_BUILDER_NAME.search(_last(function)))
 
     def built_by(self, node: ast.expr) -> list[ast.Call]:
@@ -112,7 +114,9 @@ class CalledModules:
         named = bool(_MODULE_NAME.search(name))
         if binding.kind is BindingKind.PARAMETER:
             annotation = getattr(binding.node, "annotation", None)
-            return named or (annotation is not None and "Module" in ast.unparse(annotation))
+            if annotation is not None and "Module" in ast.unparse(annotation):
+                return True
+            return named or self._is_given_module(binding.node)
         if binding.kind is BindingKind.DEFINITION:
             return False
         if binding.kind is BindingKind.ELEMENT:
@@ -128,6 +132,22 @@ class CalledModules:
             return False
         return named
 
+    def _is_given_module(self, parameter: ast.AST) -> bool:
+        """Whether some call of the file hands a module to a parameter of a function."""
+        function = self.tree.parent(self.tree.parent(parameter))
+        if not isinstance(function, Function) or function in self._asked:
+            return False
+        self._asked.add(function)  # a function that hands its parameter to itself
+        try:
+            name: str = parameter.arg  # type: ignore[attr-defined]
+            places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
+            skip = 1 if isinstance(self.tree.parents.get(function), ast.ClassDef) else 0
+            position = places.index(name) - skip if name in places else None
+            handed = (argument(call, name, position) for call in calls_of(self.tree, function))
+            return any(value is not None and self.is_module(value) for value in handed)
+        finally:
+            self._asked.discard(function)
+
     def _is_first(self, name: ast.AST) -> bool:
         target = self.tree.parents.get(name)
         return isinstance(target, (ast.Tuple, ast.List)) and target.elts[0] is name
@@ -137,12 +157,13 @@ class CalledModules:
         meanings = self.names.meanings(call.func)
         return all(m.definition or m.qualified.startswith("torch.") for m in meanings)
 
-    def _is_module_class(self, definition: ast.AST | None) -> bool:
+    def is_module_class(self, definition: ast.AST | None) -> bool:
+        """Whether a definition is a class of modules, by its bases and their names."""
         if not isinstance(definition, ast.ClassDef):
             return False
         for base in definition.bases:
             if any(
-                m.qualified.startswith("torch.nn.") or self._is_module_class(m.definition)
+                m.qualified.startswith("torch.nn.") or self.is_module_class(m.definition)
                 for m in self.names.meanings(base)
             ):
                 return True

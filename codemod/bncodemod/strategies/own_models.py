@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.callers import Definition
 from bncodemod.scan.model_places import holder_of, kept_in
 from bncodemod.scan.scopes import Function
+from bncodemod.scan.transforms import Transforms
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel
 
@@ -48,6 +50,7 @@ class _Seeker:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.tree = context.tree
+        self._modules = CalledModules(context.names, Transforms(context.names))
         self._seen: set[ast.AST] = set()
 
     def around(self, node: ast.AST) -> Iterator[ast.Call | None]:
@@ -66,7 +69,7 @@ class _Seeker:
 
     def of_class(self, owner: ast.ClassDef) -> Iterator[ast.Call | None]:
         """The calls that build what holds an instance of a class."""
-        if owner.decorator_list:
+        if owner.decorator_list or not self._modules.is_module_class(owner):
             yield None
         yield from self._of_uses(owner)
 
@@ -143,7 +146,7 @@ class _Seeker:
 
     def _built_here(self, holder: ast.expr) -> ast.Call | None:
         """The model that a holder is, if it is kept or returned as it stands."""
-        if not isinstance(holder, ast.Call):
+        if not isinstance(holder, ast.Call) or not self._modules.is_module(holder):
             return None
         kept = kept_in(self.context.names, holder) is not None
         return holder if kept or isinstance(self.tree.parents.get(holder), ast.Return) else None

@@ -136,9 +136,14 @@ def _loads_before(context: Context, call: ast.Call, standing: Patch) -> tuple[as
     place = kept_in(context.names, whole(context.names, call))
     if place is None:
         return ()
-    loads = Scope(context.names, place).loads
+    loads = _loads(context, call, Scope(context.names, place))
     line: int = standing.node.lineno  # type: ignore[attr-defined]
     return tuple(load for load in loads if standing.kind in KEEPING or load.lineno < line)
+
+
+def _loads(context: Context, call: ast.Call, scope: Scope) -> tuple[ast.Call, ...]:
+    """The calls that load weights into a model once it is built, in its scope or by a function."""
+    return scope.loads_and(handed_to_loads(context, call))
 
 
 def _is_module(context: Context, call: ast.Call) -> bool:
@@ -175,8 +180,7 @@ class _Plan:
         self._behind: ast.stmt | None = None
         place = kept_in(context.names, whole(context.names, call))
         scopes = [Scope(context.names, p) for p in places(context, call)]
-        handed = handed_to_loads(context, call)
-        self.loads = tuple(load for scope in scopes for load in scope.loads_and(handed))
+        self.loads = tuple(load for scope in scopes for load in _loads(context, call, scope))
         # A strict load goes on working where the statistics are kept.
         awaited = () if kind in KEEPING else self.loads
         if place is not None:

@@ -16,7 +16,7 @@ from bncodemod.strategies.own_models import built_in, built_models
 from bncodemod.strategies.patches import standing_patch
 from bncodemod.strategies.patching import PATCHED, patch, patched_already
 
-_PART = f"the model that it is part of is {PATCHED}"
+_PART = f"left: the model that it is part of is {PATCHED}"
 _OWN = "a model of the project's own source holds it"
 _UNSEEN = "runtime-patch leaves the source of norms as it is, and not all that builds this is seen"
 _BY_HAND = (
@@ -63,4 +63,5 @@ class RuntimePatch(NoRunningStats):
         if not isinstance(decision, Rewrite):
             return decision
         lines = ", ".join(dict.fromkeys(str(call.lineno) for call in model.calls))
-        return replace(decision, message=f"{decision.message}; it is built in line {lines}")
+        where = f"left: what holds it is patched where it is built, in line {lines}"
+        return replace(decision, message=f"{where}; {decision.message}")

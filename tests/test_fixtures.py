@@ -246,7 +246,7 @@ def patches(tree: ast.Module) -> list[ast.stmt]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
-        and HELPERS.fullmatch(ast.unparse(node.value.func))
+        and HELPERS.fullmatch(ast.unparse(node.value.func).rpartition(".")[2])
     ]
 
 

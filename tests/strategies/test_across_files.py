@@ -174,6 +174,65 @@ def test_a_model_that_another_file_loads_is_not_patched_before(project: Path, ki
     assert "--patch keep-statistics" in finding.remedy
 
 
+RESUMED = """\
+import torch
+from torch import nn
+from torchvision import models
+
+
+def build():
+    net = models.shufflenet_v2_x0_5()
+    return net
+
+
+class Lit(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = models.shufflenet_v2_x1_0()
+
+    @classmethod
+    def load_from_checkpoint(cls, path):
+        lit = cls()
+        lit.load_state_dict(torch.load(path))
+        return lit
+
+
+def resume(path):
+    net = build()
+    net.load_state_dict(torch.load(path))
+    return net
+
+
+def evaluate(path):
+    lit = Lit.load_from_checkpoint(path)
+    return lit.eval()
+
+
+torch.save(build().state_dict(), "net.pt")
+torch.save(Lit().state_dict(), "lit.pt")
+"""
+
+
+@pytest.mark.parametrize("kind", ["replace", "group-norm"])
+def test_a_patch_stands_behind_the_load_where_all_callers_are_seen(
+    project: Path, kind: str
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("torchvision_import").prepare()
+    (project / "resumed.py").write_text(RESUMED)
+    runpy.run_path("resumed.py")
+    for name in ("net", "lit"):
+        (project / f"{name}.pt").rename(f"{name}_before.pt")
+    settings = Settings("runtime-patch", patch=kind)
+    found = findings(project, settings, resumed=RESUMED)["resumed"]
+    assert {f.code: f.status for f in found if f.code != "BN310"} == {"BN106": Status.REWRITTEN}
+    names = runpy.run_path("resumed.py", run_name="imported")
+    for model in (names["resume"]("net_before.pt"), names["evaluate"]("lit_before.pt")):
+        assert not any(getattr(m, "track_running_stats", False) for m in model.modules())
+    again = findings(project, settings, resumed=(project / "resumed.py").read_text())["resumed"]
+    assert {f.status for f in again if f.code != "BN310"} == {Status.SAFE}
+
+
 def test_kept_statistics_can_be_loaded_anywhere(project: Path) -> None:
     settings = Settings("runtime-patch", patch="keep-statistics")
     (finding,) = findings(project, settings, zoo=ZOO, load=LOADER)["zoo"]

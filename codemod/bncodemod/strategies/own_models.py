@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.callers import Definition
@@ -13,15 +14,25 @@ from bncodemod.scan.transforms import Transforms
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel
 
+# Methods of a class that build an instance and load its weights.
+_BUILDS = re.compile(r"load_from_checkpoint$|from_")
 _TESTS = ("builtins.isinstance", "builtins.issubclass")
 
 
 def built_models(context: Context, node: ast.AST) -> BuiltModel | None:
     """The calls of the file that build all models that hold a norm; None where one is not seen."""
-    seeker = _Seeker(context)
-    calls = list(dict.fromkeys(seeker.around(node)))
-    found = tuple(call for call in calls if call is not None)
-    return BuiltModel(found, weights=False) if found and len(found) == len(calls) else None
+    return _model_of(_Seeker(context).around(node))
+
+
+def given_models(context: Context, node: ast.AST) -> BuiltModel | None:
+    """The same, but where a function gives back what it builds, the calls of the function."""
+    return _model_of(_Seeker(context, callers_too=True).around(node))
+
+
+def _model_of(calls: Iterable[ast.Call | None]) -> BuiltModel | None:
+    distinct = list(dict.fromkeys(calls))
+    found = tuple(call for call in distinct if call is not None)
+    return BuiltModel(found, weights=False) if found and len(found) == len(distinct) else None
 
 
 def built_in(context: Context, node: ast.AST) -> str:
@@ -36,9 +47,7 @@ def built_in(context: Context, node: ast.AST) -> str:
 
 def calls_of_class(context: Context, definition: ast.ClassDef) -> BuiltModel | None:
     """The calls that build the instances of a class of the file; None where one is not seen."""
-    calls = list(_Seeker(context).of_class(definition))
-    found = tuple(call for call in calls if call is not None)
-    return BuiltModel(found, weights=False) if found and len(found) == len(calls) else None
+    return _model_of(_Seeker(context).of_class(definition))
 
 
 class _Seeker:
@@ -47,7 +56,8 @@ class _Seeker:
     It gives None where a class or function is used in another way, or may be by another file.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, callers_too: bool = False) -> None:
+        self._callers_too = callers_too
         self.context = context
         self.tree = context.tree
         self._modules = CalledModules(context.names, Transforms(context.names))
@@ -62,7 +72,10 @@ class _Seeker:
             yield None
         else:
             holder = holder_of(self.context.names, node)
-            if isinstance(owner, Function) and self._is_given_to_classes(owner, holder):
+            if isinstance(owner, Function) and (
+                self._is_given_to_classes(owner, holder)
+                or (self._callers_too and self._is_returned(owner, holder))
+            ):
                 yield from self._of_uses(owner)
             else:
                 yield self._built_here(holder)
@@ -104,6 +117,9 @@ class _Seeker:
                 yield above
         elif isinstance(above, ast.ClassDef):
             yield from self.of_class(above)
+        elif isinstance(above, ast.Attribute) and _BUILDS.match(above.attr):
+            call = self.tree.parents.get(above)
+            yield call if isinstance(call, ast.Call) and call.func is above else None
         elif not self._is_harmless(use, above):
             yield None
 
@@ -136,12 +152,19 @@ class _Seeker:
 
     def _is_given_to_classes(self, function: Definition, holder: ast.expr) -> bool:
         """Whether a function gives what it builds to classes of the file: a block of theirs."""
-        if kept_in(self.context.names, holder) is not None:
-            return False
-        return any(
+        return kept_in(self.context.names, holder) is None and any(
             self._is_called(use) and isinstance(self._owner(use), ast.ClassDef)
             for use in self.tree.occurrences(function.name)
             if isinstance(use, ast.Name)
+        )
+
+    def _is_returned(self, function: Definition, holder: ast.expr) -> bool:
+        """Whether a function gives back what it builds, at once or by a variable."""
+        place = kept_in(self.context.names, holder)
+        returned = [n.value for n in self.tree.walk_below(function) if isinstance(n, ast.Return)]
+        return holder in returned or (
+            place is not None
+            and any(value is not None and ast.unparse(value) == place.target for value in returned)
         )
 
     def _built_here(self, holder: ast.expr) -> ast.Call | None:

@@ -17,6 +17,7 @@ from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, S
 from bncodemod.strategies.model_builder import PATCH
 from bncodemod.strategies.model_loads import handed_to_loads, loaded_beyond, may_be_saved
 from bncodemod.strategies.model_scope import Scope
+from bncodemod.strategies.own_models import given_models
 from bncodemod.strategies.patch_code import patcher
 from bncodemod.strategies.patches import KEEPING, TORCH, Patch, standing_patch
 
@@ -104,10 +105,15 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
     if context.patches.calls.issuperset(model.calls):
         return Safe(f"{PATCHED} where it is called")
     plans = [_Plan(context, call, kind) for call in model.calls]
-    for plan in plans:
-        beyond = loaded_beyond(context, plan.call, plan.loads)
-        if beyond is not None and beyond.is_strict and kind not in KEEPING:
-            why = f"weights are loaded into it later ({beyond.where}), strictly"
+    beyond = "" if kind in KEEPING else _loaded_beyond(context, plans)
+    if beyond:
+        holding = _holding(context, model)
+        standing = holding and patched_already(context, holding)
+        if standing:
+            return standing
+        plans = [_Plan(context, call, kind) for call in holding.calls] if holding else []
+        if not plans or _loaded_beyond(context, plans):
+            why = f"weights are loaded into it later ({beyond}), strictly"
             return _left(said, why, _KEEP_KEYS)
     if not all(plan.is_possible for plan in plans):
         context.patches.loads.update(load for plan in plans for load in plan.loads)
@@ -115,7 +121,7 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         return _left(said, why, _KEEP_KEYS)
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)
-    context.patches.note(kind, model.calls, loads)
+    context.patches.note(kind, (*model.calls, *(plan.call for plan in plans)), loads)
     if kind in KEEPING:
         context.patches.note_kept(p for call in model.calls for p in places(context, call))
     hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
@@ -123,6 +129,21 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
     if loads and kind not in KEEPING and any(may_be_saved(context, c) for c in model.calls):
         message += _SAVED
     return Rewrite(edits, message)
+
+
+def _loaded_beyond(context: Context, plans: list[_Plan]) -> str:
+    """Where weights are loaded, strictly, into a model that is patched before; empty if nowhere."""
+    found = (loaded_beyond(context, plan.call, plan.loads) for plan in plans)
+    return next((load.where for load in found if load is not None and load.is_strict), "")
+
+
+def _holding(context: Context, model: BuiltModel) -> BuiltModel | None:
+    """What holds a model and may be patched in its place; None where not all of that is seen."""
+    if not context.names.index.uses.is_known:
+        return None  # another file may build it
+    found = [given_models(context, call) for call in model.calls]
+    calls = tuple(call for holding in found if holding is not None for call in holding.calls)
+    return None if None in found else BuiltModel(tuple(dict.fromkeys(calls)), model.weights)
 
 
 def _left(said: Rewrite | Open, why: str, remedy: str = "") -> Open:

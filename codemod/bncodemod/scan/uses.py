@@ -26,15 +26,18 @@ _TOP = re.compile(
     rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:=(]|$)", re.MULTILINE
 )
 _WORD = re.compile(rb"\w+")
-_PYTHON_WORD = re.compile(r"\w+")
-_TRANSFERS = (b"load", b"state_dict", b"save")
-_TRAINS = (b"backward(", b".step(", b"oss")
+_TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
+_TRAINS = (b"backward(", b".step(", b"loss", b"Loss")
+
+Places = tuple[tuple[str, int], ...]
+"""Names, each with the line where something is done with what it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
     """What the bytes of a file tell.
 
+    ``transfers`` says whether it may load or save weights, ``trains`` whether it may train.
     ``defined`` are its own functions and classes, ``top`` the names of the module if it may hold a
     site, ``words`` all its words if it holds transforms.
     """
@@ -47,23 +50,21 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class FileUses:
-    """The names of what gets weights loaded or saved and of what training calls, with the lines."""
+class Transfers:
+    """The names of what gets weights loaded, and of what is saved."""
 
-    loaded: tuple[tuple[str, int], ...] = ()
-    saved: tuple[tuple[str, int], ...] = ()
-    trained: tuple[tuple[str, int], ...] = ()
+    loaded: Places = ()
+    saved: Places = ()
 
 
 def glance(data: bytes) -> Glance:
     """Look at the bytes of a file."""
-    transforms = may_hold_transform(data)
     return Glance(
-        transfers=b"torch" in data and any(word in data for word in _TRANSFERS),
+        transfers=any(word in data for word in _TRANSFERS),
         trains=any(word in data for word in _TRAINS),
         defined=_decoded(_DEFINITION.findall(data)),
         top=_decoded(_TOP.findall(data)) if may_hold_site(data, EMPTY_INDEX) else frozenset(),
-        words=words_in(data) if transforms else frozenset(),
+        words=words_in(data) if may_hold_transform(data) else frozenset(),
     )
 
 
@@ -72,22 +73,33 @@ def words_in(data: bytes) -> frozenset[str]:
     return _decoded(_WORD.findall(data))
 
 
-def uses_of(data: bytes, wanted: frozenset[str]) -> FileUses:
-    """The uses in a file: loads into whatever it builds, trainings that call what is ``wanted``."""
+def transfers_of(data: bytes) -> Transfers:
+    """What a file loads weights into, and what it saves, of what it does not define itself."""
+    names = _names(data)
+    if names is None:
+        return Transfers()
+    return Transfers(_places(names, loads_of(names)), _places(names, saves_of(names)))
+
+
+def trainings_of(data: bytes, wanted: frozenset[str]) -> Places:
+    """Which of the ``wanted`` functions, of other files, are called in a training of this one."""
+    wanted &= words_in(data)
+    names = _names(data) if wanted else None
+    if names is None:
+        return ()
+    lines = ((name, _line_of_training(names, name)) for name in sorted(wanted))
+    return tuple((name, line) for name, line in lines if line)
+
+
+def _names(data: bytes) -> Names | None:
     try:
         source = SourceText.decode(data)
-        names = Names(LazyTree(source, parse(source)), EMPTY_INDEX)
-        return FileUses(
-            _places(names, loads_of(names)),
-            _places(names, saves_of(names)),
-            tuple(_trained(names, wanted).items()),
-        )
+        return Names(LazyTree(source, parse(source)), EMPTY_INDEX)
     except (SourceError, RecursionError, MemoryError):
-        return FileUses()
+        return None
 
 
-def _places(names: Names, transfers: list[Transfer]) -> tuple[tuple[str, int], ...]:
-    """The names by which models are made that are transferred, without those of the file itself."""
+def _places(names: Names, transfers: list[Transfer]) -> Places:
     found = {name: item.node.lineno for item in reversed(transfers) for name in item.makers}
     return tuple(
         (name, line) for name, line in sorted(found.items()) if not _is_defined(names, name)
@@ -99,17 +111,14 @@ def _is_defined(names: Names, made: str) -> bool:
     return any(binding.kind is BindingKind.DEFINITION for binding in bindings)
 
 
-def _trained(names: Names, wanted: frozenset[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    words = frozenset(_PYTHON_WORD.findall(names.tree.source.text))
-    for name in sorted(wanted & words):
-        for node in names.tree.occurrences(name):
-            call = names.tree.parents.get(node)
-            if isinstance(call, ast.Call) and call.func is node and _is_imported(names, node):
-                if sign_of_training(names, names.tree.statement(call), []):
-                    found[name] = call.lineno
-                    break
-    return found
+def _line_of_training(names: Names, name: str) -> int:
+    """The line of a training that calls what is imported by a name; 0 if none does."""
+    for node in names.tree.occurrences(name):
+        call = names.tree.parents.get(node)
+        if isinstance(call, ast.Call) and call.func is node and _is_imported(names, node):
+            if sign_of_training(names, names.tree.statement(call), []):
+                return call.lineno
+    return 0
 
 
 def _is_imported(names: Names, node: ast.AST) -> bool:

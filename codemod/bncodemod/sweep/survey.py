@@ -228,15 +228,17 @@ class Survey:
         """What a named file needs to know of the others."""
         path = absolute(path)
         known = EMPTY_INDEX if self._project is None else self._project.index(path)
-        if not self._configuration.for_path(path).reads_uses:
+        settings = self._configuration.for_path(path)
+        if not settings.reads_uses:
             return known
         data = self._contents.get(path) or read(path)
         if not isinstance(data, bytes) or not (
-            may_hold_site(data, known) or may_hold_transform(data)
+            (settings.patches and may_hold_site(data, known))
+            or (settings.reads_calls and may_hold_transform(data))
         ):
             return known
-        words = set(map(bytes.decode, _ASCII_WORD.findall(data)))
-        return replace(known, uses=self._uses.of(path, words))
+        words = frozenset(map(bytes.decode, _ASCII_WORD.findall(data)))
+        return replace(known, uses=self._uses.of(path, words, settings))
 
     @cached_property
     def _uses(self) -> ProjectUses:

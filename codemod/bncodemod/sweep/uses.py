@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 from bncodemod.scan.index import Uses
 from bncodemod.scan.modules import stem
-from bncodemod.scan.uses import FileUses, Glance, glance, uses_of, words_in
+from bncodemod.scan.uses import (
+    Glance,
+    Places,
+    Transfers,
+    glance,
+    trainings_of,
+    transfers_of,
+    words_in,
+)
+from bncodemod.settings import Settings
 from bncodemod.sweep.worker import paused_gc, read
 
 # Does work on files, here or in other processes; gives each file with its result.
 Spread = Callable[[Callable[[list[str]], list[Any]], list[str]], Iterable[tuple[str, Any]]]
 
 
-def glances(paths: Sequence[str]) -> list[Glance]:
-    """A look at the bytes of each file; at nothing where one cannot be read."""
-    return [glance(data) if isinstance(data, bytes) else Glance() for data in map(read, paths)]
-
-
-def uses(paths: Sequence[str], *, wanted: frozenset[str]) -> list[FileUses]:
-    """What each file does with what other files define."""
+def each(paths: Sequence[str], *, tell: Callable[[bytes], Any]) -> list[Any]:
+    """What ``tell`` says of the bytes of each file; of no bytes where one cannot be read."""
     with paused_gc():
-        return [_uses(path, wanted) for path in paths]
+        contents = map(read, paths)
+        return [tell(data if isinstance(data, bytes) else b"") for data in contents]
 
 
-def _uses(path: str, wanted: frozenset[str]) -> FileUses:
-    data = read(path)
-    return uses_of(data, wanted) if isinstance(data, bytes) else FileUses()
-
-
-def mentions(paths: Sequence[str], *, wanted: frozenset[str]) -> list[frozenset[str]]:
-    """Which of the wanted words each file has."""
-    texts = map(read, paths)
-    return [words_in(data) & wanted if isinstance(data, bytes) else frozenset() for data in texts]
+def mentioned(data: bytes, wanted: frozenset[str]) -> frozenset[str]:
+    """Which of the wanted words a file has."""
+    return words_in(data) & wanted
 
 
 class ProjectUses:
-    """The uses in all files of a project.
+    """The uses in all files of a project, each kind found when it is asked for.
 
     ``contents`` holds what counts instead of what stands on the disk; ``shown`` says how a file is
     called in what is said of it; ``is_whole`` whether no file of the project is left out.
@@ -56,26 +56,51 @@ class ProjectUses:
         self._contents = contents
         self._shown = shown
         self._is_whole = is_whole
-        self._glances: dict[str, Glance] = dict(spread(glances, list(paths)))
-        self._glances.update((path, glance(data)) for path, data in contents.items())
-        wanted = frozenset(
-            name for seen in self._glances.values() if seen.words for name in seen.defined
-        )
-        telling = [
-            path
-            for path, seen in self._glances.items()
-            if seen.transfers or (seen.trains and wanted)
-        ]
-        self._uses: dict[str, FileUses] = dict(spread(partial(uses, wanted=wanted), telling))
-        self._uses.update((path, uses_of(data, wanted)) for path, data in contents.items())
+        self._glances: dict[str, Glance] = self._told_of([*paths, *contents], glance)
+
+    def of(self, path: str, words: frozenset[str], settings: Settings) -> Uses:
+        """What the other files do with what a file defines or builds, of which it has ``words``."""
+        defined = self._glances.get(path, Glance()).defined
+        uses = Uses(is_known=self._is_whole)
+        if settings.reads_calls:
+            uses = replace(
+                uses,
+                trained=dict(self._of_others(path, defined, self._trainings.items())),
+                transformed=dict(self._transformed(path)),
+            )
+        if settings.patches:
+            loaded = ((other, found.loaded) for other, found in self._transfers.items())
+            saved = ((other, found.saved) for other, found in self._transfers.items())
+            uses = replace(
+                uses,
+                loaded=dict(self._of_others(path, words, loaded)),
+                saved=dict(self._of_others(path, words, saved)),
+                named=dict(self._named(path)),
+            )
+        return uses
+
+    def _told_of(self, paths: Iterable[str], tell: Callable[[bytes], Any]) -> dict[str, Any]:
+        here = {path for path in paths if path in self._contents}
+        found = dict(self._spread(partial(each, tell=tell), [p for p in paths if p not in here]))
+        return {**found, **{path: tell(self._contents[path]) for path in here}}
+
+    @cached_property
+    def _transfers(self) -> dict[str, Transfers]:
+        paths = [path for path, seen in self._glances.items() if seen.transfers]
+        return self._told_of(paths, transfers_of)
+
+    @cached_property
+    def _trainings(self) -> dict[str, Places]:
+        wanted = (seen.defined for seen in self._glances.values() if seen.words)
+        names = frozenset(name for defined in wanted for name in defined)
+        paths = [path for path, seen in self._glances.items() if names and seen.trains]
+        return self._told_of(paths, partial(trainings_of, wanted=names))
 
     @cached_property
     def _mentions(self) -> dict[str, frozenset[str]]:
         wanted = {name for seen in self._glances.values() for name in seen.top}
         wanted.update(filter(None, map(_module, self._glances)))
-        found = dict(self._spread(partial(mentions, wanted=frozenset(wanted)), [*self._glances]))
-        given = {path: words_in(data) & wanted for path, data in self._contents.items()}
-        return {**found, **given}
+        return self._told_of([*self._glances], partial(mentioned, wanted=frozenset(wanted)))
 
     def _named(self, path: str) -> Iterator[tuple[str, str]]:
         """The names of a module that other files spell which spell the module as well."""
@@ -85,33 +110,20 @@ class ProjectUses:
                 imported = (top & words) - self._glances.get(other, Glance()).top
                 yield from ((name, self._shown(other)) for name in imported)
 
-    def of(self, path: str, words: Iterable[str]) -> Uses:
-        """What the other files do with what a file defines, of which ``words`` are those."""
-        own = frozenset(words)
+    def _transformed(self, path: str) -> Iterator[tuple[str, str]]:
+        """The definitions of a file that other files spell which hold transforms."""
         defined = self._glances.get(path, Glance()).defined
-        return Uses(
-            loaded=dict(self._told(path, own, lambda uses: uses.loaded)),
-            saved=dict(self._told(path, own, lambda uses: uses.saved)),
-            trained=dict(self._told(path, defined, lambda uses: uses.trained)),
-            transformed={
-                name: self._shown(other)
-                for other, seen in sorted(self._glances.items())
-                if other != path
-                for name in (defined & seen.words) - seen.defined
-            },
-            named=dict(self._named(path)),
-            is_known=self._is_whole,
-        )
-
-    def _told(
-        self,
-        path: str,
-        names: frozenset[str],
-        said: Callable[[FileUses], tuple[tuple[str, int], ...]],
-    ) -> Iterator[tuple[str, str]]:
-        for other, uses in sorted(self._uses.items(), reverse=True):
+        for other, seen in sorted(self._glances.items(), reverse=True):
             if other != path:
-                for name, line in said(uses):
+                spelled = (defined & seen.words) - seen.defined
+                yield from ((name, self._shown(other)) for name in spelled)
+
+    def _of_others(
+        self, path: str, names: frozenset[str], found: Iterable[tuple[str, Places]]
+    ) -> Iterator[tuple[str, str]]:
+        for other, places in sorted(found, reverse=True):
+            if other != path:
+                for name, line in places:
                     if name.partition("(")[0] in names:
                         yield name, f"{self._shown(other)}:{line}"
 

@@ -14,6 +14,18 @@ After (runtime-patch):
     model = models.resnet18()
     replace_all_batch_norm_modules_(model)
 
+Under runtime-patch, a class on top of a model is patched behind its ``super().__init__(…)``:
+
+Before:
+    class Net(models.DenseNet):
+        def __init__(self):
+            super().__init__(num_classes=3)
+After (runtime-patch):
+    class Net(models.DenseNet):
+        def __init__(self):
+            super().__init__(num_classes=3)
+            replace_all_batch_norm_modules_(self)
+
 Open where ``norm_layer`` cannot work or pretrained weights are asked for: they are loaded strictly,
 and a model without running statistics has no place for theirs. ``--third-party patch`` patches such
 a model once it is built and loaded.

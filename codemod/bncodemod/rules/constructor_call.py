@@ -10,11 +10,13 @@ After (no-running-stats):
 After (group-norm):
     self.norm = nn.GroupNorm(16, 64)
 
-Under runtime-patch the norm stays, and the models that hold it are patched where they are built, if
-all of that is in this file. Where the number of channels is known only at run time, group-norm calls a factory that is added to
+Where the number of channels is known only at run time, group-norm calls a factory that is added to
 the file and computes the groups by the same rule. eps, affine, bias, device and dtype are kept;
 momentum has no meaning any more and goes. A channel count or an eps hidden by ``*`` or ``**``
 leaves the site open under group-norm.
+
+Under runtime-patch the norm stays, and the models that hold it are patched where they are built: if
+all of that is seen, in the file that defines their classes.
 
 By hand: pass ``track_running_stats=False``, or write ``nn.GroupNorm(G, C)`` with C % G == 0 and
 more than one channel a group.

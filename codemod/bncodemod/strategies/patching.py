@@ -15,7 +15,12 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_builder import PATCH
-from bncodemod.strategies.model_loads import handed_to_loads, loaded_beyond, may_be_saved
+from bncodemod.strategies.model_loads import (
+    handed_to_loads,
+    loaded_beyond,
+    loaded_into_another,
+    may_be_saved,
+)
 from bncodemod.strategies.model_scope import Scope
 from bncodemod.strategies.own_models import given_models
 from bncodemod.strategies.patch_code import patcher
@@ -126,9 +131,16 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         context.patches.note_kept(p for call in model.calls for p in places(context, call))
     hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
     message = _WHAT[kind] + hints.get(kind, "")
-    if loads and kind not in KEEPING and any(may_be_saved(context, c) for c in model.calls):
+    if kind not in KEEPING and any(_goes_around(context, call, loads) for call in model.calls):
         message += _SAVED
     return Rewrite(edits, message)
+
+
+def _goes_around(context: Context, call: ast.Call, loads: tuple[ast.Call, ...]) -> bool:
+    """Whether what is saved from a model is loaded again, into it or into another of its kind."""
+    if loads:
+        return may_be_saved(context, call)
+    return bool(loaded_into_another(context, call))
 
 
 def _loaded_beyond(context: Context, plans: list[_Plan]) -> str:

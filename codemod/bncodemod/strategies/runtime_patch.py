@@ -62,6 +62,6 @@ class RuntimePatch(NoRunningStats):
         decision = patch(context, model, Open(_OWN, _BY_HAND), context.settings.patch)
         if not isinstance(decision, Rewrite):
             return decision
-        lines = ", ".join(dict.fromkeys(str(call.lineno) for call in model.calls))
-        where = f"left: what holds it is patched where it is built, in line {lines}"
+        lines = ", ".join(f"line {number}" for number in sorted({c.lineno for c in model.calls}))
+        where = f"left: what holds it is patched where it is built ({lines})"
         return replace(decision, message=f"{where}; {decision.message}")

@@ -125,6 +125,8 @@ class _Seeker:
 
     def _is_called(self, use: ast.Name) -> bool:
         above = self.tree.parents.get(use)
+        if isinstance(above, ast.Attribute):
+            return bool(_BUILDS.match(above.attr))
         return isinstance(above, ast.ClassDef) or (
             isinstance(above, ast.Call) and above.func is use
         )
@@ -144,7 +146,7 @@ class _Seeker:
                 return False
         return False
 
-    def _owner(self, node: ast.AST) -> ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None:
+    def _owner(self, node: ast.AST) -> Definition | None:
         """The class around a node, or else the function."""
         around = [a for a in self.tree.ancestors(node) if isinstance(a, (ast.ClassDef, *Function))]
         owners = [above for above in around if isinstance(above, ast.ClassDef)]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.own_models import built_in, built_models
 from bncodemod.strategies.patches import standing_patch
@@ -45,23 +45,35 @@ class RuntimePatch(NoRunningStats):
             return standing
         if not isinstance(decision, Rewrite):
             return decision
-        if isinstance(node, ast.expr) and standing_patch(context.names, context.patches, node):
-            return Safe(_PART)
         undo()
         return self._of_own(context, node)
 
     def _of_own(self, context: Context, node: ast.AST) -> Decision:
         """Patch the models of the file that hold a norm of its own."""
         model = built_models(context, node)
+        if _is_patched(context, node, model):
+            return Safe(_PART)
         if model is None:
             other = built_in(context, node)
             where = f" (see {other})" if other else ""
             return Open(_UNSEEN + where, _BY_HAND)
-        if patched_already(context, model) or context.patches.calls.issuperset(model.calls):
-            return Safe(_PART)
         decision = patch(context, model, Open(_OWN, _BY_HAND), context.settings.patch)
         if not isinstance(decision, Rewrite):
             return decision
         lines = ", ".join(f"line {number}" for number in sorted({c.lineno for c in model.calls}))
         where = f"left: what holds it is patched where it is built ({lines})"
         return replace(decision, message=f"{where}; {decision.message}")
+
+
+def _is_patched(context: Context, node: ast.AST, model: BuiltModel | None) -> bool:
+    """Whether what holds a norm is patched by the file as it is read, or by its rewrite so far."""
+    if model is not None and context.patches.calls.issuperset(model.calls):
+        return True
+    if model is not None and patched_already(context, model):
+        return True
+    if not isinstance(node, ast.expr):
+        return False
+    standing = standing_patch(context.names, context.patches, node)
+    if standing is not None:
+        context.patches.note(standing.kind, (), ())
+    return standing is not None

@@ -109,14 +109,15 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         return _left(said, "whether it gives a module is not known")
     if context.patches.calls.issuperset(model.calls):
         return Safe(f"{PATCHED} where it is called")
-    plans = [_Plan(context, call, kind) for call in model.calls]
+    plans = _plans(context, model, kind)
     beyond = "" if kind in KEEPING else _loaded_beyond(context, plans)
     if beyond:
         holding = _holding(context, model)
-        standing = holding and patched_already(context, holding)
-        if standing:
-            return standing
-        plans = [_Plan(context, call, kind) for call in holding.calls] if holding else []
+        if holding is not None and (
+            context.patches.calls.issuperset(holding.calls) or patched_already(context, holding)
+        ):
+            return Safe(f"what holds it is {PATCHED}")
+        plans = _plans(context, holding, kind) if holding is not None else []
         if not plans or _loaded_beyond(context, plans):
             why = f"weights are loaded into it later ({beyond}), strictly"
             return _left(said, why, _KEEP_KEYS)
@@ -124,6 +125,16 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         context.patches.loads.update(load for plan in plans for load in plan.loads)
         why = "weights are loaded where no statement behind them is always reached"
         return _left(said, why, _KEEP_KEYS)
+    return _carried_out(context, model, plans, kind)
+
+
+def _plans(context: Context, model: BuiltModel, kind: str) -> list[_Plan]:
+    """How the models of a site are patched that the site of another has not had patched yet."""
+    left = (call for call in model.calls if call not in context.patches.calls)
+    return [_Plan(context, call, kind) for call in left]
+
+
+def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: str) -> Rewrite:
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)
     context.patches.note(kind, (*model.calls, *(plan.call for plan in plans)), loads)

@@ -172,10 +172,11 @@ def _finding(context: Context, path: str, decided: _Decided, spliced: Spliced) -
         status, message, remedy = Status.REWRITTEN, decision.message, decision.remedy
         first = decision.edits[0]
         after = spliced.after[first]
-        if max(start, first.start) < min(end, first.end):
-            start, end = first.start, first.end
-        else:  # what is changed stands elsewhere, or is added below
+        overlaps = max(start, first.start) < min(end, first.end)
+        if decision.is_patch and not overlaps:
             after = after.strip()
+        else:
+            start, end = first.start, first.end
         before = source.text[start:end]
     elif isinstance(decision, Open):
         status, message, remedy = Status.OPEN, decision.message, decision.remedy

@@ -25,7 +25,8 @@ class BuiltModel:
 class Rewrite:
     """The site is changed by these edits.
 
-    The first covers the site itself, or else changes or adds what patches its model.
+    The first covers the site itself; where ``is_patch`` says so it may stand elsewhere instead, as
+    what patches the model that the site is part of.
     ``model`` is what could be patched at run time instead.
     """
 
@@ -33,6 +34,7 @@ class Rewrite:
     message: str
     remedy: str = ""
     model: BuiltModel | None = None
+    is_patch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

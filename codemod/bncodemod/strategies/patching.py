@@ -144,7 +144,7 @@ def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: 
     message = _WHAT[kind] + hints.get(kind, "")
     if kind not in KEEPING and any(_goes_around(context, call, loads) for call in model.calls):
         message += _SAVED
-    return Rewrite(edits, message)
+    return Rewrite(edits, message, is_patch=True)
 
 
 def _goes_around(context: Context, call: ast.Call, loads: tuple[ast.Call, ...]) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from torch import _jit_internal
+
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.model import Job
 from bncodemod.verify.offline import offline
@@ -61,11 +63,23 @@ _originals: dict[str, dict[str, ModuleType]] = {}  # the modules below each fold
 
 
 def _imported(name: str) -> ModuleType | Exception:
+    # torch.jit remembers overloaded methods by the names of their classes, which are the same here.
+    tables = [getattr(_jit_internal, table, {}) for table in _OVERLOADED]
+    saved = [dict(table) for table in tables]
+    for table in tables:
+        table.clear()
     try:
         with offline():
             return importlib.import_module(name)
     except Exception as error:
         return error
+    finally:
+        for table, before in zip(tables, saved, strict=True):
+            table.clear()
+            table.update(before)
+
+
+_OVERLOADED = ("_overloaded_methods", "_overloaded_method_class_fileno")
 
 
 def _taken_out(tops: set[str]) -> dict[str, ModuleType]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bncodemod.core import rewrite
+from bncodemod.settings import Settings
 from bncodemod.verify.examine import examine
 from bncodemod.verify.model import (
     CandidateResult,
@@ -26,8 +28,11 @@ from bncodemod.verify.model import (
     Site,
     SiteKind,
     Started,
+    Unreached,
+    Verdict,
 )
-from bncodemod.verify.sites import owner_of
+from bncodemod.verify.sites import find_sites, owner_of
+from bncodemod.verify.verdicts import judge
 
 HEAD = """\
 import torch
@@ -89,6 +94,18 @@ class Examined:
     def of(self, name: str) -> CandidateResult:
         return next(candidate for candidate in self.candidates if candidate.name == name)
 
+    def verdicts(self, kind: SiteKind) -> list[tuple[str, Verdict]]:
+        """The text of each site of a kind, without its last lines, and what is said of it."""
+        modules = {self.job.path: self.module}
+        reasons = {e.site: e.reason for e in self.events if isinstance(e, Unreached)}
+        sites = [site for site in self.job.sites if site.kind is kind]
+        judged = judge(sites, modules, self.candidates, "cpu", reasons)
+        return [(result.site.text.partition("\n")[0], result.verdict) for result in judged]
+
+    def reasons(self) -> list[str]:
+        """Why sites were not reached, where the worker says so."""
+        return [event.reason for event in self.events if isinstance(event, Unreached)]
+
     def reached(self) -> list[str]:
         """The texts of the sites that ran, in any candidate."""
         return sorted({site.text for each in self.candidates for site in each.sites})
@@ -103,11 +120,27 @@ class Examined:
 
 def examined(folder: Path, text: str, **settings: Any) -> Examined:
     """Write the source below ``folder`` and examine it; ``settings`` are those of the job."""
-    name = f"examined_{next(_numbers)}"
-    path = folder / f"{name}.py"
+    path = _file(folder)
     plain, sites = parse(HEAD + textwrap.dedent(text), str(path))
     path.write_text(plain, encoding="utf-8")
-    job = Job(str(path), name, str(folder), sites, **settings)
+    return _examined(path, sites, settings)
+
+
+def as_found(folder: Path, text: str, **settings: Any) -> Examined:
+    """The same with the sites that are found in the source."""
+    path = _file(folder)
+    data = (HEAD + textwrap.dedent(text)).encode()
+    path.write_bytes(data)
+    findings = rewrite(data, str(path), Settings()).findings
+    return _examined(path, find_sites(data, str(path), findings), settings)
+
+
+def _file(folder: Path) -> Path:
+    return folder / f"examined_{next(_numbers)}.py"
+
+
+def _examined(path: Path, sites: tuple[Site, ...], settings: dict[str, Any]) -> Examined:
+    job = Job(str(path), path.stem, str(path.parent), sites, **settings)
     events: list[Event] = []
     examine(job, events.append)
     return Examined(job, events)

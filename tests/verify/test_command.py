@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,88 @@ def test_examples(project: Path, way: str) -> None:
     assert result.exit_code == 0, result.stdout
     assert "net.py:7:21 [verified] in Planned" in result.stdout
     assert "(as the user says)" in result.stdout
+
+
+def test_examples_beside_a_rewrite(project: Path) -> None:
+    Path("net.py").write_text(NEEDS_HELP.replace(", track_running_stats=False", ""))
+    Path("examples.py").write_text(
+        "from bncodemod.verify import Example\nEXAMPLES = [Example('Planned', '{\"width\": 6}')]\n"
+    )
+    result = run("--verify", "--examples=examples.py", "-v", "net.py")
+    assert "net.py:7:21 [verified] in Planned" in result.stdout
+    assert run("--examples=examples.py", "net.py").exit_code == 2
+
+
+MODELS = """\
+import torch
+from torch import nn
+from torch.func import vmap
+from torchvision.ops import Conv2dNormActivation
+
+
+def backbone():
+    return Conv2dNormActivation(3, 4)
+
+
+def views(model, images):
+    return vmap(model)(images)
+
+
+def main(name):
+    net = Conv2dNormActivation(3, 4)
+    open(name).read()
+    return vmap(net)(torch.ones(2, 2, 3, 4, 4))
+"""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        (
+            ("runtime-patch", "--patch=keep-statistics"),
+            (
+                "net.py:19:12 [verified] in backbone: ",
+                "net.py:28:5 [not reached] main is not known to give back the model",
+                "2 sites = 1 verified + 0 failed + 1 not reached",
+            ),
+        ),
+        (
+            ("eval-mode",),
+            (
+                "net.py:27:5 [verified] in views: eval-mode, mode-restored",
+                "net.py:34:5 [not reached] main did not run it: main(name=a batch) raised",
+                "2 sites = 1 verified + 0 failed + 1 not reached",
+            ),
+        ),
+    ],
+)
+def test_what_is_written_around_models(
+    project: Path, strategy: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    """Beside the rewrite, and in a run of its own over what was rewritten before."""
+    imports_torchvision = Path(__file__).parents[1] / "torchvision_import.py"
+    Path("net.py").write_text(MODELS)
+    Path("examples.py").write_text(f"{imports_torchvision.read_text()}\nprepare()\n")
+    result = run("--strategy", *strategy, "--verify", "--examples=examples.py", "-v", "net.py")
+    assert [part in result.stdout for part in said] == [True] * len(said), result.stdout
+    alone = run("verify", "--examples=examples.py", "-v", "net.py").stdout
+    assert [part in alone for part in said[:-1]] == [True, True], alone
+
+
+def test_the_page_shows_what_is_said(project: Path) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "verify.md").read_text(encoding="utf-8")
+    shown = page.partition("```console\n$ ")[2].partition("```")[0]
+    Path("jacobian.py").write_bytes((root / "examples" / "jacobian.py").read_bytes())
+    Path("pyproject.toml").write_text("[tool.bncodemod.verify]\ndevice = 'cpu'\n")
+    for command, _, said in (part.partition("\n") for part in shown.split("\n$ ")):
+        written = run(*command.split()[3:]).stdout.splitlines()
+        assert lines_that_stay(written) == lines_that_stay(said.splitlines())
+
+
+def lines_that_stay(lines: list[str]) -> list[str]:
+    """Those that are the same whatever machine and version of torch it is."""
+    return [line for line in lines if line and not re.match(r"on |equal: |[\d.]+ s ", line)]
 
 
 def test_an_example_that_does_not_work_is_said(project: Path) -> None:

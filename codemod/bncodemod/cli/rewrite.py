@@ -175,6 +175,11 @@ def _prefixes(
     is_flag=True,
     help="Then build what was rewritten and run it under vmap, as `bncodemod verify` does.",
 )
+@click.option(
+    "--examples",
+    type=click.Path(exists=True, dir_okay=False),
+    help="--verify: a Python file that says how to build and feed what cannot be guessed.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only open findings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Every finding: rewritten, safe, ignored too.")
 @click.version_option(__version__, prog_name="bncodemod", message="%(prog)s %(version)s")
@@ -222,6 +227,8 @@ def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError("--quiet and --verbose exclude each other")
     if options["verify"] and (options["check"] or options["diff"] or paths == ("-",)):
         raise click.UsageError("--verify runs what was written: not with --check, --diff or -")
+    if options["examples"] and not options["verify"]:
+        raise click.UsageError("--examples has no effect without --verify")
 
 
 def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configuration:
@@ -333,7 +340,7 @@ def _finish_verified(
     from bncodemod.verify.errors import CannotVerify
     from bncodemod.verify.options import read_options
 
-    wanted = read_options(configuration)
+    wanted = read_options(configuration, typed(options, ("examples",)))
     if not isinstance(report, JsonReport):
         report.finish(totals)
         found = run(paths, configuration, wanted, options["quiet"], rewritten)

@@ -104,9 +104,8 @@ class _Writer:
             self._line(place, "not built", "dim", f"{candidate.name}: {candidate.error}")
             return
         how = f" ({candidate.built.value})" if candidate.built else ""
-        said = (
-            f"{candidate.call}{how}, fed {candidate.inputs}" if candidate.call else candidate.name
-        )
+        fed = f", fed {candidate.inputs}" if candidate.inputs else ""
+        said = f"{candidate.call}{how}{fed}" if candidate.call else candidate.name
         self._line(place, "built", "dim", said)
         for note in candidate.notes:
             self._console.line(("    note: ", "dim"), (note, ""))

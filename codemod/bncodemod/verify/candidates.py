@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from bncodemod.verify.model import Job
+from bncodemod.verify.model import Job, SiteKind
+from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.promises import builds_module
 
 
@@ -28,11 +29,13 @@ class Candidate:
 def candidates(module: ModuleType, job: Job) -> list[Candidate]:
     """All of a module, in the order of its text; what the user names is taken at its word."""
     lines = _lines(job.path)
-    named = {example.name for example in job.examples}
+    # What holds a block is called for that, and need not build anything.
+    blocks = {site.owner for site in job.sites if site.kind is SiteKind.BLOCK}
+    named = {example.name for example in job.examples} - blocks
     found = {
         name: Candidate(name, lines.get(name, 0), target)
         for name, target in _members(module, module, "")
-        if name in named or builds_module(target)
+        if name in named or (builds_module(target) and not kind_of(target))
     }
     for name in named - found.keys():
         target = resolve(module, name)
@@ -45,7 +48,7 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
     """The classes, functions and models that are defined in a module, nested classes included."""
     for name, value in list(vars(holder).items()):
         if isinstance(value, nn.Module):
-            yield prefix + name, _copies(value)
+            yield prefix + name, copies(value)
         elif getattr(value, "__module__", None) != module.__name__:
             continue
         elif inspect.isclass(value):
@@ -56,7 +59,7 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
             yield name, value
 
 
-def _copies(model: nn.Module) -> Callable[[], nn.Module]:
+def copies(model: nn.Module) -> Callable[[], nn.Module]:
     """Builds what a module has built when it was imported: copies of it."""
 
     def copy_of_it() -> nn.Module:

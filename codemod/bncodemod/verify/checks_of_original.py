@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bncodemod.verify import calling, meta
-from bncodemod.verify.candidates import resolve
+from bncodemod.verify.candidates import copies, resolve
 from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
@@ -56,7 +56,7 @@ class _Original:
 
 
 @contextmanager
-def _original(subject: Subject) -> Iterator[_Original]:
+def original_of(subject: Subject) -> Iterator[_Original]:
     """The candidate's original; raises Skipped where there is none."""
     if not subject.job.original_root:
         raise Skipped("the original is not known")
@@ -66,12 +66,14 @@ def _original(subject: Subject) -> Iterator[_Original]:
         target = resolve(module, subject.name)
         if target is None:
             raise Skipped(f"the original has no {subject.name}")
+        if isinstance(target, nn.Module):  # built when the module is imported
+            target = copies(target)
         yield _Original(target, subject.prepared.constructed.rebuild)
 
 
 @check(Check.ORIGINAL_FAILS)
 def _original_fails(subject: Subject) -> CheckResult:
-    with _original(subject) as original, torch.no_grad():
+    with original_of(subject) as original, torch.no_grad():
         module = original.on_meta()
         switch_off_randomness(module)
         device = meta.device_of(module)
@@ -91,7 +93,7 @@ def _original_fails(subject: Subject) -> CheckResult:
 
 @check(Check.STATE_DICT)
 def _state_dict(subject: Subject) -> CheckResult:
-    with _original(subject) as original:
+    with original_of(subject) as original:
         before = set(original.on_meta().state_dict())
     after = set(subject.prepared.constructed.module.state_dict())
     parts = [
@@ -118,10 +120,10 @@ def _suffixes(keys: set[str]) -> str:
 def _bit_identical(subject: Subject) -> CheckResult:
     device, seed = subject.device, subject.job.seed
     new = subject.rebuilt(device)
-    with _original(subject) as original, torch.no_grad():
+    with original_of(subject) as original, torch.no_grad():
         old = original.on(device, seed)
         _refuse_other_norms(old, new)
-        if drawn := _other_parameters(old, new):
+        if drawn := other_parameters(old, new):
             subject.note(f"the original starts with other values of {drawn}")
             old.load_state_dict(new.state_dict(), strict=False)
         inputs = subject.feed()
@@ -129,7 +131,7 @@ def _bit_identical(subject: Subject) -> CheckResult:
         before = calling.run(old, inputs)
         torch.manual_seed(seed)
         after = calling.run(new, inputs)
-    if len(before) == len(after) and all(map(_same_bits, before, after)):
+    if len(before) == len(after) and all(map(same_bits, before, after)):
         return CheckResult(Check.BIT_IDENTICAL, Outcome.PASSED)
     return CheckResult(
         Check.BIT_IDENTICAL,
@@ -147,16 +149,16 @@ def _refuse_other_norms(old: nn.Module, new: nn.Module) -> None:
             raise Skipped("other norms than the original's give other answers")
 
 
-def _other_parameters(old: nn.Module, new: nn.Module) -> str:
+def other_parameters(old: nn.Module, new: nn.Module) -> str:
     """The first parameter that the same seed has not made the same; empty if there is none."""
     values = dict(old.named_parameters())
     for name, value in new.named_parameters():
-        if name not in values or not _same_bits(value, values[name]):
+        if name not in values or not same_bits(value, values[name]):
             return name
     return ""
 
 
-def _same_bits(one: Tensor, other: Tensor) -> bool:
+def same_bits(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one.nan_to_num(), other.nan_to_num())
 
 

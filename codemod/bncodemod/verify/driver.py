@@ -26,6 +26,7 @@ from bncodemod.verify.model import (
     Outcome,
     Site,
     Started,
+    Unreached,
 )
 from bncodemod.verify.process import WorkerProcess, frames, printed
 from bncodemod.verify.protocol import Finished, Hello, Setup
@@ -53,6 +54,7 @@ class Gathered:
     modules: dict[str, ModuleResult] = field(default_factory=dict)
     candidates: dict[tuple[str, str], CandidateResult] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    reasons: dict[Site, str] = field(default_factory=dict)  # why sites were not reached
 
     def add(self, result: ModuleResult | CandidateResult) -> None:
         """Keep a result; a module that is begun anew says some of them again."""
@@ -244,6 +246,8 @@ class Driver:
         elif isinstance(message, CandidateResult):
             work.now = _SEARCHING
             self.gathered.add(message)
+        elif isinstance(message, Unreached):
+            self.gathered.reasons[message.site] = message.reason
         elif isinstance(message, Finished):
             self._finished(post, work, message)
 

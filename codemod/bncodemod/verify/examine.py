@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import ModuleType
 
-from bncodemod.verify import checks_of_norms, checks_of_original  # noqa: F401
+from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
+from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
-from bncodemod.verify.checks import run_check
+from bncodemod.verify.checks import CHECKS, run_check
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
 from bncodemod.verify.memory import give_back
@@ -27,9 +28,12 @@ from bncodemod.verify.model import (
     ModuleResult,
     Outcome,
     Site,
+    SiteKind,
     Started,
     in_order,
 )
+from bncodemod.verify.offline import offline
+from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.reproducible import reproducible
@@ -65,12 +69,19 @@ def examine(job: Job, emit: Emit) -> None:
         start = time.perf_counter()
         emit(Started(""))
         try:
-            module = load(job, finder)
+            with offline():  # scripts build pretrained models when they are imported
+                module = load(job, finder)
         except (Exception, SystemExit) as error:
             emit(_not_imported(job, error, time.perf_counter() - start))
             return
         emit(ModuleResult(job.path, seconds=time.perf_counter() - start))
-        _Examination(job, module, recorder, emit).run()
+        imported_blocks = tuple(modes.blocks)
+        examination = _Examination(job, module, recorder, emit)
+        examination.run()
+        for site in unreached(module, job, examination.reached):
+            emit(site)
+        if job.checks & {Check.EVAL_MODE, Check.RESTORED}:
+            examine_blocks(job, module, imported_blocks, emit)
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:
@@ -88,8 +99,11 @@ class _Examination:
 
     def __init__(self, job: Job, module: ModuleType, recorder: Recorder, emit: Emit) -> None:
         self._job, self._recorder, self._emit = job, recorder, emit
-        self._builder = Builder(job, module, recorder, emit, candidates(module, job))
-        self._wanted = {*job.sites, *job.other_sites} - job.done
+        found = with_patched(candidates(module, job), module, job)
+        self._builder = Builder(job, module, recorder, emit, found)
+        self.reached: set[Site] = set()
+        sites = {*job.sites, *job.other_sites} - job.done
+        self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
@@ -97,7 +111,9 @@ class _Examination:
             self._emit(self._checked(named))
             give_back()
         # Sites of other files are looked for only where this one has none of its own.
-        own = frozenset(self._wanted & set(self._job.sites)) or frozenset(self._wanted)
+        own = frozenset(self._wanted & set(self._job.sites))
+        if not self._job.sites:
+            own = frozenset(self._wanted)
         built: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)
@@ -120,12 +136,13 @@ class _Examination:
 
     def _checked(self, each: Reached) -> CandidateResult:
         start = time.perf_counter()
+        self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
         results: list[CheckResult] = []
         for which in Check:
-            if which in self._job.checks:
+            if which in self._job.checks and which in CHECKS:
                 self._emit(Started(name, which, sites))
                 results += self._one(which, subject, results)
         times = timings(subject) if self._job.time and _succeeded(results) else ()

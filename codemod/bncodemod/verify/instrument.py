@@ -20,7 +20,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ _looked_up: list[tuple[types.FrameType, Site]] = []  # whose class was looked up
 _HOLDERS = 2  # the function that looks a name up, and the one that calls it
 
 _NAME: Any = vars(type)["__name__"]
+# How sites of other kinds than values are watched: what is called there is replaced by the answer.
+WATCHERS: dict[SiteKind, Callable[[Site, Any], Any]] = {}
 
 Class = TypeVar("Class", bound=type)
 
@@ -228,7 +230,8 @@ def _number(site: Site) -> int:
 
 
 def _at_number(number: int, value: Any) -> Any:
-    return marked(_sites[number], value)
+    site = _sites[number]
+    return WATCHERS.get(site.kind, marked)(site, value)
 
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -237,7 +240,7 @@ class Finder(importlib.abc.MetaPathFinder):
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites: dict[str, list[Site]] = {}
         for site in sites:
-            if site.kind is SiteKind.VALUE:
+            if site.kind is SiteKind.VALUE or site.kind in WATCHERS:
                 self._sites.setdefault(os.path.realpath(site.path), []).append(site)
 
     def __enter__(self) -> Finder:
@@ -294,29 +297,41 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 raise error from None
 
 
+def _marking(site: Site, node: ast.expr) -> ast.Call:
+    """The code that marks the value of an expression as that of a site."""
+    call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(_number(site)), node], [])
+    for new in (call, call.func, call.args[0]):
+        ast.copy_location(new, node)
+    return call
+
+
 class _Marker(ast.NodeTransformer):
-    """Wraps the expressions that stand where the sites do."""
+    """Wraps the expressions that stand where the sites do, or what is called there."""
 
     def __init__(self, source: str, sites: Sequence[Site]) -> None:
         self._lines = source.split("\n")  # as ast counts: a form feed ends no line
         self._places = {
-            (site.line, site.column, site.end_line, site.end_column): _number(site)
-            for site in sites
+            (site.line, site.column, site.end_line, site.end_column): site for site in sites
         }
 
     def visit(self, node: ast.AST) -> ast.AST:
         node = self.generic_visit(node)
-        if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
+        if not isinstance(node, (ast.expr, ast.With)):
             return node
-        number = self._places.pop(self._place(node), None)
-        if number is None:
+        if isinstance(getattr(node, "ctx", None), ast.Store):
             return node
-        call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(number), node], [])
-        for new in (call, call.func, call.args[0]):
-            ast.copy_location(new, node)
-        return call
+        site = self._places.pop(self._place(node), None)
+        if site is None:
+            return node
+        calls = [item.context_expr for item in node.items] if isinstance(node, ast.With) else [node]
+        if site.kind not in WATCHERS:
+            return _marking(site, calls[0])
+        for call in calls:
+            if isinstance(call, ast.Call):
+                call.func = _marking(site, call.func)
+        return node
 
-    def _place(self, node: ast.expr) -> tuple[int, int, int, int]:
+    def _place(self, node: ast.expr | ast.With) -> tuple[int, int, int, int]:
         end_line, end_column = node.end_lineno or node.lineno, node.end_col_offset or 0
         start = self._column(node.lineno, node.col_offset)
         return node.lineno, start, end_line, self._column(end_line, end_column)

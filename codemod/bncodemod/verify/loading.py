@@ -12,6 +12,7 @@ from types import ModuleType
 
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.model import Job
+from bncodemod.verify.offline import offline
 
 
 def load(job: Job, finder: Finder) -> ModuleType:
@@ -61,7 +62,8 @@ _originals: dict[str, dict[str, ModuleType]] = {}  # the modules below each fold
 
 def _imported(name: str) -> ModuleType | Exception:
     try:
-        return importlib.import_module(name)
+        with offline():
+            return importlib.import_module(name)
     except Exception as error:
         return error
 

@@ -13,6 +13,8 @@ class SiteKind(str, Enum):
 
     CALL = "call"  # the expression builds a norm where it stands
     VALUE = "value"  # a class, partial or factory that other code calls
+    PATCH = "patch"  # a call that patches the norms of a model which is built
+    BLOCK = "block"  # a ``with`` block in which models are in eval mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class Check(str, Enum):
     ORIGINAL_FAILS = "original-fails"  # the original fails with the running-stats error
     STATE_DICT = "state-dict"  # keys lost or gained against the original
     BIT_IDENTICAL = "bit-identical"  # no-running-stats: train-mode outputs equal the original's
+    KEPT_STATE = "kept-state-dict"  # keep-statistics: the state dict is that of the original
+    KEPT_EVAL = "kept-eval"  # keep-statistics: eval-mode outputs equal the original's
+    EVAL_MODE = "eval-mode"  # a block's models are in eval mode when a transform runs them
+    RESTORED = "mode-restored"  # behind a block, every module is in the mode that it was in
 
 
 class Outcome(str, Enum):
@@ -89,6 +95,9 @@ class Cause(str, Enum):
     BATCH_FOLDED = "batch-folded-into-channels"
     STRIDED = "strided-gradient"
     BROKEN = "broken-by-the-rewrite"
+    STATISTICS = "statistics-lost"
+    TRAIN_MODE = "in-train-mode"
+    MODE = "mode-not-restored"
     MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
     CRASH = "crash"
@@ -107,6 +116,9 @@ NORM_CAUSES = frozenset(
         Cause.BATCH_FOLDED,
         Cause.STRIDED,
         Cause.BROKEN,
+        Cause.STATISTICS,
+        Cause.TRAIN_MODE,
+        Cause.MODE,
     }
 )
 
@@ -245,7 +257,15 @@ class Started:
     sites: tuple[Site, ...] = ()
 
 
-Event = Started | ModuleResult | CandidateResult
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """Why nothing reaches a site, where the worker knows more than what became of candidates."""
+
+    site: Site
+    reason: str
+
+
+Event = Started | ModuleResult | CandidateResult | Unreached
 
 
 class Verdict(str, Enum):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,14 +15,16 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
+_PATHS = (str, bytes, os.PathLike)
+
 
 @contextmanager
 def offline() -> Iterator[None]:
     """No connection is made, and weights that would be downloaded are left out.
 
-    What ``torch.hub`` would download is an empty state dict instead, in a folder of its own;
-    loading an empty state dict keeps the initial values. The Hugging Face hub refuses at once, as
-    it would try a connection that fails again and again.
+    What ``torch.hub`` would download is an empty state dict instead, in a folder of its own, and so
+    is a checkpoint that is not there; loading an empty state dict keeps the initial values. The
+    Hugging Face hub refuses at once, as it would try a connection that fails again and again.
     """
     load = nn.Module.load_state_dict
 
@@ -48,7 +51,27 @@ def offline() -> Iterator[None]:
         hub = sys.modules.get("huggingface_hub.constants")
         if hasattr(hub, "HF_HUB_OFFLINE"):
             stack.enter_context(replaced(hub, "HF_HUB_OFFLINE", True))
+        stack.enter_context(replaced(torch, "load", _without_missing_files(torch.load)))
         yield
+
+
+class Nothing(dict[str, Any]):
+    """What stands for a checkpoint that is not there: empty, and so is all that it holds."""
+
+    def __missing__(self, key: str) -> Nothing:
+        return Nothing()
+
+
+def _without_missing_files(load: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.load`` that finds an empty checkpoint where there is no file."""
+
+    @functools.wraps(load)
+    def loading(file: Any, *args: Any, **kwargs: Any) -> Any:
+        if hasattr(file, "read") or (isinstance(file, _PATHS) and os.path.exists(file)):
+            return load(file, *args, **kwargs)
+        return Nothing()
+
+    return loading
 
 
 @contextmanager

@@ -19,8 +19,9 @@ A norm that the line built is at fault, or something else stood in vmap's way.
 
 The report names the check and the cause. Causes that are the norm's own: running-stats,
 differs-from-loop, differs-from-original, constant-output, leaked-buffer, samples-depend,
-batch-folded-into-channels. The others say that vmap fails at another line, which the report names;
-the norm itself is then neither shown to run nor to fail. `--trace` shows the raw traceback.
+batch-folded-into-channels; of what runtime-patch and eval-mode write: statistics-lost,
+in-train-mode, mode-not-restored. The others say that vmap fails at another line, which the report
+names; the norm itself is then neither shown to run nor to fail. `--trace` shows the raw traceback.
 """,
     Verdict.NOT_REACHED: """\
 Nothing that could be built runs the line, or what runs it could not be checked.
@@ -59,6 +60,14 @@ _CHECKS = {
     " strictly only if there are none.",
     Check.BIT_IDENTICAL: "no-running-stats: in train mode the outputs are those of the original,"
     " bit for bit.",
+    Check.KEPT_STATE: "keep-statistics: the patched norms have the keys and the values in their"
+    " state dict that they had before: checkpoints load as ever.",
+    Check.KEPT_EVAL: "keep-statistics: in eval mode the outputs are those of the model before the"
+    " patch, bit for bit, with statistics that are not a new norm's.",
+    Check.EVAL_MODE: "eval-mode: what runs in the block runs in eval mode, under vmap or whatever"
+    " transform is called there.",
+    Check.RESTORED: "eval-mode: behind the block, every module is in the mode that it was in; so it"
+    " is after an exception, and frozen parts of a model stay frozen.",
 }
 
 _CAUSES = {
@@ -185,6 +194,29 @@ By hand: undo the rewrite of this line, or ignore it, and report it to bncodemod
 Batch and channels are folded into one axis before a norm, so that it normalises across samples.
 
 By hand: normalise before folding, or build the norm for the channels alone.
+""",
+    Cause.STATISTICS: """\
+A patch that is to keep running statistics drops or changes them.
+
+Then pretrained weights no longer load strictly, or eval mode answers otherwise than before.
+
+By hand: set `track_running_stats = False` on the norms and nothing else, as the helper does that
+`--patch keep-statistics` writes.
+""",
+    Cause.TRAIN_MODE: """\
+A module runs in train mode in a block that is to put it into eval mode.
+
+The block names another model than the one that runs, or the helper leaves a part of it out.
+
+By hand: call `.eval()` on the whole of the model that runs.
+""",
+    Cause.MODE: """\
+Behind a block that puts a model into eval mode, some module is in another mode than before.
+
+A plain `model.train()` unfreezes what was frozen; without `try` and `finally` an exception leaves
+the model in eval mode.
+
+By hand: note `module.training` for every module, and set it again in `finally`.
 """,
     Cause.MEMORY: """\
 It needed more memory than it was given.

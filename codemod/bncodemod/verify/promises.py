@@ -17,6 +17,8 @@ from typing import Any, get_args
 
 from torch import nn
 
+from bncodemod.verify.patch_results import gives_patched
+
 _DEEPEST = 6  # functions that return what other functions return
 
 
@@ -31,6 +33,8 @@ def _promises(target: Any, depth: int) -> bool:
     target = inspect.unwrap(target) if callable(target) else target
     if not inspect.isfunction(target) or depth == 0:
         return False
+    if gives_patched(target):
+        return True
     if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target):
         return False
     if target.__module__.split(".")[0] == "torch":

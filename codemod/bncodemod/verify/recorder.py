@@ -50,6 +50,11 @@ def sites_of(norm: nn.Module) -> frozenset[Site]:
     return sites
 
 
+def add_site(norm: nn.Module, site: Site) -> None:
+    """Have a norm remember one more site."""
+    norm.__dict__[_ORIGIN] = sites_of(norm) | {site}
+
+
 def place_of(norm: nn.Module) -> str:
     """Where a norm was built, in words."""
     place: str = norm.__dict__.get(_PLACE, "")

@@ -14,7 +14,14 @@ from bncodemod.sweep.run import available_cpus
 from bncodemod.verify.devices import choose, cpu_workers, label, memory_limit
 from bncodemod.verify.driver import Driver, Gathered, Limits
 from bncodemod.verify.jobs import Jobs
-from bncodemod.verify.model import ModuleResult, Site, SiteResult, Verdict, Verification
+from bncodemod.verify.model import (
+    ModuleResult,
+    Site,
+    SiteKind,
+    SiteResult,
+    Verdict,
+    Verification,
+)
 from bncodemod.verify.naming import named
 from bncodemod.verify.options import Options
 from bncodemod.verify.originals import Originals, from_git
@@ -107,7 +114,8 @@ def _examined(
 def _judged(
     asked: list[Site], sources: Sources, gathered: Gathered, device: str = ""
 ) -> tuple[SiteResult, ...]:
-    return judge(asked, _modules(sources, gathered), gathered.candidates.values(), device)
+    modules = _modules(sources, gathered)
+    return judge(asked, modules, gathered.candidates.values(), device, gathered.reasons)
 
 
 def _modules(sources: Sources, gathered: Gathered) -> dict[str, ModuleResult]:
@@ -115,6 +123,11 @@ def _modules(sources: Sources, gathered: Gathered) -> dict[str, ModuleResult]:
 
 
 def _is_left(result: SiteResult, driver: Driver) -> bool:
-    """Whether a site may still be reached by way of another module."""
+    """Whether a site may still be reached by way of another module.
+
+    A block is run by a call of the function that holds it, which its own module's job has tried.
+    """
+    if result.site.kind is SiteKind.BLOCK:
+        return False
     module = driver.gathered.modules.get(result.site.path)
     return result.verdict is Verdict.NOT_REACHED and module is not None and not module.error

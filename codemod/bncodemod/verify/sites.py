@@ -22,12 +22,23 @@ from bncodemod.scan.scopes import Function
 from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies import eval_mode, patch_code
+from bncodemod.strategies.built_model import PATCHERS, Patches
 from bncodemod.strategies.groups import HELPER, is_class_helper, is_helper
 from bncodemod.strategies.stand_in import is_without_stats
+from bncodemod.verify import named_norms
 from bncodemod.verify.model import Site, SiteKind
+from bncodemod.verify.named_norms import CONFIGURATIONS, named_group_norms, user_of
 
 # What a file holds in which there may be a site that no rule speaks of.
-WORDS = (b"GroupNorm", b"WithoutStats", HELPER.encode())
+WORDS = (
+    b"GroupNorm",
+    b"WithoutStats",
+    HELPER.encode(),
+    eval_mode.HELPER.encode(),
+    *named_norms.WORDS,
+    *(name.encode() for name in PATCHERS),
+)
 
 # Rules whose findings are no expressions that make norms: hazards (BN3xx), imports, the page's
 # mistakes that are found by another rule as well, and F.batch_norm where it is harmless.
@@ -105,14 +116,22 @@ class _File:
 
     def sites(self, findings: Iterable[Finding], written: Iterable[Finding]) -> tuple[Site, ...]:
         found: dict[_Span, Site] = {}
-        for node, code in [*self._of_findings(findings), *self._of_group_norms()]:
+        named = named_group_norms(self._names)
+        for node, code in [*self._of_findings(findings), *self._of_group_norms(), *named]:
             if not self._in_helper(node):
-                found.setdefault(self._tree.span(node), self._site(node, code))
+                if code in CONFIGURATIONS:
+                    node = user_of(self._tree, node)
+                found.setdefault(self._tree.span(node), self._site(node, code, _kind(node)))
+        for above, kind in [*self._patches(), *self._blocks()]:
+            if not self._in_helper(above):
+                found[self._tree.span(above)] = self._site(above, "", kind)
         for node, code in self._of_rewrite(written):
             start, end = self._tree.span(node)
             overlapping = [span for span in found if start < span[1] and span[0] < end]
+            if (start, end) in found:  # what is within it is as it was, or new itself
+                overlapping = [(start, end)]
             for span in overlapping or [(start, end)]:
-                site = found.get(span) or self._site(node, code)
+                site = found.get(span) or self._site(node, code, _kind(node))
                 found[span] = replace(site, rewritten=True)
         return tuple(found[span] for span in sorted(found))
 
@@ -178,6 +197,9 @@ class _File:
                 yield call, ""
             elif use in (Role.VALUE, Role.BASE):
                 yield node, ""
+            elif isinstance(self._tree.parent(node), ast.Attribute):
+                if (own := self._maker(node)) is not None:
+                    yield own, ""
 
     def _helper_uses(self) -> Iterator[ast.expr]:
         for helper in self._helpers:
@@ -185,6 +207,22 @@ class _File:
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                     if any(m.definition is helper for m in self._names.meanings(node)):
                         yield node
+
+    def _patches(self) -> Iterator[tuple[ast.AST, SiteKind]]:
+        """The calls that patch a model which is built."""
+        for patch in Patches(self._names).standing.values():
+            if isinstance(patch.node, ast.Call):
+                yield patch.node, SiteKind.PATCH
+
+    def _blocks(self) -> Iterator[tuple[ast.AST, SiteKind]]:
+        """The ``with`` blocks in which models are in eval mode."""
+        for word in self._tree.words_with(eval_mode.HELPER):
+            if word.lstrip("_") == eval_mode.HELPER:
+                for node in self._tree.occurrences(word):
+                    call = self._tree.parents.get(node)
+                    item = self._tree.parents.get(call) if call is not None else None
+                    if isinstance(call, ast.Call) and isinstance(item, ast.withitem):
+                        yield self._tree.statement(call), SiteKind.BLOCK
 
     def _is_annotation(self, node: ast.expr) -> bool:
         child: ast.AST = node
@@ -198,12 +236,11 @@ class _File:
             child = above
         return False
 
-    def _in_helper(self, node: ast.expr) -> bool:
-        return any(
-            helper.lineno <= node.lineno <= (helper.end_lineno or 0) for helper in self._helpers
-        )
+    def _in_helper(self, node: ast.AST) -> bool:
+        line: int = node.lineno  # type: ignore[attr-defined]
+        return any(helper.lineno <= line <= (helper.end_lineno or 0) for helper in self._helpers)
 
-    def _site(self, node: ast.expr, code: str) -> Site:
+    def _site(self, node: ast.AST, code: str, kind: SiteKind) -> Site:
         start, end = self._tree.span(node)
         line, column = self._source.position(start)
         end_line, end_column = self._source.position(end)
@@ -214,14 +251,14 @@ class _File:
             column=column,
             end_line=end_line,
             end_column=end_column,
-            kind=_kind(node),
+            kind=kind,
             text=text,
             code=code,
             rewritten=self._change.touches(line, end_line, text) or self._is_fed_anew(node),
             owner=owner_of(self._tree.module.body, line),
         )
 
-    def _is_fed_anew(self, call: ast.expr) -> bool:
+    def _is_fed_anew(self, call: ast.AST) -> bool:
         """Whether a call of the base's ``__init__`` stands below a parameter with a new default."""
         if not _is_init(call):
             return False
@@ -250,7 +287,7 @@ def _kind(node: ast.expr) -> SiteKind:
     return SiteKind.CALL
 
 
-def _callee(node: ast.expr) -> str:
+def _callee(node: ast.AST) -> str:
     """The last name of what is called."""
     if not isinstance(node, ast.Call):
         return ""
@@ -259,7 +296,7 @@ def _callee(node: ast.expr) -> str:
     return node.func.id if isinstance(node.func, ast.Name) else ""
 
 
-def _is_init(node: ast.expr) -> bool:
+def _is_init(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _callee(node) == "__init__"
 
 
@@ -267,7 +304,7 @@ def _helpers(module: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
     """The factories and classes that a rewrite brought into a file."""
     for node in module.body:
         if isinstance(node, ast.FunctionDef):
-            if HELPER in node.name and is_helper(node):
+            if (HELPER in node.name and is_helper(node)) or patch_code.is_helper(node):
                 yield node
         elif isinstance(node, ast.ClassDef):
             derived = node.name.lstrip("_").startswith("GroupNormAs") and is_class_helper(node)

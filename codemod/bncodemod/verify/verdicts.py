@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from bncodemod.verify.model import (
     NORM_CAUSES,
@@ -26,7 +27,7 @@ _REGISTRIES = frozenset({"BN108", "BN109"})
 REGISTRY = "a configuration that only the library reads which it is written for"
 
 
-_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
+_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE, Check.EVAL_MODE})
 
 
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
@@ -62,11 +63,13 @@ def judge(
     modules: Mapping[str, ModuleResult],
     candidates: Iterable[CandidateResult],
     device: str,
+    reasons: Mapping[Site, str] = MappingProxyType({}),
 ) -> tuple[SiteResult, ...]:
     """The verdict on each site.
 
     A norm at fault in any candidate fails the site; else a candidate that passes all its checks
-    verifies it; else what stood in the way is what it failed with.
+    verifies it; else what stood in the way is what it failed with. ``reasons`` say why sites were
+    not reached, where a worker knows.
     """
     candidates = list(candidates)
     reaching: dict[Site, list[CandidateResult]] = defaultdict(list)
@@ -74,7 +77,9 @@ def judge(
         for site in candidate.sites:
             reaching[site].append(candidate)
     return tuple(
-        dataclasses.replace(_judged(site, reaching[site], modules, candidates), device=device)
+        dataclasses.replace(
+            _judged(site, reaching[site], modules, candidates, reasons), device=device
+        )
         for site in sites
     )
 
@@ -84,6 +89,7 @@ def _judged(
     reaching: list[CandidateResult],
     modules: Mapping[str, ModuleResult],
     candidates: list[CandidateResult],
+    reasons: Mapping[Site, str],
 ) -> SiteResult:
     failures = [(c, failure) for c in reaching for failure in _failures(c, site)]
     verifying = [candidate for candidate in reaching if site in cleared(candidate)]
@@ -102,7 +108,8 @@ def _judged(
         return _fails(site, *failures[0])
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0]))
-    return SiteResult(site, Verdict.NOT_REACHED, reason=_why_not(site, modules, candidates))
+    why = reasons.get(site) or _why_not(site, modules, candidates)
+    return SiteResult(site, Verdict.NOT_REACHED, reason=why)
 
 
 def _fails(

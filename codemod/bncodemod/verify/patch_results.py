@@ -1,0 +1,51 @@
+"""Which functions give back a model that they patch, as their source says."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import types
+from typing import Any
+
+from bncodemod.strategies.built_model import CHAIN, PATCHERS
+
+
+def kind_of(function: Any) -> str:
+    """The kind of patch that a function makes, as in the settings; empty if it makes none."""
+    return PATCHERS.get(getattr(function, "__name__", "").lstrip("_"), "")
+
+
+def gives_patched(function: types.FunctionType) -> bool:
+    """Whether a function gives back a model that it patches, alone or in a tuple."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):
+        return False
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 1]
+    patches = [call for call in calls if kind_of(_resolve(call.func, function))]
+    patched = {ast.unparse(call.args[0]) for call in patches}
+    for node in ast.walk(tree) if patches else ():
+        if isinstance(node, ast.Return) and node.value is not None:
+            parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            for part in map(_without_chain, parts):
+                if part in patches or ast.unparse(part) in patched:
+                    return True
+    return False
+
+
+def _without_chain(value: ast.expr) -> ast.expr:
+    """What a chain such as ``net.to(device).train()`` begins with."""
+    while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        if value.func.attr not in CHAIN:
+            break
+        value = value.func.value
+    return value
+
+
+def _resolve(expression: ast.expr, function: types.FunctionType) -> Any:
+    """What a name, dotted or not, stands for among the function's globals."""
+    if isinstance(expression, ast.Attribute):
+        return getattr(_resolve(expression.value, function), expression.attr, None)
+    name = expression.id if isinstance(expression, ast.Name) else ""
+    return function.__globals__.get(name)

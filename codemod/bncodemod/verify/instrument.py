@@ -32,12 +32,12 @@ _MARK = "__bncodemod_site__"
 _sites: list[Site] = []  # by the numbers in the compiled modules, which outlive a job
 _numbers: dict[Site, int] = {}
 _building: list[Site] = []  # the value sites that are being called, outermost first
-# How sites of other kinds than values are watched: what is called there is replaced by the answer.
-WATCHERS: dict[SiteKind, Callable[[Site, Any], Any]] = {}
 _looked_up: list[tuple[types.FrameType, Site]] = []  # whose class was looked up by name, and where
 _HOLDERS = 2  # the function that looks a name up, and the one that calls it
 
 _NAME: Any = vars(type)["__name__"]
+# How sites of other kinds than values are watched: what is called there is replaced by the answer.
+WATCHERS: dict[SiteKind, Callable[[Site, Any], Any]] = {}
 
 Class = TypeVar("Class", bound=type)
 

@@ -93,11 +93,11 @@ class Cause(str, Enum):
     CHANNELS_LAST = "channels-last-group-norm"
     SINGLE_SAMPLE = "one-value-per-channel"
     BATCH_FOLDED = "batch-folded-into-channels"
+    STRIDED = "strided-gradient"
+    BROKEN = "broken-by-the-rewrite"
     STATISTICS = "statistics-lost"
     TRAIN_MODE = "in-train-mode"
     MODE = "mode-not-restored"
-    STRIDED = "strided-gradient"
-    BROKEN = "broken-by-the-rewrite"
     MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
     CRASH = "crash"
@@ -114,11 +114,11 @@ NORM_CAUSES = frozenset(
         Cause.LEAK,
         Cause.DEPENDENT,
         Cause.BATCH_FOLDED,
+        Cause.STRIDED,
+        Cause.BROKEN,
         Cause.STATISTICS,
         Cause.TRAIN_MODE,
         Cause.MODE,
-        Cause.STRIDED,
-        Cause.BROKEN,
     }
 )
 

@@ -23,8 +23,8 @@ def offline() -> Iterator[None]:
     """No connection is made, and weights that would be downloaded are left out.
 
     What ``torch.hub`` would download is an empty state dict instead, in a folder of its own, and so
-    is a checkpoint that is not there; loading an empty state dict keeps the initial values.
-    The Hugging Face hub refuses at once, as it would try a connection that fails again and again.
+    is a checkpoint that is not there; loading an empty state dict keeps the initial values. The
+    Hugging Face hub refuses at once, as it would try a connection that fails again and again.
     """
     load = nn.Module.load_state_dict
 
@@ -48,10 +48,10 @@ def offline() -> Iterator[None]:
         stack.enter_context(replaced(torch.hub, "download_url_to_file", write_nothing))
         stack.enter_context(replaced(socket.socket, "connect", refuse))
         stack.enter_context(replaced(nn.Module, "load_state_dict", load_nothing))
-        stack.enter_context(replaced(torch, "load", _without_missing_files(torch.load)))
         hub = sys.modules.get("huggingface_hub.constants")
         if hasattr(hub, "HF_HUB_OFFLINE"):
             stack.enter_context(replaced(hub, "HF_HUB_OFFLINE", True))
+        stack.enter_context(replaced(torch, "load", _without_missing_files(torch.load)))
         yield
 
 

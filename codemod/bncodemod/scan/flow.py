@@ -331,6 +331,7 @@ class _Tracer:
             return
         self.flow.demands += [Demand(node, d.need, d) for d in beyond.demands]
         self.flow.unwrapped |= beyond.unwrapped
+        self.flow.lost |= beyond.escapes
         if beyond.returned:
             self.add(node)
         if beyond.escapes or (beyond.calls and way.kind is not ExitKind.VARIABLE):

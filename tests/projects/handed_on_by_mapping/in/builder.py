@@ -1,0 +1,5 @@
+"""Builds models of any class."""
+
+
+def build(model_class, **kwargs):
+    return model_class(**kwargs)

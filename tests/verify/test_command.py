@@ -204,7 +204,9 @@ def test_the_page_shows_what_is_said(project: Path) -> None:
 
 def lines_that_stay(lines: list[str]) -> list[str]:
     """Those that are the same whatever machine and version of torch it is."""
-    return [line for line in lines if line and not re.match(r"on |equal: |longest |[\d.]+ s ", line)]
+    return [
+        line for line in lines if line and not re.match(r"on |equal: |longest |[\d.]+ s ", line)
+    ]
 
 
 def test_an_example_that_does_not_work_is_said(project: Path) -> None:

@@ -26,6 +26,7 @@ _TOP = re.compile(
     rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:=(]|$)", re.MULTILINE
 )
 _WORD = re.compile(rb"\w+")
+_CALLED = re.compile(rb"(?<!def )(?<!class )\b(\w+)\s*\(")
 _TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
 _TRAINS = (b"backward(", b".step(", b"loss", b"Loss")
 
@@ -83,7 +84,7 @@ def transfers_of(data: bytes) -> Transfers:
 
 def trainings_of(data: bytes, wanted: frozenset[str]) -> Places:
     """Which of the ``wanted`` functions, of other files, are called in a training of this one."""
-    wanted &= words_in(data)
+    wanted &= _decoded(_CALLED.findall(data))
     names = _names(data) if wanted else None
     if names is None:
         return ()

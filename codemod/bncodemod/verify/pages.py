@@ -181,8 +181,8 @@ By hand: batches of two, or GroupNorm for this layer.
 Under vmap, torch gives a batch norm a wrong gradient where what comes back to it is not contiguous.
 
 That is so behind a transpose and then a matrix product or a convolution, for batches of one, as
-per-sample gradients have them (measured with torch 2.13). Nothing is raised; the model's answers are
-right, and so are its gradients without vmap.
+per-sample gradients have them (measured with torch 2.13). Nothing is raised; the model's answers
+are right, and so are its gradients without vmap.
 
 By hand: `x = x.flatten().view(x.shape)` behind the norm, or GroupNorm.
 """,

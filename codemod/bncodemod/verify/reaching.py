@@ -18,7 +18,7 @@ from bncodemod.verify.broken import broken
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.mentions import Mentions
-from bncodemod.verify.meta import device_of
+from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
@@ -216,7 +216,7 @@ class Builder:
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
         with torch.no_grad(), device, self._recorder.running(module) as ran:
             calling.run(module, arguments)
-        parameters = sum(p.numel() for p in module.parameters() if not _is_lazy(p))
+        parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
 
 
@@ -237,7 +237,3 @@ def _needs_arguments(candidate: Candidate) -> bool:
         return True
     named = (p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     return any(p.default is p.empty for p in named)
-
-
-def _is_lazy(parameter: torch.Tensor) -> bool:
-    return isinstance(parameter, torch.nn.parameter.UninitializedParameter)

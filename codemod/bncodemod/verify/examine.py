@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from types import ModuleType
 
 from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
@@ -39,6 +40,7 @@ from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timings
+from bncodemod.verify.verdicts import cleared
 
 Emit = Callable[[Event], None]
 
@@ -146,8 +148,8 @@ class _Examination:
                 self._emit(Started(name, which, sites))
                 results += self._one(which, subject, results)
         times = timings(subject) if self._job.time and _succeeded(results) else ()
-        self._settle(each.sites, results)
         result = self._result(each, tuple(subject.notes), tuple(results))
+        self._settle(result)
         seconds = each.seconds + time.perf_counter() - start
         return replace(result, timings=times, seconds=seconds)
 
@@ -158,15 +160,12 @@ class _Examination:
                 return [CheckResult(which, Outcome.SKIPPED, message)]
         return run_check(which, subject)
 
-    def _settle(self, sites: frozenset[Site], results: list[CheckResult]) -> None:
-        """Want no more what these checks have decided."""
-        failed = [result for result in results if result.outcome is Outcome.FAILED]
-        blamed = {s for r in failed if r.cause in NORM_CAUSES for s in r.sites or sites}
-        undecided = {s for r in failed for s in r.sites or sites} - blamed
-        self._wanted -= blamed
-        if _succeeded(results) or failed:
-            self._wanted -= sites - undecided
-        self._tries.update(sites)
+    def _settle(self, result: CandidateResult) -> None:
+        """Want no more what the checks have decided: what they clear, and norms at fault."""
+        failed = (check for check in result.checks if check.outcome is Outcome.FAILED)
+        blamed = (check.sites or result.sites for check in failed if check.cause in NORM_CAUSES)
+        self._wanted -= {*cleared(result), *chain.from_iterable(blamed)}
+        self._tries.update(result.sites)
 
     def _result(
         self,

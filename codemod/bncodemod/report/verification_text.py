@@ -191,18 +191,23 @@ def _tolerance(tolerance: dict[str, float]) -> str:
 def stages(whole: Verification) -> dict[str, float]:
     """Where the time went, in seconds: what workers did side by side counts as often."""
     checks = sum(check.seconds for c in whole.candidates for check in c.checks)
+    times = sum(timing.seconds for c in whole.candidates for timing in c.timings)
     return {
         "find": whole.seconds.get("find", 0.0),
         "start": whole.seconds.get("start", 0.0),
         "import": sum(module.seconds for module in whole.modules),
         "build": sum(candidate.seconds for candidate in whole.candidates) - checks,
         "check": checks,
+        "time": times,
     }
 
 
 def _seconds(whole: Verification) -> str:
     total = sum(whole.seconds.values())
-    parts = [f"{name} {taken:.1f}" for name, taken in stages(whole).items()]
+    taken = stages(whole)
+    if not taken["time"]:  # it was not asked for
+        del taken["time"]
+    parts = [f"{name} {seconds:.1f}" for name, seconds in taken.items()]
     return f"{total:.1f} s ({', '.join(parts)})"
 
 

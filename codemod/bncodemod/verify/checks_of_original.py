@@ -21,6 +21,7 @@ from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
+from bncodemod.verify.refusal import in_a_line
 from bncodemod.verify.subject import STACK, Subject, switch_off_randomness
 
 
@@ -39,8 +40,7 @@ class _Original:
             module.train()
             self.subject.fill(module, device)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            raise Skipped(f"the original cannot be built: {why}") from error
+            raise Skipped(f"the original cannot be built: {in_a_line(error)}") from error
         return module
 
     def on_meta(self) -> nn.Module:

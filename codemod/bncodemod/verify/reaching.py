@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -22,7 +21,7 @@ from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
-from bncodemod.verify.refusal import Refusal
+from bncodemod.verify.refusal import Refusal, refused
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
@@ -165,8 +164,7 @@ class Builder:
             try:
                 sites, cost = self._run(prepared)
             except Exception as error:
-                trace = "".join(traceback.format_exception(error))
-                prepared = Refusal(f"{type(error).__name__}: {error}", trace)
+                prepared = refused(f"{candidate.name} does not run", error)
             else:
                 self.refused.pop(candidate.name, None)
                 return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)

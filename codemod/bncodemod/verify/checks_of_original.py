@@ -108,7 +108,7 @@ def _state_dict(subject: Subject) -> CheckResult:
         Check.STATE_DICT,
         Outcome.NOTED,
         f"keys of the state dict: {', '.join(parts)}",
-        remedy="load old checkpoints with strict=False, or leave these keys out",
+        remedy="take them out of old checkpoints with bncodemod migrate-checkpoint",
     )
 
 

@@ -316,7 +316,7 @@ class Verification:
     tolerance: dict[str, float] = field(default_factory=dict)  # per dtype
 
     @property
-    def coverage(self) -> float:
-        """Verified sites in per cent of all; 100 where there are none."""
+    def coverage(self) -> float | None:
+        """Verified sites in per cent of all; None where there are none."""
         verified = sum(result.verdict is Verdict.VERIFIED for result in self.sites)
-        return 100.0 * verified / len(self.sites) if self.sites else 100.0
+        return 100.0 * verified / len(self.sites) if self.sites else None

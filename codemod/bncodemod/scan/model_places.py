@@ -107,6 +107,15 @@ def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
     return tuple(Place(ast.unparse(part), statement) for part in flat if is_dotted(part))
 
 
+def modules_of(loop: ast.AST) -> str:
+    """The model over whose modules a loop goes, as source; empty if it is no such loop."""
+    call = loop.iter if isinstance(loop, (ast.For, ast.AsyncFor)) else None
+    over = call.func if isinstance(call, ast.Call) else None
+    if isinstance(over, ast.Attribute) and over.attr in ("modules", "named_modules"):
+        return ast.unparse(over.value)
+    return ""
+
+
 def is_dotted(node: ast.expr) -> bool:
     """Whether an expression is a name, or a chain of attributes on one."""
     while isinstance(node, ast.Attribute):

@@ -27,6 +27,24 @@ CHAIN = frozenset(
         "xpu",
     }
 )
+# What is done with a module and nothing else.
+METHODS = frozenset(
+    {
+        "children",
+        "cuda",
+        "eval",
+        "load_state_dict",
+        "modules",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "requires_grad_",
+        "state_dict",
+        "to",
+        "train",
+        "zero_grad",
+    }
+)
 WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
 _HOLDERS = (
     ast.keyword,

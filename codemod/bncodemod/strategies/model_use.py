@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.class_tests import class_tests, is_negative
-from bncodemod.scan.model_places import CHAIN, Place, holder_of, kept_in, modules_of
+from bncodemod.scan.model_places import CHAIN, METHODS, Place, holder_of, kept_in, modules_of
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders
@@ -260,7 +260,7 @@ class _Use:
         if change in self.tree.ancestors(node):
             return False
         if isinstance(above, ast.Attribute):
-            return above.attr == "forward"
+            return above.attr not in CHAIN | METHODS
         return isinstance(above, ast.Call)
 
     def _chain(self) -> list[str]:

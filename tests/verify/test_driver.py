@@ -63,6 +63,10 @@ MODULES = {
         "import os, sys\nos.chdir('/')\nsys.path.clear()\nos.environ.clear()\nsys.stdout = None\n"
     ),
     "parses": "import argparse\nargparse.ArgumentParser().parse_args()\n",
+    "scribbles": (
+        "import os\nfor fd in range(3, 64):\n    try:\n        os.write(fd, b'garbage')\n"
+        "    except OSError:\n        pass\n"
+    ),
     "closes": "import os\nos.closerange(3, 100)\n",
     **({"greedy": GREEDY} if sys.platform == "linux" else {}),
     "built_loop": in_method("__init__", LOOP),
@@ -135,6 +139,7 @@ def test_the_next_module_comes_through(run: Run, name: str) -> None:
         ("leave", "the process ended itself with exit code 5, as os._exit(5) does"),
         ("loop", "it took longer than 6 s, at loop.py:"),
         ("closes", "the process ended itself with exit code 0"),
+        ("scribbles", "it took longer than 6 s"),
         ("asks", "EOFError: EOF when reading a line"),
         pytest.param("greedy", "it needed more than 1 GiB of memory", marks=linux),
     ],
@@ -237,6 +242,39 @@ def test_several_devices_share_the_jobs(tmp_path: Path) -> None:
         assert len(driver.gathered.candidates) == 6
     assert seen[-1] == (6, 6)
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "unchanged"),
+    [
+        ("nn.ReLU.forward = print", "ReLU.forward", "nn.ReLU.forward is not print"),
+        ("nn.Sigmoid.other = lambda self: 3", "Sigmoid.other", "not hasattr(nn.Sigmoid, 'other')"),
+        (
+            "torch.set_default_dtype(torch.float64)",
+            "torch.set_default_dtype",
+            "torch.get_default_dtype() is torch.float32",
+        ),
+        ("torch.set_grad_enabled(False)", "torch.set_grad_enabled", "torch.is_grad_enabled()"),
+        (
+            "torch.set_default_device('meta')",
+            "torch.set_default_device",
+            "torch.empty(0).device.type == 'cpu'",
+        ),
+    ],
+)
+def test_what_a_module_changes_in_torch_ends_with_it(
+    tmp_path: Path, change: str, name: str, unchanged: str
+) -> None:
+    texts = {"changes": change, "behind": f"assert {unchanged}"}
+    head = "import torch\nfrom torch import nn\n"
+    jobs = [job(tmp_path / f"{of}.py", f"{head}{text}\n") for of, text in texts.items()]
+    with Driver(STAND_IN, LIMITS) as driver:
+        driver.start()
+        driver.run(jobs, ["cpu"])
+    found = Run(tmp_path, driver.gathered)
+    notes = found.found.modules[found.path("changes")].notes
+    assert notes == (f"it changed torch for its process: {name}",)
+    assert found.error("behind") == ""
 
 
 def test_what_was_found_is_kept_when_no_worker_starts_any_more(tmp_path: Path) -> None:

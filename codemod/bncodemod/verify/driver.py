@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 
 from bncodemod.verify.errors import CannotVerify
 from bncodemod.verify.model import (
@@ -115,6 +115,7 @@ class Driver:
         self._threads = threads
         self.limits = limits
         self._posts: list[_Post] = []
+        self._news = threading.Event()
         self.gathered = Gathered()
 
     def __enter__(self) -> Driver:
@@ -130,7 +131,7 @@ class Driver:
         post = self._hire("cpu")
         hello = None
         while hello is None:
-            _pause([post])
+            self._pause()
             hello = self._greeted(post)
         self.gathered.seconds["start"] = time.monotonic() - begun
         return hello
@@ -150,7 +151,7 @@ class Driver:
             for post in self._posts:
                 if post.ready and post.work is None and waiting:
                     self._hand_out(post, waiting.popleft())
-            _pause(self._posts)
+            self._pause()
             for post in tuple(self._posts):
                 self._attend(post, waiting)
             if on_progress is not None:
@@ -158,6 +159,10 @@ class Driver:
                 on_progress(total - left, total)
         spent = self.gathered.seconds.get("examine", 0.0)
         self.gathered.seconds["examine"] = spent + time.monotonic() - begun
+
+    def _pause(self) -> None:
+        self._news.wait(_PATIENCE)
+        self._news.clear()
 
     def _staff(self, devices: Sequence[str]) -> None:
         """A worker for each device; the one that was asked first gets the first."""
@@ -168,13 +173,13 @@ class Driver:
                 self._hire(device)
 
     def _hire(self, device: str) -> _Post:
-        post = _Post(device, WorkerProcess(self._setup, self._threads))
+        post = _Post(device, WorkerProcess(self._setup, self._threads, self._news))
         self._posts.append(post)
         return post
 
     def _replace(self, post: _Post) -> None:
         post.process.kill()
-        post.process = WorkerProcess(self._setup, self._threads)
+        post.process = WorkerProcess(self._setup, self._threads, self._news)
         post.started = time.monotonic()
         post.ready = False
 
@@ -190,7 +195,7 @@ class Driver:
     def _greeted(self, post: _Post) -> Hello | None:
         """A new worker's answer. Raises CannotVerify where it cannot work."""
         death = post.process.death()
-        for message in post.process.messages():
+        for message in post.process.messages(last=bool(death)):
             assert isinstance(message, Hello)
             if message.error:
                 raise CannotVerify(message.error, message.remedy)
@@ -224,7 +229,7 @@ class Driver:
                 self._dismiss(post, waiting, error)
             return
         death = post.process.death()  # before its last words are read
-        for message in post.process.messages():
+        for message in post.process.messages(last=bool(death)):
             self._heard(post, message)
         work = post.work
         if work is None:
@@ -273,7 +278,10 @@ class Driver:
             self._note(path, f"given up: {message.trace.strip().splitlines()[-1]}")
         if message.forked:
             self._note(path, "it forked the process that imported it")
-            self._replace(post)  # its copies end with it
+        if message.changed:
+            self._note(path, f"it changed torch for its process: {_some(message.changed)}")
+        if message.forked or message.changed:
+            self._replace(post)  # its copies end with it, and what it changed
 
     def _note(self, path: str, note: str) -> None:
         known = self.gathered.modules.get(path) or ModuleResult(path)
@@ -345,14 +353,6 @@ _REMEDIES = {
 }
 
 
-def _pause(posts: Sequence[_Post]) -> None:
-    connections = [p.process.connection for p in posts if p.process.connection is not None]
-    if connections:
-        wait(connections, _PATIENCE)
-    else:
-        time.sleep(_PATIENCE)
-
-
 def _users_place(trace: str, job: Job) -> tuple[str, int]:
     """The innermost frame of a trace that lies in the user's folders."""
     folders = [os.path.join(os.path.realpath(f), "") for f in (job.root, *job.folders)]
@@ -360,6 +360,10 @@ def _users_place(trace: str, job: Job) -> tuple[str, int]:
         if os.path.realpath(path).startswith(tuple(folders)) and "site-packages" not in path:
             return path, line
     return "", 0
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _shortened(text: str) -> str:

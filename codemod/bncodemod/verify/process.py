@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
 import secrets
 import signal
@@ -22,6 +23,8 @@ from bncodemod.verify.protocol import ADDRESS, KEY, Setup
 # What a module prints is kept up to this size; the file is then begun anew.
 MAX_OUTPUT = 4 * 2**20
 
+_LAST_WORDS = 1.0  # seconds; a copy of the process may hold the connection open
+
 # The current folder is no place to import torch from.
 _START = (
     "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv[1]];"
@@ -35,8 +38,11 @@ _DUMP = re.compile(r"^(?:Stack \(most recent call first\):|Fatal Python error: )
 class WorkerProcess:
     """A worker, from its start to its end."""
 
-    def __init__(self, setup: Setup, threads: int = 1) -> None:
+    def __init__(self, setup: Setup, threads: int = 1, news: threading.Event | None = None) -> None:
+        """``news`` is set when there is something to hear."""
         self._setup = setup
+        self._news = news or threading.Event()
+        self._heard: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._output = _output_file()
         key = secrets.token_bytes(16)
         self._listener = Listener(authkey=key)
@@ -58,19 +64,21 @@ class WorkerProcess:
             },
             start_new_session=True,
         )
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
 
-    def _accept(self) -> None:
-        # In a thread: a worker that dies at once never calls.
-        with contextlib.suppress(OSError, EOFError, AuthenticationError):
-            connection = self._listener.accept()
-            connection.send(self._setup)
-            self._connection = connection
-
-    @property
-    def connection(self) -> Connection[Any, Any] | None:
-        """What to wait for; None until the worker has called."""
-        return self._connection
+    def _listen(self) -> None:
+        # In a thread: a worker that dies at once never calls, and one that is stopped in the middle
+        # of a message never ends it.
+        try:
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                self._connection = self._listener.accept()
+                self._connection.send(self._setup)
+                while True:
+                    self._heard.put(self._connection.recv())
+                    self._news.set()
+        except Exception:  # what was written there is no message: the user's code has the file
+            self._process.kill()
 
     def send(self, message: object) -> None:
         """Hand the worker a job; that it is dead shows later."""
@@ -78,16 +86,13 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             self._connection.send(message)
 
-    def messages(self) -> Iterator[object]:
-        """What the worker has said since."""
-        connection = self._connection
-        try:
-            while connection is not None and connection.poll():
-                yield connection.recv()
-        except (EOFError, OSError):
-            return
-        except Exception:  # what was written there is no message: the user's code has the file
-            self._process.kill()
+    def messages(self, *, last: bool = False) -> Iterator[object]:
+        """What the worker has said since; ``last`` waits for what it said before it ended."""
+        if last:
+            self._listening.join(_LAST_WORDS)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._heard.get_nowait()
 
     def death(self) -> str:
         """How the process ended; empty while it runs."""

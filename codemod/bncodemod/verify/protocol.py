@@ -43,4 +43,5 @@ class Finished:
     """A job is done; ``trace`` says why, if it is a bug that ended it."""
 
     forked: int = 0  # how often the module's code forked this process
+    changed: tuple[str, ...] = ()  # what it left changed in torch
     trace: str = ""

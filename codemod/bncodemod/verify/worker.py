@@ -27,6 +27,8 @@ from bncodemod.verify.model import Event, Example, Job
 from bncodemod.verify.protocol import ADDRESS, KEY, Finished, Hello, Setup
 from bncodemod.verify.refusal import in_a_line
 
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
 Examine = Callable[[Job, Callable[[Event], None]], None]
 
 
@@ -51,9 +53,19 @@ def _shield() -> None:
     if sys.platform != "win32":
         import resource
 
+        _die_with_parent()
         faulthandler.register(signal.SIGUSR1, all_threads=False)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with the driver, even while it is stopped."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with(driver: int) -> None:
@@ -76,11 +88,15 @@ class _Worker:
         self._send(hello)
         if hello.error:
             return
+        from bncodemod.verify.process_state import changes, state
+
         examine = _function(setup.examine)
+        before = state()
         while True:
             job = self._connection.recv()
             self._forked = 0
-            self._send(Finished(trace=self._work(examine, job), forked=self._forked))
+            trace = self._work(examine, job)
+            self._send(Finished(self._forked, tuple(changes(before)), trace))
 
     def _work(self, examine: Examine, job: Job) -> str:
         state = os.getcwd(), sys.path[:], dict(os.environ)

@@ -20,6 +20,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
@@ -379,15 +380,17 @@ def test_the_check_of_untouched_bytes_sees_a_change() -> None:
 
 def probe(sources: dict[str, Path]) -> dict[str, Any]:
     """What ``fixtures/probe.py`` says of the files, from a process of its own."""
-    process = subprocess.run(
-        [sys.executable, str(FIXTURES / "probe.py")],
-        input=json.dumps({name: str(path) for name, path in sources.items()}),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(FIXTURES.parent), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    with tempfile.TemporaryDirectory() as folder:  # some of them save checkpoints
+        process = subprocess.run(
+            [sys.executable, str(FIXTURES / "probe.py")],
+            input=json.dumps({name: str(path) for name, path in sources.items()}),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(FIXTURES.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)  # type: ignore[no-any-return]
 

@@ -204,9 +204,8 @@ def test_the_page_shows_what_is_said(project: Path) -> None:
 
 def lines_that_stay(lines: list[str]) -> list[str]:
     """Those that are the same whatever machine and version of torch it is."""
-    return [
-        line for line in lines if line and not re.match(r"on |equal: |longest |[\d.]+ s ", line)
-    ]
+    varies = re.compile(r"on |equal: |longest |[\d.]+ s ")
+    return [line for line in lines if line and not varies.match(line)]
 
 
 def test_an_example_that_does_not_work_is_said(project: Path) -> None:
@@ -257,9 +256,7 @@ def test_nothing_is_to_be_covered(project: Path) -> None:
 
 def test_a_module_that_kills_its_worker(project: Path) -> None:
     Path("a.py").write_text(
-        NET.replace("nn.BatchNorm2d", "nn.InstanceNorm2d").replace(
-            "        super().__init__()\n", "        import ctypes; ctypes.string_at(0)\n"
-        )
+        NET.replace("        super().__init__()\n", "        import ctypes; ctypes.string_at(0)\n")
         + "\n\ngroup = nn.GroupNorm(1, 8)\nx = Net\n\n\nclass Late(nn.Module):\n"
         "    def __init__(self):\n        super().__init__()\n        while True:\n"
         "            self.norm = nn.GroupNorm(1, 8)\n"
@@ -269,7 +266,7 @@ def test_a_module_that_kills_its_worker(project: Path) -> None:
     assert result.exit_code == 1
     assert "Late was not built: it took longer than 15 s, at a.py:" in result.stdout
     assert "b.py:5:29 [failed] meta-vmap, running-stats" in result.stdout
-    assert "b.py:12:13 [verified]" not in result.stdout  # only with -v
+    assert "Net was not built: the process was killed by SIGSEGV" in result.stdout
 
 
 def test_wrong_usage(project: Path) -> None:

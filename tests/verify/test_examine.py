@@ -236,6 +236,15 @@ def test_a_candidate_that_killed_a_worker_is_left_out(tmp_path: Path) -> None:
     assert said.candidates == []
 
 
+def test_what_is_no_module_is_called_by_its_own_name(tmp_path: Path) -> None:
+    text = """
+    def norm_layer() -> nn.Module:
+        return ⟨partial(nn.BatchNorm2d, affine=True)⟩
+    """
+    refused = examined(tmp_path, text).of("norm_layer")
+    assert refused.error == "norm_layer() gave a partial, not a module"
+
+
 def test_an_exit_at_import_is_an_error(tmp_path: Path) -> None:
     assert examined(tmp_path, "raise SystemExit(3)").module.error == "SystemExit: 3"
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
+from bncodemod.strategies.lines import before, stands_alone
 from bncodemod.strategies.no_running_stats import NoRunningStats
 
 NAME = "eval-mode"
@@ -66,7 +67,7 @@ def obstacle(context: Context, node: ast.AST) -> str:
         return "it is part of a compound statement"
     if any(isinstance(below, _SUSPENDS) for below in ast.walk(statement)):
         return "the statement may be suspended half-way"
-    if _indent(context, statement) is None:
+    if not stands_alone(tree, statement):
         return "the statement shares its line with another"
     return ""
 
@@ -79,8 +80,7 @@ def wrapped(
     ``goes_on`` says that the statement above it is in such a block, which then holds both.
     """
     name = _helper(context, statement)
-    indent = _indent(context, statement)
-    assert indent is not None
+    indent = before(context.tree, statement)
     unit = _unit(context, statement, indent)
     newline = context.newline(statement)
     start, end = context.tree.span(statement)
@@ -100,15 +100,6 @@ def statement_above(context: Context, statement: ast.stmt) -> ast.stmt | None:
     return None
 
 
-def _indent(context: Context, statement: ast.stmt) -> str | None:
-    """The indentation of a statement that has its lines for itself."""
-    source = context.tree.source
-    start, end = context.tree.span(statement)
-    indent = source.text[source.line_start(source.position(start)[0]) : start]
-    rest = source.text[end : source.line_start(source.position(end)[0] + 1)].strip()
-    return None if indent.strip(" \t\f\ufeff") or (rest and rest[0] != "#") else indent
-
-
 def _unit(context: Context, statement: ast.stmt, indent: str) -> str:
     """What one level of indentation is here: that of the block around, else of the file."""
     parent = context.tree.parents.get(statement)
@@ -125,10 +116,8 @@ def _unit(context: Context, statement: ast.stmt, indent: str) -> str:
 
 
 def _indent_of(context: Context, statement: ast.AST) -> str:
-    source = context.tree.source
-    start = context.tree.span(statement)[0]
-    before = source.text[source.line_start(source.position(start)[0]) : start]
-    return before[: len(before) - len(before.lstrip(" \t"))]
+    head = before(context.tree, statement)
+    return head[: len(head) - len(head.lstrip(" \t"))]
 
 
 def _indented(text: str, unit: str) -> str:

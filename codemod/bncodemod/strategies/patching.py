@@ -14,6 +14,7 @@ from bncodemod.scan.model_places import METHODS, Place, bound_by, kept_in, whole
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.lines import before, end_of_line, stands_alone
 from bncodemod.strategies.model_builder import PATCH
 from bncodemod.strategies.model_loads import (
     handed_to_loads,
@@ -212,7 +213,7 @@ class _Plan:
         if place is not None:
             self.target = place.target
             self._behind = scopes[0].statement_after(awaited)
-        if self._behind is None or not self._stands_alone(self._behind):
+        if self._behind is None or not stands_alone(context.tree, self._behind):
             self._behind = None
             self.is_possible = not awaited
 
@@ -221,7 +222,8 @@ class _Plan:
         if self._behind is None:
             return self._around()
         name = patcher(self.context, self.kind, self.call)
-        indent, end = self._indent(self._behind), self._end(self._behind)
+        tree = self.context.tree
+        indent, end = before(tree, self._behind), end_of_line(tree, self._behind)
         newline = self.context.newline(self._behind)
         return self.context.patches.insertion(end, f"{newline}{indent}{name}({self.target})")
 
@@ -229,23 +231,3 @@ class _Plan:
         name = patcher(self.context, self.kind, self.call)
         start, end = self.context.tree.span(self.call)
         return Edit(start, end, lambda text: f"{name}({text})")
-
-    def _stands_alone(self, statement: ast.stmt) -> bool:
-        """Whether nothing but a comment shares the lines of a statement."""
-        behind = self.context.tree.span(statement)[1]
-        rest = self.context.tree.source.text[behind : self._end(statement)].strip(" \t\f")
-        return not self._indent(statement).strip(" \t\f") and rest[:1] in ("", "#")
-
-    def _indent(self, statement: ast.stmt) -> str:
-        """What stands before a statement in its line."""
-        source = self.context.tree.source
-        start = self.context.tree.span(statement)[0]
-        return source.text[source.line_start(source.position(start)[0]) : start]
-
-    def _end(self, statement: ast.stmt) -> int:
-        """The end of the line on which a statement ends."""
-        text = self.context.tree.source.text
-        end = self.context.tree.span(statement)[1]
-        while end < len(text) and text[end] not in "\r\n":
-            end += 1
-        return end

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from bncodemod.verify.build import Constructed
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, search
+from bncodemod.verify.recorder import norms_in
 from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed
 
@@ -62,15 +62,10 @@ def _fed(
 ) -> Iterator[tuple[str, Inputs]]:
     """The parts below ``module`` with their inputs; parts of those that cannot be fed."""
     for name, child in module.named_children():
-        if time.process_time() > end or not has_norms(child):
+        if time.process_time() > end or not any(norms_in(child)):
             continue
         inputs = search(child, harvest.feeds(child), name, harvest)
         if not isinstance(inputs, Refusal):
             yield prefix + name, inputs
         elif depth:
             yield from _fed(child, f"{prefix}{name}.", harvest, end, depth - 1)
-
-
-def has_norms(module: nn.Module) -> bool:
-    """Whether a batch norm, an instance norm or a group norm is in it."""
-    return any(isinstance(layer, (_NormBase, nn.GroupNorm)) for layer in module.modules())

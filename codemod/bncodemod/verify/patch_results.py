@@ -24,7 +24,7 @@ def gives_patched(function: types.FunctionType) -> bool:
     except (OSError, SyntaxError, TypeError):
         return False
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 1]
-    patches = [call for call in calls if kind_of(_resolve(call.func, function))]
+    patches = [call for call in calls if kind_of(named_in(call.func, function))]
     patched = {ast.unparse(call.args[0]) for call in patches}
     for node in ast.walk(tree) if patches else ():
         if isinstance(node, ast.Return) and node.value is not None:
@@ -44,9 +44,11 @@ def _without_chain(value: ast.expr) -> ast.expr:
     return value
 
 
-def _resolve(expression: ast.expr, function: types.FunctionType) -> Any:
-    """What a name, dotted or not, stands for among the function's globals."""
+def named_in(expression: ast.expr, function: types.FunctionType) -> Any:
+    """What a name, dotted or not, stands for among a function's globals; None for nothing."""
+    if isinstance(expression, ast.Name):
+        return function.__globals__.get(expression.id)
     if isinstance(expression, ast.Attribute):
-        return getattr(_resolve(expression.value, function), expression.attr, None)
-    name = expression.id if isinstance(expression, ast.Name) else ""
-    return function.__globals__.get(name)
+        holder = named_in(expression.value, function)
+        return getattr(holder, expression.attr, None) if holder is not None else None
+    return None

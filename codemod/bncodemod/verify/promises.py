@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from bncodemod.verify.patch_results import gives_patched
+from bncodemod.verify.patch_results import gives_patched, named_in
 
 _DEEPEST = 6  # functions that return what other functions return
 
@@ -83,9 +83,9 @@ def _returned(function: types.FunctionType) -> Iterator[Any]:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             for call in itertools.chain.from_iterable(map(values, parts)):
                 if isinstance(call, ast.Call):
-                    yield _resolve(call.func, function)
+                    yield named_in(call.func, function)
                     for argument in call.args:
-                        found = [_resolve(value, function) for value in values(argument)]
+                        found = [named_in(value, function) for value in values(argument)]
                         yield from filter(inspect.isclass, found)
 
 
@@ -95,12 +95,3 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield child
             yield from _own_nodes(child)
-
-
-def _resolve(expression: ast.expr, function: types.FunctionType) -> Any:
-    if isinstance(expression, ast.Name):
-        return function.__globals__.get(expression.id)
-    if isinstance(expression, ast.Attribute):
-        holder = _resolve(expression.value, function)
-        return getattr(holder, expression.attr, None) if holder is not None else None
-    return None

@@ -35,8 +35,10 @@ from functools import cached_property, partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.last_mode import LastMode, Mode, Said
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.stacked_buffers import maps_over_buffers
 from bncodemod.scan.training import sign_of_training
@@ -54,6 +56,15 @@ rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
 _EVAL = re.compile(r"eval", re.IGNORECASE)
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
+_WISHED = (
+    "rewrite the norms instead, with --strategy no-running-stats or group-norm; or put the batch"
+    " norms alone into eval mode by hand"
+)
+_READS = re.compile(
+    r"\.(?:(?:named_)?(?:parameters|buffers|children|modules)|state_dict|get_\w+|eval|train|to|cpu"
+    r"|cuda|float|double|half|requires_grad_|zero_grad)$"
+)
+_HARMLESS = frozenset({"getattr", "hasattr", "id", "isinstance", "len", "repr", "str", "type"})
 _TRAINING = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; if this is no"
     " training, put the model into eval mode by hand"
@@ -215,9 +226,13 @@ class _Finder:
             return Safe(f"{shown}: in eval mode here")
         if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in site.runs):
             return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
+        said = {text: self._last_mode(text, site.statement) for text in site.by_text}
         frozen = [self._safe_use(module) for module in site.modules]
-        if all(frozen):
+        if all(frozen) and not any(last.is_undone for last in said.values()):
             return Safe(f"{shown}: {frozen[0]}")
+        wish = self._wish(site, said)
+        if wish:
+            return Open(f"{shown}: runs under a transform, {wish}", _WISHED)
         sign = self._sign(site)
         if sign:
             return Open(f"{shown}: runs under a transform in a training ({sign})", _TRAINING)
@@ -230,6 +245,37 @@ class _Finder:
             if why:
                 return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
         return None
+
+    def _wish(self, site: _Site, said: dict[str, Said]) -> str:
+        """What says that eval mode is not wanted at a site; empty if nothing does."""
+        for run in site.runs:
+            sign = sign_of_randomness(self.tree, site.statement, run.use.transformed, run.use.called)
+            if sign:
+                return f"which is to draw random numbers ({sign}): eval mode switches dropout off"
+        for text, last in said.items():
+            if last.mode is Mode.TRAIN:
+                return f"and line {last.line} puts {text} or a part of it into train mode"
+            if last.is_undone:
+                return f"and line {last.line} changes the mode of {text} or of a part of it"
+            other = self._other_run(site, text)
+            if other:
+                return f"and the statement runs {text} in another way as well: {other}"
+        return ""
+
+    def _other_run(self, site: _Site, text: str) -> str:
+        """A call in a site's statement that may run a module, but not under the transform."""
+        runs = {run.call for run in site.runs}
+        transformed = {run.use.transformed.node for run in site.runs}
+        pending: list[ast.AST] = [site.statement]
+        while pending:
+            node = pending.pop()
+            if node in transformed:
+                continue
+            below = ast.iter_child_nodes(node)
+            pending.extend(child for child in below if not isinstance(child, ast.stmt))
+            if isinstance(node, ast.Call) and node not in runs and _may_run(node, text):
+                return ast.unparse(node)
+        return ""
 
     def _safe_use(self, module: ast.expr) -> str:
         """Why a model that is built here runs under transforms as it is; empty if it may not."""
@@ -297,34 +343,22 @@ class _Finder:
             if isinstance(above, (ast.With, ast.AsyncWith)):
                 if any(_sets_eval_mode(item.context_expr, text) for item in above.items):
                     return True
-        return self._last_mode(text, statement) == "eval"
+        return self._last_mode(text, statement).mode is Mode.EVAL
 
-    def _last_mode(self, text: str, statement: ast.stmt) -> str:
-        """The mode that the code above a statement, in its scope, sets last; empty if unknown."""
-        scope = self.scopes.scope_of(statement)
-        mode = ""
-        for node in sorted(
-            (n for n in self.tree.walk_below(scope) if isinstance(n, (ast.Call, ast.Assign))),
-            key=lambda n: (n.lineno, n.col_offset),
-        ):
-            if node.lineno >= statement.lineno or self.scopes.scope_of(node) is not scope:
-                continue
-            said = _mode_said(node, text)
-            if said:
-                certain = self._is_passed(self.tree.statement(node), statement)
-                mode = said if certain or said == "train" else mode
-        return mode
+    def _last_mode(self, text: str, statement: ast.stmt) -> Said:
+        """What the code above a statement, in its scope, says last of a module's mode."""
+        return LastMode(self.context.names, text, statement).said()
 
-    def _is_passed(self, earlier: ast.stmt, statement: ast.stmt) -> bool:
-        """Whether a statement stands in a block around a later one, so that it has run."""
-        holder = self.tree.parents.get(earlier)
-        child: ast.AST = statement
-        for above in self.tree.ancestors(statement):
-            if above is holder:
-                blocks = [getattr(above, name, None) for name in ("body", "orelse", "finalbody")]
-                return any(b and earlier in b and child in b for b in blocks if isinstance(b, list))
-            child = above
-        return False
+
+def _may_run(call: ast.Call, text: str) -> bool:
+    """Whether a call runs a module, by a method or as a whole, or hands it to a function."""
+    called = ast.unparse(call.func)
+    if called == text or text.startswith(f"{called}."):
+        return True
+    if called.startswith(f"{text}.") and "." not in called.removeprefix(f"{text}."):
+        return not _READS.search(called)
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return called not in _HARMLESS and any(ast.unparse(value) == text for value in given)
 
 
 def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
@@ -333,19 +367,3 @@ def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
         and bool(_EVAL.search(ast.unparse(expression.func)))
         and any(ast.unparse(argument) == text for argument in expression.args)
     )
-
-
-def _mode_said(node: ast.AST, text: str) -> str:
-    """``eval`` or ``train`` if a node says so of a module, or makes it anew."""
-    if isinstance(node, ast.Assign):
-        if not any(ast.unparse(target) == text for target in node.targets):
-            return ""
-        value = node.value
-        chained = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
-        return "eval" if chained and value.func.attr == "eval" else "train"  # type: ignore[attr-defined]
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-        return ""
-    if ast.unparse(node.func.value) != text or node.func.attr not in ("eval", "train"):
-        return ""
-    off = bool(node.args) and isinstance(node.args[0], ast.Constant) and not node.args[0].value
-    return "eval" if node.func.attr == "eval" or off else "train"

@@ -201,7 +201,7 @@ class CalledModules:
 
     def _callee(self, function: ast.AST, found: Called) -> None:
         """Note what a call of an expression or definition calls."""
-        function, _ = self.transforms.inner(function)
+        function = self.transforms.inner(function)
         if isinstance(function, (ast.Lambda, *Function)):
             self._body(function, found)
         elif isinstance(function, ast.Call):

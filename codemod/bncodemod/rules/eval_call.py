@@ -18,8 +18,12 @@ or function, in one that calls it here or in another file of the project, a ``fo
 reported: eval mode would change what is learnt. ``auto`` puts models into eval mode only in a file
 in which all that run under transforms can be; else it rewrites their norms.
 
-What is not seen is a training that calls the function by way of a third one in another file, or by
-another name than its own.
+A function that is handed around as a value, or imported by another name, is not followed: it is
+reported where that file trains at all, else said. What is not seen is a training that calls the
+function by way of a third one in another file.
+
+Reported is also where eval mode is not what is wanted: a transform with ``randomness``, a model
+that the code puts into train mode above, a statement that runs the model otherwise as well.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -35,13 +39,14 @@ from functools import cached_property, partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.callers import Definition, is_handed_around
 from bncodemod.scan.last_mode import LastMode, Mode, Said
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.stacked_buffers import maps_over_buffers
-from bncodemod.scan.training import sign_of_training
+from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transforms import Transformed, Transforms
 from bncodemod.scan.weights import holders
 from bncodemod.strategies import auto, eval_mode
@@ -293,6 +298,10 @@ class _Finder:
 
     def _unseen(self, site: _Site) -> str:
         """How far it is known that nothing trains by a site."""
+        for name, function in holders(self.context.names, site.statement).items():
+            place = self._handed_in_file(function) or self.context.names.index.uses.handed.get(name)
+            if place and isinstance(function, Function):
+                return f"{name} is handed around ({place}): whether a training calls it is not seen"
         if self.context.names.index.uses.is_known:
             return "nothing in the project is seen to train by it"
         if self.scopes.scope_of(site.statement) is self.tree.module:
@@ -309,10 +318,23 @@ class _Finder:
         for name, around in holders(self.context.names, site.statement).items():
             if name in trained and isinstance(around, Function):
                 return f"{trained[name]}: {name} is called in one"
+            handed = self._handed_in_file(around)
+            training = any_training(self.context.names) if handed else None
+            if training:
+                return f"{name} is handed around in {handed}; line {training[1]}: {training[0]}"
         for run in site.runs:
             by_gradient = any(map(_GRADIENT.search, run.use.transformed.transforms))
             if by_gradient and run.use.called.parameters:
                 return "gradients of its parameters are taken"
+        return ""
+
+    def _handed_in_file(self, definition: Definition) -> str:
+        """The line in which the file takes a function as a value, which is not followed."""
+        is_method = isinstance(self.tree.parents.get(definition), ast.ClassDef)
+        for use in self.tree.occurrences(definition.name):
+            if isinstance(definition, Function) and is_handed_around(self.tree, use):
+                if isinstance(use, ast.Attribute if is_method else ast.Name):
+                    return f"line {use.lineno}"  # type: ignore[attr-defined]
         return ""
 
     def _is_visible(self, module: ast.expr, statement: ast.stmt) -> bool:

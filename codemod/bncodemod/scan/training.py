@@ -51,6 +51,13 @@ def sign_of_training(
     return None
 
 
+def any_training(names: Names) -> tuple[str, int] | None:
+    """What says that a file trains at all, by gradients or an optimizer, and its line."""
+    calls = (n for n in names.tree.walk_below(names.tree.module) if isinstance(n, ast.Call))
+    found = ((_sign_of_call(names, call), call.lineno) for call in calls)
+    return next((sign for sign in found if sign[0]), None)
+
+
 def _callers(names: Names, statement: ast.stmt) -> Iterator[ast.stmt]:
     """The statements that call the functions around a statement."""
     for around in names.tree.ancestors(statement):

@@ -254,7 +254,9 @@ class _Finder:
     def _wish(self, site: _Site, said: dict[str, Said]) -> str:
         """What says that eval mode is not wanted at a site; empty if nothing does."""
         for run in site.runs:
-            sign = sign_of_randomness(self.tree, site.statement, run.use.transformed, run.use.called)
+            sign = sign_of_randomness(
+                self.tree, site.statement, run.use.transformed, run.use.called
+            )
             if sign:
                 return f"which is to draw random numbers ({sign}): eval mode switches dropout off"
         for text, last in said.items():
@@ -334,7 +336,7 @@ class _Finder:
         for use in self.tree.occurrences(definition.name):
             if isinstance(definition, Function) and is_handed_around(self.tree, use):
                 if isinstance(use, ast.Attribute if is_method else ast.Name):
-                    return f"line {use.lineno}"  # type: ignore[attr-defined]
+                    return f"line {use.lineno}"
         return ""
 
     def _is_visible(self, module: ast.expr, statement: ast.stmt) -> bool:

@@ -99,7 +99,7 @@ class LastMode:
 
     def _said_by(self, node: ast.AST) -> Mode | None:
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            targets = getattr(node, "targets", None) or [node.target]  # type: ignore[union-attr]
             return self._assigned(targets, node.value)
         if not isinstance(node, ast.Call):
             return None

@@ -245,6 +245,9 @@ class _Finder:
             if not self._is_visible(module, site.statement):
                 message = f"{text}: runs under a transform and has no name where that is called"
                 return Open(message, _BY_HAND)
+            if self.modules.may_be_other(module):
+                message = f"{text}: runs under a transform, and may be no module in some rounds"
+                return Open(message, _BY_HAND)
         for run in site.runs:
             why = obstacle(self.context, run.call)
             if why:
@@ -319,7 +322,7 @@ class _Finder:
         trained = self.context.names.index.uses.trained
         for name, around in holders(self.context.names, site.statement).items():
             if name in trained and isinstance(around, Function):
-                return f"{trained[name]}: {name} is called in one"
+                return f"{trained[name]}: {name} is called or handed around in one"
             handed = self._handed_in_file(around)
             training = any_training(self.context.names) if handed else None
             if training:

@@ -151,6 +151,21 @@ class CalledModules:
             return value.args[place] if place < len(value.args) else None
         return value if place == 1 else None  # ``enumerate(nets)``, ``nets.items()``
 
+    def may_be_other(self, module: ast.expr) -> bool:
+        """Whether a variable of a loop over some modules takes the value of a function as well."""
+        bindings = self.names.scopes.reaching(module) if isinstance(module, ast.Name) else None
+        for binding in bindings or ():
+            value = self._looped_over(binding) if binding.kind is BindingKind.ELEMENT else None
+            if isinstance(value, ast.Name):
+                values = [b.value for b in self.names.scopes.reaching(value) or ()]
+            else:
+                values = [value]
+            for given in values:
+                if isinstance(given, (ast.List, ast.Tuple, ast.Set)):
+                    if not all(map(self._is_or_gives, given.elts)):
+                        return True
+        return False
+
     def _gives_modules(self, node: ast.AST | None) -> bool:
         """Whether an expression evidently holds modules, as a list or dict of them does."""
         if node is None or node in self._asked:

@@ -143,6 +143,44 @@ def test_a_training_in_another_file_is_seen(project: Path) -> None:
     assert "train.py:7" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("imported", "use"),
+    [
+        ("from analysis import sensitivity", "PENALTIES['sensitivity']"),
+        ("import analysis", "[analysis.sensitivity][0]"),
+        ("from analysis import sensitivity as penalty", "penalty"),
+    ],
+)
+def test_a_function_that_a_training_file_hands_around_is_reported(
+    project: Path, imported: str, use: str
+) -> None:
+    registry = "PENALTIES = {'sensitivity': sensitivity}" if "PENALTIES" in use else ""
+    training = (
+        f"{imported}\n\n{registry}\n\ndef epoch(model, optimizer, x):\n"
+        f"    total = {use}(model, x)\n    total.backward()\n"
+    )
+    found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, train=training)["analysis"]
+    assert [f.status for f in found] == [Status.OPEN]
+    assert "train.py:" in found[0].message
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "from analysis import sensitivity\n\nALL = [sensitivity]\n",
+        "from analysis import (\n    sensitivity as penalty,\n)\n",
+        "import analysis\n\nALL = {'s': analysis.sensitivity}\n",
+    ],
+)
+def test_a_function_that_is_handed_around_elsewhere_is_said(project: Path, registry: str) -> None:
+    (finding,) = findings(project, Settings("eval-mode"), analysis=ANALYSIS, registry=registry)[
+        "analysis"
+    ]
+    assert finding.status is Status.REWRITTEN
+    assert "registry.py" in finding.message
+    assert "nothing in the project" not in finding.message
+
+
 def test_an_evaluation_in_another_file_is_none(project: Path) -> None:
     (finding,) = findings(project, Settings("eval-mode"), analysis=ANALYSIS, report=EVALUATION)[
         "analysis"

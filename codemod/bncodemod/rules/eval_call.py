@@ -18,8 +18,12 @@ or function, in one that calls it here or in another file of the project, a ``fo
 reported: eval mode would change what is learnt. ``auto`` puts models into eval mode only in a file
 in which all that run under transforms can be; else it rewrites their norms.
 
-What is not seen is a training that calls the function by way of a third one in another file, or by
-another name than its own.
+A function that is handed around as a value, or imported by another name, is not followed: it is
+reported where that file trains at all, else said. What is not seen is a training that calls the
+function by way of a third one in another file.
+
+Reported is also where eval mode is not what is wanted: a transform with ``randomness``, a model
+that the code puts into train mode above, a statement that runs the model otherwise as well.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -35,11 +39,14 @@ from functools import cached_property, partial
 
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.callers import Definition, is_handed_around
+from bncodemod.scan.last_mode import LastMode, Mode, Said
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.stacked_buffers import maps_over_buffers
-from bncodemod.scan.training import sign_of_training
+from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transforms import Transformed, Transforms
 from bncodemod.scan.weights import holders
 from bncodemod.strategies import auto, eval_mode
@@ -54,6 +61,15 @@ rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
 _EVAL = re.compile(r"(?:^|\.)_*(?:eval|evaluate|evaluating|eval_mode)$")
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
+_WISHED = (
+    "rewrite the norms instead, with --strategy no-running-stats or group-norm; or put the batch"
+    " norms alone into eval mode by hand"
+)
+_READS = re.compile(
+    r"\.(?:(?:named_)?(?:parameters|buffers|children|modules)|state_dict|get_\w+|eval|train|to|cpu"
+    r"|cuda|float|double|half|requires_grad_|zero_grad)$"
+)
+_HARMLESS = frozenset({"getattr", "hasattr", "id", "isinstance", "len", "repr", "str", "type"})
 _TRAINING = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; if this is no"
     " training, put the model into eval mode by hand"
@@ -215,9 +231,13 @@ class _Finder:
             return Safe(f"{shown}: in eval mode here")
         if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in site.runs):
             return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
+        said = {text: self._last_mode(text, site.statement) for text in site.by_text}
         frozen = [self._safe_use(module) for module in site.modules]
-        if all(frozen):
+        if all(frozen) and not any(last.is_undone for last in said.values()):
             return Safe(f"{shown}: {frozen[0]}")
+        wish = self._wish(site, said)
+        if wish:
+            return Open(f"{shown}: runs under a transform, {wish}", _WISHED)
         sign = self._sign(site)
         if sign:
             return Open(f"{shown}: runs under a transform in a training ({sign})", _TRAINING)
@@ -225,11 +245,47 @@ class _Finder:
             if not self._is_visible(module, site.statement):
                 message = f"{text}: runs under a transform and has no name where that is called"
                 return Open(message, _BY_HAND)
+            if self.modules.may_be_other(module):
+                message = f"{text}: runs under a transform, and may be no module in some rounds"
+                return Open(message, _BY_HAND)
         for run in site.runs:
             why = obstacle(self.context, run.call)
             if why:
                 return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
         return None
+
+    def _wish(self, site: _Site, said: dict[str, Said]) -> str:
+        """What says that eval mode is not wanted at a site; empty if nothing does."""
+        for run in site.runs:
+            sign = sign_of_randomness(
+                self.tree, site.statement, run.use.transformed, run.use.called
+            )
+            if sign:
+                return f"which is to draw random numbers ({sign}): eval mode switches dropout off"
+        for text, last in said.items():
+            if last.mode is Mode.TRAIN:
+                return f"and line {last.line} puts {text} or a part of it into train mode"
+            if last.is_undone:
+                return f"and line {last.line} changes the mode of {text} or of a part of it"
+            other = self._other_run(site, text)
+            if other:
+                return f"and the statement runs {text} in another way as well: {other}"
+        return ""
+
+    def _other_run(self, site: _Site, text: str) -> str:
+        """A call in a site's statement that may run a module, but not under the transform."""
+        runs = {run.call for run in site.runs}
+        transformed = {run.use.transformed.node for run in site.runs}
+        pending: list[ast.AST] = [site.statement]
+        while pending:
+            node = pending.pop()
+            if node in transformed:
+                continue
+            below = ast.iter_child_nodes(node)
+            pending.extend(child for child in below if not isinstance(child, ast.stmt))
+            if isinstance(node, ast.Call) and node not in runs and _may_run(node, text):
+                return ast.unparse(node)
+        return ""
 
     def _safe_use(self, module: ast.expr) -> str:
         """Why a model that is built here runs under transforms as it is; empty if it may not."""
@@ -247,6 +303,10 @@ class _Finder:
 
     def _unseen(self, site: _Site) -> str:
         """How far it is known that nothing trains by a site."""
+        for name, function in holders(self.context.names, site.statement).items():
+            place = self._handed_in_file(function) or self.context.names.index.uses.handed.get(name)
+            if place and isinstance(function, Function):
+                return f"{name} is handed around ({place}): whether a training calls it is not seen"
         if self.context.names.index.uses.is_known:
             return "nothing in the project is seen to train by it"
         if self.scopes.scope_of(site.statement) is self.tree.module:
@@ -262,11 +322,24 @@ class _Finder:
         trained = self.context.names.index.uses.trained
         for name, around in holders(self.context.names, site.statement).items():
             if name in trained and isinstance(around, Function):
-                return f"{trained[name]}: {name} is called in one"
+                return f"{trained[name]}: {name} is called or handed around in one"
+            handed = self._handed_in_file(around)
+            training = any_training(self.context.names) if handed else None
+            if training:
+                return f"{name} is handed around in {handed}; line {training[1]}: {training[0]}"
         for run in site.runs:
             by_gradient = any(map(_GRADIENT.search, run.use.transformed.transforms))
             if by_gradient and run.use.called.parameters:
                 return "gradients of its parameters are taken"
+        return ""
+
+    def _handed_in_file(self, definition: Definition) -> str:
+        """The line in which the file takes a function as a value, which is not followed."""
+        is_method = isinstance(self.tree.parents.get(definition), ast.ClassDef)
+        for use in self.tree.occurrences(definition.name):
+            if isinstance(definition, Function) and is_handed_around(self.tree, use):
+                if isinstance(use, ast.Attribute if is_method else ast.Name):
+                    return f"line {use.lineno}"
         return ""
 
     def _is_visible(self, module: ast.expr, statement: ast.stmt) -> bool:
@@ -297,34 +370,22 @@ class _Finder:
             if isinstance(above, (ast.With, ast.AsyncWith)):
                 if any(_sets_eval_mode(item.context_expr, text) for item in above.items):
                     return True
-        return self._last_mode(text, statement) == "eval"
+        return self._last_mode(text, statement).mode is Mode.EVAL
 
-    def _last_mode(self, text: str, statement: ast.stmt) -> str:
-        """The mode that the code above a statement, in its scope, sets last; empty if unknown."""
-        scope = self.scopes.scope_of(statement)
-        mode = ""
-        for node in sorted(
-            (n for n in self.tree.walk_below(scope) if isinstance(n, (ast.Call, ast.Assign))),
-            key=lambda n: (n.lineno, n.col_offset),
-        ):
-            if node.lineno >= statement.lineno or self.scopes.scope_of(node) is not scope:
-                continue
-            said = _mode_said(node, text)
-            if said:
-                certain = self._is_passed(self.tree.statement(node), statement)
-                mode = said if certain or said == "train" else mode
-        return mode
+    def _last_mode(self, text: str, statement: ast.stmt) -> Said:
+        """What the code above a statement, in its scope, says last of a module's mode."""
+        return LastMode(self.context.names, text, statement).said()
 
-    def _is_passed(self, earlier: ast.stmt, statement: ast.stmt) -> bool:
-        """Whether a statement stands in a block around a later one, so that it has run."""
-        holder = self.tree.parents.get(earlier)
-        child: ast.AST = statement
-        for above in self.tree.ancestors(statement):
-            if above is holder:
-                blocks = [getattr(above, name, None) for name in ("body", "orelse", "finalbody")]
-                return any(b and earlier in b and child in b for b in blocks if isinstance(b, list))
-            child = above
-        return False
+
+def _may_run(call: ast.Call, text: str) -> bool:
+    """Whether a call runs a module, by a method or as a whole, or hands it to a function."""
+    called = ast.unparse(call.func)
+    if called == text or text.startswith(f"{called}."):
+        return True
+    if called.startswith(f"{text}.") and "." not in called.removeprefix(f"{text}."):
+        return not _READS.search(called)
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return called not in _HARMLESS and any(ast.unparse(value) == text for value in given)
 
 
 def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
@@ -333,19 +394,3 @@ def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
         and bool(_EVAL.search(ast.unparse(expression.func)))
         and any(ast.unparse(argument) == text for argument in expression.args)
     )
-
-
-def _mode_said(node: ast.AST, text: str) -> str:
-    """``eval`` or ``train`` if a node says so of a module, or makes it anew."""
-    if isinstance(node, ast.Assign):
-        if not any(ast.unparse(target) == text for target in node.targets):
-            return ""
-        value = node.value
-        chained = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
-        return "eval" if chained and value.func.attr == "eval" else "train"  # type: ignore[attr-defined]
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-        return ""
-    if ast.unparse(node.func.value) != text or node.func.attr not in ("eval", "train"):
-        return ""
-    off = bool(node.args) and isinstance(node.args[0], ast.Constant) and not node.args[0].value
-    return "eval" if node.func.attr == "eval" or off else "train"

@@ -30,6 +30,9 @@ _MODULE_NAME = re.compile(
 _BUILDER_NAME = re.compile(r"(?:net|network|model|module)\w{0,4}$", re.IGNORECASE)
 _LIBRARIES = ("torch.nn.", "torchvision.models.", "timm.", "segmentation_models_pytorch.", "monai.")
 _GIVE_MODULES = frozenset({"torch.hub.load", "torch.jit.script", "torch.compile"})
+_SEQUENCES = frozenset({"enumerate", "iter", "list", "reversed", "set", "sorted", "tuple"})
+_PARTS = re.compile(r"^(?:named_)?(?:children|modules)$")
+_FOR = (ast.For, ast.AsyncFor, ast.comprehension)
 _SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 
 
@@ -122,7 +125,9 @@ class CalledModules:
         if binding.kind is BindingKind.ELEMENT:
             call = binding.value
             made = isinstance(call, ast.Call) and _MAKE_FUNCTIONAL.search(ast.unparse(call.func))
-            return named or (bool(made) and self._is_first(binding.node))
+            if made and self._is_first(binding.node):
+                return True
+            return named or self._gives_modules(self._looped_over(binding))
         if binding.kind is BindingKind.VALUE:
             value = binding.value
             if isinstance(value, ast.Call):
@@ -131,6 +136,83 @@ class CalledModules:
                 return named or self.is_module(value)
             return False
         return named
+
+    def _looped_over(self, binding: Binding) -> ast.AST | None:
+        """What a loop, also one in a comprehension, takes the values of one variable from."""
+        target = self.tree.parents.get(binding.node)
+        if isinstance(target, _FOR) and target.target is binding.node:
+            return binding.value
+        if not isinstance(target, ast.Tuple) or not isinstance(self.tree.parents.get(target), _FOR):
+            return None
+        place, value = target.elts.index(binding.node), binding.value  # type: ignore[arg-type]
+        if not isinstance(value, ast.Call):
+            return None
+        if isinstance(value.func, ast.Name) and value.func.id == "zip":
+            return value.args[place] if place < len(value.args) else None
+        return value if place == 1 else None  # ``enumerate(nets)``, ``nets.items()``
+
+    def may_be_other(self, module: ast.expr) -> bool:
+        """Whether a variable of a loop over some modules takes the value of a function as well."""
+        bindings = self.names.scopes.reaching(module) if isinstance(module, ast.Name) else None
+        for binding in bindings or ():
+            value = self._looped_over(binding) if binding.kind is BindingKind.ELEMENT else None
+            if isinstance(value, ast.Name):
+                values = [b.value for b in self.names.scopes.reaching(value) or ()]
+            else:
+                values = [value]
+            for given in values:
+                if isinstance(given, (ast.List, ast.Tuple, ast.Set)):
+                    if not all(map(self._is_or_gives, given.elts)):
+                        return True
+        return False
+
+    def _gives_modules(self, node: ast.AST | None) -> bool:
+        """Whether an expression evidently holds modules, as a list or dict of them does."""
+        if node is None or node in self._asked:
+            return False
+        self._asked.add(node)  # a list that is made of itself
+        try:
+            return self._holds_modules(node)
+        finally:
+            self._asked.discard(node)
+
+    def _holds_modules(self, node: ast.AST) -> bool:
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+            return any(map(self._is_or_gives, node.elts))
+        if isinstance(node, ast.Dict):
+            return any(map(self._is_or_gives, node.values))
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+            return self._is_or_gives(node.elt)
+        if isinstance(node, ast.DictComp):
+            return self._is_or_gives(node.value)
+        if isinstance(node, ast.BinOp):
+            return self._gives_modules(node.left) or self._gives_modules(node.right)
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute) and function.attr in ("values", "items"):
+                return self._gives_modules(function.value)
+            if isinstance(function, ast.Attribute) and _PARTS.search(function.attr):
+                return self.is_module(function.value)
+            if self.names.qualified(function) == "torch.nn.ModuleList":
+                return True
+            if isinstance(function, ast.Name) and function.id in _SEQUENCES:
+                return any(map(self._gives_modules, node.args))
+            return False
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            last = _last(node)
+            if last.endswith("s") and _MODULE_NAME.search(last.removesuffix("s")):
+                return True
+        if isinstance(node, ast.Name):
+            bindings = self.names.scopes.reaching(node) or ()
+            return any(
+                b.kind is BindingKind.VALUE and self._gives_modules(b.value) for b in bindings
+            )
+        if isinstance(node, ast.Attribute):
+            return any(map(self._gives_modules, self._assigned(node)))
+        return False
+
+    def _is_or_gives(self, node: ast.expr | None) -> bool:
+        return node is not None and (self.is_module(node) or self._gives_modules(node))
 
     def _is_given_module(self, parameter: ast.AST) -> bool:
         """Whether some call of the file hands a module to a parameter of a function."""
@@ -201,7 +283,7 @@ class CalledModules:
 
     def _callee(self, function: ast.AST, found: Called) -> None:
         """Note what a call of an expression or definition calls."""
-        function, _ = self.transforms.inner(function)
+        function = self.transforms.inner(function)
         if isinstance(function, (ast.Lambda, *Function)):
             self._body(function, found)
         elif isinstance(function, ast.Call):

@@ -25,3 +25,13 @@ def calls_of(tree: LazyTree, definition: Definition) -> Iterator[ast.Call]:
         call = tree.parents.get(use)
         if isinstance(use, kind) and isinstance(call, ast.Call) and call.func is use:
             yield call
+
+
+def is_handed_around(tree: LazyTree, use: ast.AST) -> bool:
+    """Whether a use of a function by its name takes it as a value: in a dict, as an argument."""
+    if not isinstance(use, (ast.Name, ast.Attribute)) or not isinstance(use.ctx, ast.Load):
+        return False
+    above = tree.parents.get(use)
+    return not isinstance(above, ast.Attribute) and not (
+        isinstance(above, ast.Call) and above.func is use
+    )

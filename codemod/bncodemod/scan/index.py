@@ -73,6 +73,7 @@ class Uses:
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training.
+    - ``handed``: a function that is handed around as a value, which is not followed.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
     - ``named``: a name of the module that another file may import.
 
@@ -82,6 +83,7 @@ class Uses:
     loaded: Mapping[str, str] = field(default_factory=dict)
     saved: Mapping[str, str] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
+    handed: Mapping[str, str] = field(default_factory=dict)
     transformed: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
     is_known: bool = False

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from bncodemod.scan.callers import calls_of
+from bncodemod.scan.libraries import argument
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
 
@@ -16,7 +17,12 @@ _TRAINING_NAME = re.compile(
 )
 _LOSS_NAME = re.compile(r"(?:^|_)loss(?:es)?(?:_|\d|$)|criterion|cross_entropy|(?:^|_)nll(?:_|$)")
 _LOSS_CLASS = re.compile(r"[a-z]Loss$")
-_OPTIMIZER = re.compile(r"optim|(?:^|_)opt(?:_|\d|$)", re.IGNORECASE)
+_OPTIMIZER = re.compile(r"optim|(?:^|[_\W])opts?(?:[_\W\d]|$)", re.IGNORECASE)
+# What has a method ``step`` that trains nothing.
+_STEPS_ELSE = re.compile(
+    r"sched|lr_|_lr|anneal|warm_?up|env|prof|sim|game|world|agent|timer|bar$|swa|ema", re.IGNORECASE
+)
+_PARAMETERS = re.compile(r"param|weight", re.IGNORECASE)
 _NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
@@ -45,6 +51,13 @@ def sign_of_training(
     return None
 
 
+def any_training(names: Names) -> tuple[str, int] | None:
+    """What says that a file trains at all, by gradients or an optimizer, and its line."""
+    calls = (n for n in names.tree.walk_below(names.tree.module) if isinstance(n, ast.Call))
+    found = ((_sign_of_call(names, call), call.lineno) for call in calls)
+    return next((sign for sign in found if sign[0]), None)
+
+
 def _callers(names: Names, statement: ast.stmt) -> Iterator[ast.stmt]:
     """The statements that call the functions around a statement."""
     for around in names.tree.ancestors(statement):
@@ -55,7 +68,7 @@ def _callers(names: Names, statement: ast.stmt) -> Iterator[ast.stmt]:
 def _sign_in(names: Names, functions: list[ast.AST]) -> tuple[str, int] | None:
     for function in functions:
         for node in names.tree.walk_below(function):
-            sign = _sign(node)
+            sign = _sign(names, node)
             if sign:
                 return sign, node.lineno  # type: ignore[attr-defined]
     return None
@@ -70,7 +83,7 @@ def _sign_around(names: Names, statement: ast.stmt) -> tuple[str, int] | None:
                 return f"{around.name} is for training by its name", around.lineno
         if isinstance(around, (ast.Module, *Function)):
             for node in _straight(around, statement, names):
-                sign = _sign(node)
+                sign = _sign(names, node)
                 if sign:
                     return sign, node.lineno  # type: ignore[attr-defined]
     return None
@@ -89,18 +102,43 @@ def _straight(scope: ast.AST, statement: ast.stmt, names: Names) -> Iterator[ast
         pending.extend(ast.iter_child_nodes(node))
 
 
-def _sign(node: ast.AST) -> str:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        owner = ast.unparse(node.func.value)
-        if node.func.attr == "backward":
-            return "backward is called"
-        if node.func.attr in ("step", "zero_grad") and _OPTIMIZER.search(owner):
-            return f"{owner}.{node.func.attr} is called"
+def _sign(names: Names, node: ast.AST) -> str:
+    if isinstance(node, ast.Call):
+        sign = _sign_of_call(names, node)
+        if sign:
+            return sign
+    if isinstance(node, ast.Attribute) and node.attr == "grad" and isinstance(node.ctx, ast.Store):
+        value = getattr(names.tree.parents.get(node), "value", None)
+        if not (isinstance(value, ast.Constant) and value.value is None):
+            return f"{ast.unparse(node)} is assigned"
     name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
     if isinstance(node, (ast.Name, ast.Attribute, *Function)) and isinstance(name, str):
         if _LOSS_NAME.search(name) or _LOSS_CLASS.search(name):
             return f"{name} stands for a loss"
     return ""
+
+
+def _sign_of_call(names: Names, call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        owner, method = ast.unparse(call.func.value), call.func.attr
+        if method == "backward":
+            return "backward is called"
+        if method == "zero_grad" and _OPTIMIZER.search(owner):
+            return f"{owner}.zero_grad is called"
+        if method == "step" and _steps(owner, [ast.unparse(value) for value in call.args]):
+            return f"{owner}.step is called"
+    if names.qualified(call.func) == "torch.autograd.grad":
+        inputs = argument(call, "inputs", 1)
+        if inputs is not None and _PARAMETERS.search(ast.unparse(inputs)):
+            return "gradients of parameters are taken"
+    return ""
+
+
+def _steps(owner: str, given: list[str]) -> bool:
+    """Whether ``owner.step(given)`` seems to be the step of an optimizer."""
+    if any(_OPTIMIZER.search(text) for text in (owner, *given)):
+        return not re.search(r"sched", owner, re.IGNORECASE)
+    return not given and not _STEPS_ELSE.search(owner.rpartition(".")[2])
 
 
 def _without_gradients(names: Names, statement: ast.stmt) -> bool:

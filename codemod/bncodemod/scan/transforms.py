@@ -35,12 +35,14 @@ class Transformed:
 
     ``node`` is the outermost transform, ``function`` what is transformed: an expression, or the
     definition that a transform decorates. ``runs`` are the calls that run it; ``escapes`` the uses
-    after which that is not seen.
+    after which that is not seen. ``calls``
+    are the calls of the transforms.
     """
 
     node: ast.expr
     function: ast.AST
     transforms: tuple[str, ...]
+    calls: tuple[ast.Call, ...] = ()
     runs: list[ast.Call] = field(default_factory=list)
     escapes: list[ast.AST] = field(default_factory=list)
 
@@ -70,7 +72,8 @@ class Transforms:
             function = _given(call)
             if function is None:
                 continue
-            found = Transformed(call, *self._unwrapped(function, (qualified,)))
+            inner, calls = self._unwrapped(function, (call,))
+            found = Transformed(call, inner, tuple(self._called[c] for c in calls), calls)
             if TRANSFORMS[qualified]:
                 found.runs.append(call)
             else:
@@ -79,29 +82,32 @@ class Transforms:
                 yield found
         for definition, qualified in self._decorating.items():
             assert isinstance(definition, Function)
-            found = Transformed(definition.decorator_list[0], definition, (qualified,))
+            calls = tuple(d for d in definition.decorator_list if isinstance(d, ast.Call))
+            first = definition.decorator_list[0]
+            found = Transformed(first, definition, (qualified,), calls)
             self._follow_name(definition.name, definition, found)
             if found.runs or found.escapes:
                 yield found
 
-    def inner(self, function: ast.AST) -> tuple[ast.AST, tuple[str, ...]]:
-        """What an expression transforms, below all of its transforms, and these."""
-        return self._unwrapped(function, ())
+    def inner(self, function: ast.AST) -> ast.AST:
+        """What an expression transforms, below all of its transforms."""
+        return self._unwrapped(function, ())[0]
 
     def _unwrapped(
-        self, function: ast.AST, transforms: tuple[str, ...]
-    ) -> tuple[ast.AST, tuple[str, ...]]:
+        self, function: ast.AST, calls: tuple[ast.Call, ...]
+    ) -> tuple[ast.AST, tuple[ast.Call, ...]]:
         seen = set()
         while function not in seen:
             seen.add(function)
             value = self._value(function)
-            qualified = self._called.get(value) if isinstance(value, ast.Call) else None
-            inner = _given(value) if isinstance(value, ast.Call) and qualified else None
-            if inner is None or qualified is None:
+            if not isinstance(value, ast.Call) or value not in self._called:
+                break
+            inner = _given(value)
+            if inner is None:
                 break
             function = inner
-            transforms = (*transforms, qualified)
-        return function, transforms
+            calls = (*calls, value)
+        return function, calls
 
     def _value(self, node: ast.AST) -> ast.AST:
         """What a variable of one binding was assigned, else the node itself."""

@@ -10,11 +10,12 @@ import ast
 import re
 from dataclasses import dataclass
 
+from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.index import EMPTY_INDEX
 from bncodemod.scan.names import Names
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.scan.scopes import BindingKind
-from bncodemod.scan.training import sign_of_training
+from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.weights import Transfer, loads_of, saves_of
 from bncodemod.source.errors import SourceError
 from bncodemod.source.parse import parse
@@ -26,9 +27,14 @@ _TOP = re.compile(
     rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:=(]|$)", re.MULTILINE
 )
 _WORD = re.compile(rb"\w+")
-_CALLED = re.compile(rb"(?<!def )(?<!class )\b(\w+)\s*\(")
+# Words that are not called, defined or given as a keyword.
+_VALUE = re.compile(rb"(?<!def )(?<!class )\b([A-Za-z_]\w*)\b(?!\s*(?:\(|=[^=]))")
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+\S+[ \t]+)?import[ \t]+(?:\([^)]*\)|[^\n]*)", re.MULTILINE
+)
+_RENAMED = re.compile(rb"\b(\w+)\s+as\s")
 _TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
-_TRAINS = (b"backward(", b".step(", b"loss", b"Loss")
+_TRAINS = (b"backward(", b".step(", b"loss", b"Loss", b".grad", b"autograd")
 
 Places = tuple[tuple[str, int], ...]
 """Names, each with the line where something is done with what it stands for."""
@@ -83,13 +89,25 @@ def transfers_of(data: bytes) -> Transfers:
 
 
 def trainings_of(data: bytes, wanted: frozenset[str]) -> Places:
-    """Which of the ``wanted`` functions, of other files, are called in a training of this one."""
-    wanted &= _decoded(_CALLED.findall(data))
+    """Which of the ``wanted`` functions, of other files, a training of this one may call.
+
+    One that is handed around, as a value of a dict or by another name, is not followed: it counts
+    where the file trains at all.
+    """
+    wanted &= words_in(data)
     names = _names(data) if wanted else None
     if names is None:
         return ()
     lines = ((name, _line_of_training(names, name)) for name in sorted(wanted))
     return tuple((name, line) for name, line in lines if line)
+
+
+def handed_in(
+    data: bytes, wanted: frozenset[str], modules: frozenset[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Which of the wanted names stand in a file as values, and which modules it spells."""
+    code = _IMPORT.sub(lambda found: b" ".join(_RENAMED.findall(found[0])), data)
+    return _decoded(_VALUE.findall(code)) & wanted, words_in(data) & modules
 
 
 def _names(data: bytes) -> Names | None:
@@ -113,13 +131,26 @@ def _is_defined(names: Names, made: str) -> bool:
 
 
 def _line_of_training(names: Names, name: str) -> int:
-    """The line of a training that calls what is imported by a name; 0 if none does."""
+    """The line of a training that may call what is imported by a name; 0 if none does."""
     for node in names.tree.occurrences(name):
         call = names.tree.parents.get(node)
         if isinstance(call, ast.Call) and call.func is node and _is_imported(names, node):
             if sign_of_training(names, names.tree.statement(call), []):
                 return call.lineno
-    return 0
+    names.tree.expand_imports()
+    taken: list[ast.AST] = [a for a in names.tree.of_type(ast.alias) if a.name == name and a.asname]
+    taken += [node for node in names.tree.occurrences(name) if _is_value(names, node)]
+    return taken[0].lineno if taken and any_training(names) else 0  # type: ignore[attr-defined]
+
+
+def _is_value(names: Names, node: ast.AST) -> bool:
+    """Whether a node hands around what is imported, or what stands in an imported module."""
+    root = node.value if isinstance(node, ast.Attribute) else node
+    return (
+        isinstance(root, ast.Name)
+        and is_handed_around(names.tree, node)
+        and _is_imported(names, root)
+    )
 
 
 def _is_imported(names: Names, node: ast.AST) -> bool:

@@ -138,9 +138,12 @@ def _indented(text: str, unit: str) -> str:
 def _helper(context: Context, at: ast.stmt) -> str:
     """The name of the helper, which is added where it is missing."""
     imports = context.imports
-    standing = context.names.function(HELPER, before=imports.top_level(at))
-    if standing is not None and _is_helper(standing):
-        return HELPER
+    wanted = HELPER
+    while context.tree.occurrences(wanted):
+        standing = context.names.function(wanted, before=imports.top_level(at))
+        if standing is not None and _is_helper(standing):
+            return wanted
+        wanted = f"_{wanted}"
     return imports.helper(
         HELPER,
         at,
@@ -149,8 +152,19 @@ def _helper(context: Context, at: ast.stmt) -> str:
 
 
 def _is_helper(function: ast.FunctionDef) -> bool:
-    decorators = [ast.unparse(node).rpartition(".")[2] for node in function.decorator_list]
-    return decorators == ["contextmanager"] and function.args.vararg is not None
+    """Whether a function is the helper: one of that name may do something else."""
+    decorators = [ast.unparse(node) for node in function.decorator_list]
+    if len(decorators) != 1 or decorators[0].rpartition(".")[2] != "contextmanager":
+        return False
+    own = ast.parse(_code(function.name, decorators[0])).body[0]
+    assert isinstance(own, ast.FunctionDef)
+    return _behaviour(function) == _behaviour(own)
+
+
+def _behaviour(function: ast.FunctionDef) -> str:
+    """The arguments and the body of a function, without its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return "\n".join(map(ast.dump, (function.args, *body)))
 
 
 def _code(name: str, decorator: str) -> str:

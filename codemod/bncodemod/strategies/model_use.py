@@ -162,7 +162,16 @@ class _Use:
             and isinstance(call.func, ast.Attribute)
             and [ast.unparse(argument) for argument in call.args] != ["False"]
             for call in calls
-        ) or bool(self._functions_named_train())
+        ) or bool(self._functions_named_train() or self._switches_training())
+
+    def _switches_training(self) -> bool:
+        """Whether the file sets ``training`` of some module, but not to False."""
+        return any(
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(getattr(self.tree.parents[node], "value", node)) != "False"
+            for node in self.tree.occurrences("training")
+        )
 
     def _functions_named_train(self) -> list[ast.AST]:
         return [node for node in self.tree.occurrences("train") if isinstance(node, Function)]

@@ -14,6 +14,7 @@ from bncodemod.scan.uses import (
     Places,
     Transfers,
     glance,
+    handed_in,
     trainings_of,
     transfers_of,
     words_in,
@@ -66,6 +67,7 @@ class ProjectUses:
             uses = replace(
                 uses,
                 trained=dict(self._of_others(path, defined, self._trainings.items())),
+                handed=dict(self._handed(path)),
                 transformed=dict(self._transformed(path)),
             )
         if settings.patches:
@@ -101,6 +103,23 @@ class ProjectUses:
         wanted = {name for seen in self._glances.values() for name in seen.top}
         wanted.update(filter(None, map(_module, self._glances)))
         return self._told_of([*self._glances], partial(mentioned, wanted=frozenset(wanted)))
+
+    @cached_property
+    def _values(self) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
+        holding = {path: seen for path, seen in self._glances.items() if seen.words}
+        names = frozenset(name for seen in holding.values() for name in seen.defined)
+        modules = frozenset(filter(None, map(_module, holding)))
+        if not names:
+            return {}
+        return self._told_of([*self._glances], partial(handed_in, wanted=names, modules=modules))
+
+    def _handed(self, path: str) -> Iterator[tuple[str, str]]:
+        """The functions of a file that other files which spell its module take as values."""
+        defined, module = self._glances.get(path, Glance()).defined, _module(path)
+        for other, (values, modules) in sorted(self._values.items(), reverse=True):
+            if other != path and (module in modules or not module):
+                handed = (defined & values) - self._glances.get(other, Glance()).defined
+                yield from ((name, self._shown(other)) for name in handed)
 
     def _named(self, path: str) -> Iterator[tuple[str, str]]:
         """The names of a module that other files spell which spell the module as well."""

@@ -71,6 +71,7 @@ class Uses:
     """What other files do with what a file defines or builds: by its name there, with the place.
 
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
+    - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
@@ -84,6 +85,7 @@ class Uses:
     trained: Mapping[str, str] = field(default_factory=dict)
     transformed: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
+    unlinked: str = ""
     is_known: bool = False
 
 

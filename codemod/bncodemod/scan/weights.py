@@ -204,7 +204,7 @@ def holders(names: Names, node: ast.AST) -> dict[str, Definition]:
 
 def _kept_outside_functions(names: Names, node: ast.AST) -> Iterator[ast.AST]:
     """The reads of a variable of the module that keeps a node."""
-    if names.scopes.scope_of(node) is not names.tree.module:
+    if any(isinstance(above, (ast.ClassDef, *Function)) for above in names.tree.ancestors(node)):
         return
     statement = names.tree.statement(node)
     if isinstance(statement, (ast.Assign, ast.AnnAssign)):

@@ -76,6 +76,11 @@ def unlinked_load(context: Context) -> str:
     return next(here, context.names.index.uses.unlinked)
 
 
+def shown_to_load(context: Context, call: ast.Call) -> bool:
+    """Whether some load of the file is seen to load a checkpoint into the model of a call."""
+    return any(call in load.calls for load in _of_checkpoints(context))
+
+
 def takes_state(context: Context, call: ast.Call) -> bool:
     """Whether the state of another module of the program is loaded into the model of a call."""
     return any(load.is_own_state and call in load.calls for load in context.loads)

@@ -22,6 +22,7 @@ from bncodemod.strategies.model_loads import (
     loaded_beyond,
     loaded_into_another,
     may_be_saved,
+    shown_to_load,
     unlinked_load,
 )
 from bncodemod.strategies.model_scope import Scope
@@ -108,6 +109,7 @@ def is_loaded(context: Context, model: BuiltModel) -> bool:
     """Whether weights are loaded into a model, or may be: a load shows not what it loads into."""
     return (
         loads_later(context, model)
+        or any(shown_to_load(context, call) for call in model.calls)
         or any(loaded_beyond(context, call) for call in model.calls)
         or bool(unlinked_load(context))
     )

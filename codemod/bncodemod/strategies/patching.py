@@ -163,7 +163,7 @@ def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: 
     message = _WHAT[kind] + _HINTS.get(kind, "")
     if not (model.weights or loads or is_loaded(context, model)):
         message += _WITHOUT_WEIGHTS.get(kind, "")
-    if not model.is_module:
+    if not model.is_module and any(_is_returned_model(context, call) for call in model.calls):
         message += _MUST_BE_MODULE
     if kind not in KEEPING and any(_goes_around(context, call, loads) for call in model.calls):
         message += _SAVED

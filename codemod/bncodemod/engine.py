@@ -23,7 +23,7 @@ from bncodemod.source.tree import LazyTree
 from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.eval_mode import EvalMode
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
@@ -56,6 +56,8 @@ def rewrite_text(
     names = Names(LazyTree(source, parse(source)), index)
     context = Context(names, settings, _STRATEGIES[settings.strategy], Imports(names))
     decided = list(_decide(context, suppressions))
+    if context.keeps_all_statistics:
+        decided = [d for d in decided if not d.rule.of_lost_statistics]
     edits = [e for d in decided if isinstance(d.decision, Rewrite) for e in d.decision.edits]
     insertions = context.imports.insertions() if edits else []
     spliced = _splice(source, edits, insertions)
@@ -114,7 +116,9 @@ def _decision(
     decision = match.decide()
     mends = rule.code.startswith("BN4") and isinstance(decision, Rewrite)
     if not mends and not rule.strategies:
+        found = decision
         decision = context.strategy.settled(context, match.node, decision, undo)
+        _note_statistics(context, rule, found, decision)
     if isinstance(decision, Rewrite) and not _located(context, match.node):
         decision = Open(
             "the place of this expression inside an f-string is not known to this Python",
@@ -123,6 +127,18 @@ def _decision(
     if not isinstance(decision, Rewrite):
         undo()
     return decision
+
+
+def _note_statistics(context: Context, rule: Rule, found: Decision, settled: Decision) -> None:
+    """Remember what becomes of the statistics of a site: what a rule says, what a strategy does."""
+    if not rule.code.startswith("BN1"):
+        return
+    if isinstance(settled, Rewrite):
+        context.loses_statistics |= not settled.is_patch and context.strategy.rewrites_source
+    elif isinstance(found, Safe):
+        context.loses_statistics |= rule.code == "BN101"  # it has none any more
+    elif isinstance(settled, Safe):
+        context.leaves_statistics |= settled.message.startswith(f"{context.strategy.name}: ")
 
 
 def _located(context: Context, node: ast.AST) -> bool:

@@ -25,7 +25,7 @@ from bncodemod.scan.class_tests import class_tests, is_negative
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN304", "freeze loop", priority=11, at_run_time=True)
+rule = Rule("BN304", "freeze loop", priority=11, at_run_time=True, of_lost_statistics=True)
 
 
 @rule.finds

@@ -19,7 +19,7 @@ import libcst as cst
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite
+from bncodemod.strategies.decision import Decision, Rewrite
 
 rule = Rule("BN401", "old functorch import")
 
@@ -33,7 +33,7 @@ def old_imports(context: Context) -> Iterator[Match]:
     for node in context.tree.occurrences(_NAME):
         if isinstance(node, ast.Attribute):
             if context.names.qualified(node).rpartition(".")[0] in _HOMES:
-                yield Match(node, _open)
+                yield Match(node, partial(_decide_use, context, node))
     for alias in context.tree.of_type(ast.alias):
         statement = context.tree.parent(alias)
         if (
@@ -44,11 +44,9 @@ def old_imports(context: Context) -> Iterator[Match]:
             yield Match(statement, partial(_decide, context, statement))
 
 
-def _open() -> Open:
-    return Open(
-        f"{_NAME} has moved from functorch to torch.func",
-        f"call torch.func.{_NAME}",
-    )
+def _decide_use(context: Context, node: ast.Attribute) -> Decision:
+    written = context.imports.name_for(f"torch.func.{_NAME}", node)
+    return Rewrite((context.replace(node, written),), f"{_NAME} is taken from torch.func")
 
 
 def _decide(context: Context, statement: ast.ImportFrom) -> Decision:

@@ -31,7 +31,8 @@ class Rule:
 
     Rules run in the order of ``priority``, then of their codes: one that knows a special form of
     what another rule finds comes first and claims it. ``at_run_time`` marks a hazard (BN3xx) that
-    concerns a model which is patched once it is built as well. ``strategies`` names those
+    concerns a model which is patched once it is built as well, ``of_lost_statistics`` one that is
+    none where all norms of a file keep their statistics. ``strategies`` names those
     that a rule belongs to: it runs under no other, and its decisions are final.
     """
 
@@ -42,12 +43,14 @@ class Rule:
         *,
         priority: int = 10,
         at_run_time: bool = False,
+        of_lost_statistics: bool = False,
         strategies: tuple[str, ...] = (),
     ) -> None:
         self.code = code
         self.kind = kind
         self.priority = priority
         self.at_run_time = at_run_time
+        self.of_lost_statistics = of_lost_statistics
         self.strategies = strategies
         self.check: Check = lambda _: iter(())
 

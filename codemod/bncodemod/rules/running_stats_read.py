@@ -23,7 +23,9 @@ from bncodemod.scan.names import Names
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
-rule = Rule("BN301", "read of running statistics", priority=14, at_run_time=True)
+rule = Rule(
+    "BN301", "read of running statistics", priority=14, at_run_time=True, of_lost_statistics=True
+)
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 

@@ -8,7 +8,8 @@ Without running statistics, three keys a layer (``running_mean``, ``running_var`
 ``num_batches_tracked``) are unexpected, and a strict load raises. Into a GroupNorm, weight and bias
 load as well, without an error and with another meaning.
 
-Said for every such call of a file that builds norms which are rewritten. Optimizers, schedulers and
+Said for every such call of a file that builds norms which are rewritten, and where the state dict
+of a model is written to by hand. Optimizers, schedulers and
 scalers have no norms, and a state dict that the same file takes from another module fits: they are
 left alone. Code that loads what another file builds is not seen.
 
@@ -35,7 +36,7 @@ from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER, num_groups
 
-rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
+rule = Rule("BN310", "strict load", priority=17, at_run_time=True, of_lost_statistics=True)
 
 _METHOD = "load_state_dict"
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
@@ -44,16 +45,18 @@ _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
 @rule.finds
 def strict_loads(context: Context) -> Iterator[Match]:
     """Every strict load in a file that builds norms which are rewritten."""
-    calls = [
+    calls: list[ast.expr] = [
         call for call in _loads(context) if is_strict(call) and _takes_checkpoint(context, call)
     ]
+    calls += [load.node for load in context.loads if load.is_by_hand and load.is_strict]
     calls = [call for call in calls if not _is_undisturbed(context, call)]
-    if calls and (_builds_norms(context) or not context.strategy.rewrites_source):
+    rewrites = context.loses_statistics or not context.strategy.rewrites_source
+    if calls and (rewrites or _builds_norms(context)):
         for call in calls:
             yield Match(call, lambda: _open(context))
 
 
-def _is_undisturbed(context: Context, call: ast.Call) -> bool:
+def _is_undisturbed(context: Context, call: ast.expr) -> bool:
     """Whether a load, or every call of the function it is in, goes into a model not patched yet."""
     loads = context.patches.loads
     if call in loads or not loads:
@@ -131,7 +134,7 @@ def _builds_others(context: Context) -> bool:
         model = built_model(call, qualified)
         entry = norm_arguments.lookup(qualified)
         if model is not None and model.effect == "works":
-            return all(_is_off(argument(call, "pretrained", n, 0)) for n in (0, 1))
+            return _is_off(argument(call, "pretrained", 1, 0))
         if entry is not None and entry.effect == "works" and entry.default:
             return True
     return False

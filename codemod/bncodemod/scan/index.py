@@ -71,6 +71,7 @@ class Uses:
     """What other files do with what a file defines or builds: by its name there, with the place.
 
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
+    - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training.
     - ``handed``: a function that is handed around as a value, which is not followed.
@@ -86,6 +87,7 @@ class Uses:
     handed: Mapping[str, str] = field(default_factory=dict)
     transformed: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
+    unlinked: str = ""
     is_known: bool = False
 
 

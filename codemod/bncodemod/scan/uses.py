@@ -58,10 +58,14 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """The names of what gets weights loaded, and of what is saved."""
+    """The names of what gets weights loaded, and of what is saved.
+
+    ``unlinked`` is the line of a load that does not show what it loads into; 0 if there is none.
+    """
 
     loaded: Places = ()
     saved: Places = ()
+    unlinked: int = 0
 
 
 def glance(data: bytes) -> Glance:
@@ -85,7 +89,9 @@ def transfers_of(data: bytes) -> Transfers:
     names = _names(data)
     if names is None:
         return Transfers()
-    return Transfers(_places(names, loads_of(names)), _places(names, saves_of(names)))
+    loads = loads_of(names)
+    unlinked = (d.node.lineno for d in loads if not d.is_linked and not d.is_own_state)
+    return Transfers(_places(names, loads), _places(names, saves_of(names)), next(unlinked, 0))
 
 
 def trainings_of(data: bytes, wanted: frozenset[str]) -> Places:

@@ -19,9 +19,12 @@ _METHOD = "load_state_dict"
 # What keeps a state without norms: optimizers, schedulers, scalers, samplers, losses, averages.
 _NO_MODULE = re.compile(
     r"optim|\bopt(?:_|\b)|_opt\b|sched|scaler|amp\b|lr_|sampler|loader|criterion|loss|metric"
-    r"|callback|stopp|tracker|state\b|history|meter|tokenizer|logger|trainer|ema",
+    r"|callback|stopp|tracker|state\b|history|meter|tokenizer|logger|trainer",
     re.IGNORECASE,
 )
+# What holds a module, whatever it is reached by: ``trainer.model``.
+_MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$")
+_CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
 _COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 _ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 
@@ -34,21 +37,24 @@ class Transfer:
     itself; ``entries`` are the calls that hand a model to the function around the transfer.
     ``is_linked`` says whether all of them are seen, ``is_strict`` whether a load refuses
     other keys than those of the model, ``is_own_state`` whether it takes another model's state.
+    ``is_by_hand`` says of a load that it is no call of a method that loads.
     """
 
-    node: ast.Call
+    node: ast.expr
     calls: set[ast.Call] = field(default_factory=set)
     makers: set[str] = field(default_factory=set)
     entries: set[ast.Call] = field(default_factory=set)
     is_linked: bool = True
     is_strict: bool = True
     is_own_state: bool = False
+    is_by_hand: bool = False
 
 
 def loads_of(names: Names) -> list[Transfer]:
     """The loads of a file, in the order of the source."""
     words = {word for part in LOADING_WORDS for word in names.tree.words_with(part)}
-    return _transfers(names, filter(LOADING.search, words), _load)
+    called = _transfers(names, filter(LOADING.search, words), _load)
+    return sorted([*called, *_by_hand(names)], key=_position)
 
 
 def saves_of(names: Names) -> list[Transfer]:
@@ -70,15 +76,78 @@ def _transfers(
         for transfer in [made_of(names, call, word)]
         if transfer is not None
     ]
-    return sorted(found, key=lambda transfer: (transfer.node.lineno, transfer.node.col_offset))
+    return sorted(found, key=_position)
+
+
+def _position(transfer: Transfer) -> tuple[int, int]:
+    return transfer.node.lineno, transfer.node.col_offset
+
+
+def _by_hand(names: Names) -> Iterator[Transfer]:
+    """Loads that no method does: of a method handed on, and of states that are written to."""
+    for node in names.tree.occurrences(_METHOD):
+        above = names.tree.parents.get(node)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            if not (isinstance(above, ast.Call) and above.func is node):
+                if not _NO_MODULE.search(ast.unparse(node.value)):
+                    yield _made_by_hand(names, node, node.value, is_linked=False)
+    for node in names.tree.occurrences("state_dict"):
+        call = names.tree.parents.get(node)
+        if isinstance(call, ast.Call) and call.func is node and isinstance(node, ast.Attribute):
+            if may_be_of_module(call) and _is_written_to(names, call):
+                yield _made_by_hand(names, call, node.value)
+    for node in names.tree.occurrences("functional_call"):
+        call = names.tree.parents.get(node)
+        if isinstance(call, ast.Call) and call.func is node and len(call.args) > 1:
+            if _is_read_from_file(names, call.args[1]):
+                made = _made_by_hand(names, call, call.args[0])
+                strict = argument(call, "strict", None, 0)
+                made.is_strict = isinstance(strict, ast.expr) and ast.unparse(strict) != "False"
+                yield made
+
+
+def _made_by_hand(
+    names: Names, node: ast.expr, model: ast.expr, *, is_linked: bool = True
+) -> Transfer:
+    load = Transfer(node, is_by_hand=True)
+    _Seeker(names, load).seek(model)
+    load.is_linked &= is_linked
+    return load
+
+
+def _is_written_to(names: Names, call: ast.Call) -> bool:
+    """Whether what ``state_dict()`` gives is written to, tensor by tensor, from a file's content.
+
+    An average of weights takes the states of two models, and reads no file.
+    """
+    scope = names.scopes.scope_of(call)
+    calls = [n.func for n in names.tree.walk_below(scope) if isinstance(n, ast.Call)]
+    states = {
+        ast.unparse(f) for f in calls if isinstance(f, ast.Attribute) and f.attr == "state_dict"
+    }
+    copies = any(isinstance(f, ast.Attribute) and f.attr in ("copy_", "set_") for f in calls)
+    return copies and len(states) == 1
+
+
+def _is_read_from_file(names: Names, node: ast.expr) -> bool:
+    values: list[ast.AST | None] = [node]
+    if isinstance(node, ast.Name):
+        values = [binding.value for binding in names.scopes.reaching(node) or ()]
+    return any(
+        isinstance(inner, ast.Call) and LOADING.search(maker(inner).partition("(")[0])
+        for value in values
+        if value is not None
+        for inner in ast.walk(value)
+    )
 
 
 def may_be_of_module(call: ast.Call) -> bool:
     """Whether a method of a module may be called, by the name of what it is called on."""
     function = call.func
-    return isinstance(function, ast.Attribute) and not _NO_MODULE.search(
-        ast.unparse(function.value)
-    )
+    if not isinstance(function, ast.Attribute):
+        return False
+    owner = ast.unparse(function.value)
+    return bool(_MODULE.search(owner)) or not _NO_MODULE.search(owner)
 
 
 def is_strict(call: ast.Call) -> bool:
@@ -93,8 +162,19 @@ def takes_own_state(names: Names, call: ast.Call) -> bool:
     if isinstance(loaded, ast.Name):
         bindings = names.scopes.reaching(loaded) or []
         if bindings and all(_is_state_of_module(b.value) for b in bindings):
-            return True
+            return not _is_changed(names, loaded)
     return _is_state_of_module(loaded)
+
+
+def _is_changed(names: Names, state: ast.Name) -> bool:
+    """Whether a state dict gets other values: by ``update``, or one by one."""
+    for node in names.tree.occurrences(state.id):
+        above = names.tree.parents.get(node)
+        if isinstance(above, ast.Attribute) and above.attr == "update":
+            return True
+        if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
+            return True
+    return False
 
 
 def maker(call: ast.Call) -> str:
@@ -110,7 +190,7 @@ def maker(call: ast.Call) -> str:
 def holders(names: Names, node: ast.AST) -> dict[str, Definition]:
     """The functions and classes of the file whose results may hold what a node builds, by name."""
     found: dict[str, Definition] = {}
-    todo: list[ast.AST] = [node]
+    todo: list[ast.AST] = [node, *_kept_outside_functions(names, node)]
     while todo:
         for above in names.tree.ancestors(todo.pop()):
             if not isinstance(above, (ast.ClassDef, *Function)) or above.name in found:
@@ -120,6 +200,19 @@ def holders(names: Names, node: ast.AST) -> dict[str, Definition]:
             found[above.name] = above
             todo += calls_of(names.tree, above)
     return found
+
+
+def _kept_outside_functions(names: Names, node: ast.AST) -> Iterator[ast.AST]:
+    """The reads of a variable of the module that keeps a node."""
+    if any(isinstance(above, (ast.ClassDef, *Function)) for above in names.tree.ancestors(node)):
+        return
+    statement = names.tree.statement(node)
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        for target in targets:
+            for part in ast.walk(target):
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                    yield from names.tree.occurrences(part.id)
 
 
 def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
@@ -152,7 +245,7 @@ def _save(names: Names, call: ast.Call, word: str) -> Transfer | None:
 def _handed(call: ast.Call, seeker: _Seeker) -> Transfer | None:
     """What is handed to a function that loads or saves, by its name."""
     for given in (*call.args, *(keyword.value for keyword in call.keywords)):
-        if isinstance(given, (ast.Name, ast.Attribute)):
+        if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
             seeker.seek(given)
     found = seeker.transfer
     found.is_linked = True  # what else it is given is no model, as far as is known
@@ -179,11 +272,16 @@ class _Seeker:
             self._name(node)
         elif isinstance(node, ast.Attribute):
             self._attribute(node)
-        elif isinstance(node, (ast.Subscript, ast.Starred, ast.NamedExpr)):
+        elif isinstance(node, ast.Subscript):
+            self._added_to(node.value)
+            self.seek(node.value)
+        elif isinstance(node, (ast.Starred, ast.NamedExpr)):
             self.seek(node.value)
         elif isinstance(node, (ast.List, ast.Tuple)):
+            self.transfer.is_linked &= bool(node.elts)  # what is added to it later is not seen
             self._all(node.elts)
         elif isinstance(node, ast.Dict):
+            self.transfer.is_linked &= bool(node.values)
             self._all(node.values)
         elif isinstance(node, (ast.ListComp, ast.GeneratorExp)):
             self.seek(node.elt)
@@ -210,6 +308,38 @@ class _Seeker:
         else:
             self.transfer.calls.add(call)
             self.transfer.makers.add(maker(call))
+            self.transfer.is_linked &= self._is_builder(function)
+            self._holds(call)
+
+    def _is_builder(self, function: ast.expr) -> bool:
+        """Whether what is called is known by its name: imported, or a definition of the file."""
+        callee = self.names.qualified(function)
+        if callee in _CONTAINERS or callee.startswith("builtins."):
+            return False
+        if callee or any(meaning.definition for meaning in self.names.meanings(function)):
+            return True
+        name = _last(function)
+        return bool(name) and any(
+            isinstance(node, (ast.ClassDef, *Function)) for node in self.tree.occurrences(name)
+        )
+
+    def _holds(self, call: ast.Call) -> None:
+        """What a call is given may be part of what it gives: ``ModelEma(model)``."""
+        is_linked = self.transfer.is_linked
+        for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+            if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
+                self.seek(given)
+        self.transfer.is_linked = is_linked
+
+    def _added_to(self, container: ast.expr) -> None:
+        """What is put into a container one by one: ``ns.models[name] = Net()``."""
+        written = ast.unparse(container)
+        for node in self.tree.occurrences(_last(container)):
+            above = self.tree.parents.get(node)
+            if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
+                if above.value is node and ast.unparse(node) == written:
+                    statement = self.tree.parents.get(above)
+                    self.seek(getattr(statement, "value", None))
 
     def _name(self, node: ast.Name) -> None:
         bindings = self.names.scopes.reaching(node)
@@ -263,7 +393,17 @@ class _Seeker:
         for value in values:
             self.seek(value)
         if not values:
+            self.transfer.is_linked &= not self._is_set_from_outside(node)
             self.seek(node.value)
+
+    def _is_set_from_outside(self, node: ast.Attribute) -> bool:
+        """Whether some statement of the file sets such an attribute of another object."""
+        return isinstance(node.value, ast.Name) and any(
+            isinstance(other, ast.Attribute)
+            and isinstance(other.ctx, ast.Store)
+            and ast.unparse(other) == ast.unparse(node)
+            for other in self.tree.occurrences(node.attr)
+        )
 
     def _assigned(self, node: ast.Attribute) -> Iterator[ast.expr]:
         owner = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)

@@ -16,14 +16,12 @@ from dataclasses import replace
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_loads import (
-    loaded_beyond,
     loaded_into_another,
     takes_state,
-    unlinked_load,
 )
 from bncodemod.strategies.model_use import runs_under_no_transform, safe_use, stays_in_file
 from bncodemod.strategies.no_running_stats import NoRunningStats
-from bncodemod.strategies.patching import loads_later, patch, patched_already, places
+from bncodemod.strategies.patching import is_loaded, patch, patched_already, places
 
 NAME = "auto"
 _EVALUATED = "auto: models run in eval mode here where they run under a transform"
@@ -67,7 +65,7 @@ class Auto(NoRunningStats):
         if left:
             context.patches.note_kept(p for call in model.calls for p in places(context, call))
             return Safe(left)
-        loaded = model.weights or _is_loaded(context, model)
+        loaded = model.weights or is_loaded(context, model)
         other = "" if loaded else _loaded_into_another(context, model)
         if isinstance(decision, Rewrite) and not loaded and not other:
             return _because(decision, _BUILDER)
@@ -92,19 +90,11 @@ class Auto(NoRunningStats):
         return ""
 
 
-def _is_loaded(context: Context, model: BuiltModel) -> bool:
-    return (
-        loads_later(context, model)
-        or any(loaded_beyond(context, call) for call in model.calls)
-        or bool(unlinked_load(context))
-    )
-
-
 def _loaded_into_another(context: Context, model: BuiltModel) -> str:
     """A reason to keep the state dict of a model into which no weights are loaded themselves."""
     for call in model.calls:
         where = loaded_into_another(context, call)
-        if where and not _is_loaded(context, model):
+        if where and not is_loaded(context, model):
             return f"auto: it is saved, and another model of its builder is loaded ({where})"
     return ""
 

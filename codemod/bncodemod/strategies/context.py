@@ -31,11 +31,21 @@ class Context:
     # Whether the models of the file work where they are called under transforms: in eval mode, or
     # with buffers that are mapped over. Known under eval-mode and auto.
     calls_work: bool = False
+    # Whether norms of the file's own source lose their statistics, now or before this run, and
+    # whether the strategy leaves some that would have lost them.
+    loses_statistics: bool = False
+    leaves_statistics: bool = False
 
     @cached_property
     def patches(self) -> Patches:
         """The models that are patched at run time, by the file or by its rewrite."""
         return Patches(self.names)
+
+    @property
+    def keeps_all_statistics(self) -> bool:
+        """Whether the file has norms whose statistics are kept, and none that loses them."""
+        keeps = self.leaves_statistics or self.patches.keep_statistics
+        return keeps and not self.loses_statistics and not self.patches.drop_statistics
 
     @cached_property
     def loads(self) -> list[Transfer]:

@@ -71,8 +71,14 @@ def may_be_saved(context: Context, call: ast.Call) -> bool:
 
 
 def unlinked_load(context: Context) -> str:
-    """Where the file loads weights into a model without showing what builds it."""
-    return next((_line(load) for load in _of_checkpoints(context) if not load.is_linked), "")
+    """Where weights are loaded into a model without showing what builds it, here or elsewhere."""
+    here = (_line(load) for load in _of_checkpoints(context) if not load.is_linked)
+    return next(here, context.names.index.uses.unlinked)
+
+
+def shown_to_load(context: Context, call: ast.Call) -> bool:
+    """Whether some load of the file is seen to load a checkpoint into the model of a call."""
+    return any(call in load.calls for load in _of_checkpoints(context))
 
 
 def takes_state(context: Context, call: ast.Call) -> bool:

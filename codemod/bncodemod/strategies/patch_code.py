@@ -71,6 +71,8 @@ def _group_code(context: Context, name: str, top: ast.stmt) -> str:
         context.imports.name_for(f"torch.nn.{norm}", top)
         for norm in ("BatchNorm2d", "SyncBatchNorm", "GroupNorm")
     )
+    base = context.imports.name_for(_NORM, top)
+    warn = context.imports.add("warnings.warn", top)
     rule, body = rule_code(context.settings)
     return f'''\
 def {name}(model):
@@ -78,7 +80,8 @@ def {name}(model):
 
     {rule}
     Weights, eps and mode are kept, and a norm that is shared stays shared. What remains (one or two
-    channels, classes with a forward of their own) goes on as batch norm without statistics.
+    channels, classes with a forward of their own) goes on as batch norm without statistics; a
+    warning names such classes.
     """
 
     def group_norm(norm):
@@ -89,12 +92,16 @@ def {name}(model):
         return made.train(norm.training)
 
     plain = ({batch_norm}.forward, {sync}.forward)
-    made = {{}}
+    made, left = {{}}, set()
     for parent in list(model.modules()):
         for name, norm in list(parent._modules.items()):
             if getattr(type(norm), "forward", None) in plain and norm.num_features > 2:
                 if norm not in made:
                     made[norm] = group_norm(norm)
                 setattr(parent, name, made[norm])
+            elif isinstance(norm, {base}) and type(norm).forward not in plain:
+                left.add(type(norm).__name__)
+    if left:
+        {warn}("no GroupNorm takes the place of " + ", ".join(sorted(left)))
     return {_torch(context, top)}(model)
 '''

@@ -36,7 +36,7 @@ class Patches:
 
     ``calls`` are the expressions whose models are patched, ``loads`` the calls that load weights
     into models which still have their statistics then; ``drop_statistics`` says whether some patch
-    loses running statistics.
+    loses running statistics, ``keep_statistics`` whether some patch keeps them.
     """
 
     def __init__(self, names: Names) -> None:
@@ -44,6 +44,7 @@ class Patches:
         self.calls: set[ast.AST] = set()
         self.loads: set[ast.AST] = set()
         self.drop_statistics = False
+        self.keep_statistics = False
         self._kept: list[Scope] = []
         self._insertions: dict[tuple[int, str], Edit] = {}
 
@@ -56,6 +57,7 @@ class Patches:
         self.calls.update(calls)
         self.loads.update(loads)
         self.drop_statistics |= kind not in KEEPING
+        self.keep_statistics |= kind in KEEPING
 
     def note_kept(self, places: Iterable[Place]) -> None:
         """Remember where models are that have their statistics and use them in eval mode."""

@@ -7,10 +7,12 @@ strategies where the setting ``third_party`` says so.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 
 from bncodemod.catalog import torchvision
 from bncodemod.scan.model_places import METHODS, Place, bound_by, kept_in, whole
+from bncodemod.scan.scopes import Function
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
@@ -21,6 +23,8 @@ from bncodemod.strategies.model_loads import (
     loaded_beyond,
     loaded_into_another,
     may_be_saved,
+    shown_to_load,
+    unlinked_load,
 )
 from bncodemod.strategies.model_scope import Scope
 from bncodemod.strategies.own_models import given_models
@@ -34,17 +38,20 @@ _WHAT = {
     "keep-statistics": "the model's batch norms keep their statistics and no longer update them",
     "group-norm": "GroupNorms take the place of the model's batch norms",
 }
-# What a reader of the finding has to know of a model with weights, and of one without.
-_WITH_WEIGHTS = {
-    "replace": "; loaded statistics are dropped, so that eval mode uses those of the batch"
-    " (--patch keep-statistics keeps them)",
-    "group-norm": "; if it loads weights, what they were trained to is lost",
+# What a reader of the finding has to know: weights may be loaded where that is not seen.
+_HINTS = {
+    "replace": "; eval mode no longer uses running statistics, loaded or trained, but those of the"
+    " batch (--patch keep-statistics keeps them)",
+    "group-norm": "; if it loads weights, what they were trained to is lost; norms with a forward"
+    " of their own stay batch norms, without statistics, and a warning names them at run time",
 }
 _WITHOUT_WEIGHTS = {
     "keep-statistics": "; no weights are loaded: eval mode will use the initial statistics"
     " (--patch replace makes it use the batch's)",
 }
 _SAVED = "; what is saved from it lacks their keys and no longer loads into a model not patched yet"
+_MUST_BE_MODULE = "; what is built must be a module"
+_NO_MODEL = re.compile(r"token|util|process|config|transform|dataset", re.IGNORECASE)
 _MODULE_NAMES = ("model", "net", "network", "backbone", "encoder", "extractor")
 
 
@@ -68,7 +75,8 @@ def patched_already(context: Context, model: BuiltModel) -> Safe | None:
     if len(patches) < len(found):
         return None
     for call, standing in zip(model.calls, patches, strict=True):
-        context.patches.note(standing.kind, (call,), _loads_before(context, call, standing))
+        before = _undisturbed(context, call, _loads_before(context, call, standing))
+        context.patches.note(standing.kind, (call,), before)
         if standing.kind in KEEPING:
             context.patches.note_kept(places(context, call))
     return Safe(PATCHED)
@@ -78,6 +86,16 @@ def loads_later(context: Context, model: BuiltModel) -> bool:
     """Whether weights are loaded into a model in the scope that builds it."""
     kept = (place for call in model.calls for place in places(context, call))
     return any(Scope(context.names, place).loads for place in kept)
+
+
+def is_loaded(context: Context, model: BuiltModel) -> bool:
+    """Whether weights are loaded into a model, or may be: a load shows not what it loads into."""
+    return (
+        loads_later(context, model)
+        or any(shown_to_load(context, call) for call in model.calls)
+        or any(loaded_beyond(context, call) for call in model.calls)
+        or bool(unlinked_load(context))
+    )
 
 
 def places(context: Context, call: ast.Call) -> tuple[Place, ...]:
@@ -105,7 +123,8 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
             why = f"weights are loaded into it later ({beyond}), strictly"
             return _left(said, why, _KEEP_KEYS)
     if not all(plan.is_possible for plan in plans):
-        context.patches.loads.update(load for plan in plans for load in plan.loads)
+        for plan in plans:
+            context.patches.loads.update(_undisturbed(context, plan.call, plan.loads))
         why = "weights are loaded where no statement behind them is always reached"
         return _left(said, why, _KEEP_KEYS)
     return _carried_out(context, model, plans, kind)
@@ -120,14 +139,36 @@ def _plans(context: Context, model: BuiltModel, kind: str) -> list[_Plan]:
 def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: str) -> Rewrite:
     edits = tuple(plan.edit() for plan in plans)
     loads = tuple(load for plan in plans for load in plan.loads)
-    context.patches.note(kind, (*model.calls, *(plan.call for plan in plans)), loads)
+    fitting = tuple(load for p in plans for load in _undisturbed(context, p.call, p.loads))
+    context.patches.note(kind, (*model.calls, *(plan.call for plan in plans)), fitting)
     if kind in KEEPING:
         context.patches.note_kept(p for call in model.calls for p in places(context, call))
-    hints = _WITH_WEIGHTS if model.weights or loads else _WITHOUT_WEIGHTS
-    message = _WHAT[kind] + hints.get(kind, "")
+    message = _WHAT[kind] + _HINTS.get(kind, "")
+    if not (model.weights or loads or is_loaded(context, model)):
+        message += _WITHOUT_WEIGHTS.get(kind, "")
+    if not model.is_module and any(_is_returned_model(context, call) for call in model.calls):
+        message += _MUST_BE_MODULE
     if kind not in KEEPING and any(_goes_around(context, call, loads) for call in model.calls):
         message += _SAVED
     return Rewrite(edits, message, is_patch=True)
+
+
+def _undisturbed(
+    context: Context, call: ast.Call, loads: tuple[ast.Call, ...]
+) -> tuple[ast.Call, ...]:
+    """The loads into a model which has all its statistics then: no norm of its own is rewritten."""
+    if not context.strategy.rewrites_source:
+        return loads
+    if any(meaning.definition is not None for meaning in context.names.meanings(call.func)):
+        return ()
+    place = kept_in(context.names, whole(context.names, call))
+    return tuple(load for load in loads if place is None or not _is_into_holder(load, place))
+
+
+def _is_into_holder(load: ast.Call, place: Place) -> bool:
+    """Whether weights are loaded into what holds the model that is kept in a place."""
+    owner = load.func.value if isinstance(load.func, ast.Attribute) else None
+    return owner is not None and place.target.startswith(f"{ast.unparse(owner)}.")
 
 
 def _goes_around(context: Context, call: ast.Call, loads: tuple[ast.Call, ...]) -> bool:
@@ -183,7 +224,7 @@ def _is_module(context: Context, call: ast.Call) -> bool:
     if any(isinstance(text, str) and torchvision.lookup_registered(text) for text in said):
         return True
     if place is None:
-        return False
+        return _is_returned_model(context, call)
     last = place.target.rpartition(".")[2].lower()
     if last.endswith(_MODULE_NAMES):
         return True
@@ -193,6 +234,16 @@ def _is_module(context: Context, call: ast.Call) -> bool:
         if isinstance(node, ast.expr) and ast.unparse(node) == place.target
         for above in [context.tree.parents.get(node)]
     )
+
+
+def _is_returned_model(context: Context, call: ast.Call) -> bool:
+    """Whether a function returns what a call gives, and no name speaks of anything but a model."""
+    owner = context.names.scopes.scope_of(call)
+    said = [owner.name] if isinstance(owner, Function) else []
+    given = (*call.args, *(keyword.value for keyword in call.keywords))
+    said += [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    is_returned = isinstance(context.tree.parents.get(call), ast.Return)
+    return is_returned and not any(map(_NO_MODEL.search, said))
 
 
 class _Plan:

@@ -78,6 +78,7 @@ class ProjectUses:
                 loaded=dict(self._of_others(path, words, loaded)),
                 saved=dict(self._of_others(path, words, saved)),
                 named=dict(self._named(path)),
+                unlinked=self._unlinked(path),
             )
         return uses
 
@@ -128,6 +129,13 @@ class ProjectUses:
             if other != path and (module in words or not module):
                 imported = (top & words) - self._glances.get(other, Glance()).top
                 yield from ((name, self._shown(other)) for name in imported)
+
+    def _unlinked(self, path: str) -> str:
+        """Where another file loads weights into what it does not show."""
+        for other, found in sorted(self._transfers.items()):
+            if other != path and found.unlinked:
+                return f"{self._shown(other)}:{found.unlinked}"
+        return ""
 
     def _transformed(self, path: str) -> Iterator[tuple[str, str]]:
         """The definitions of a file that other files spell which hold transforms."""

@@ -656,3 +656,28 @@ class Net(nn.Module):
     said = examined(tmp_path, source, checks=frozenset({Check.GRAD}))
     assert said.result(Check.GRAD).outcome is Outcome.PASSED
     assert "gradients were taken of the 5 smallest of 6 parameters" in said.of("Net").notes
+
+
+# ---- Inputs that are guessed.
+
+
+def test_what_only_a_device_refuses_leads_to_other_inputs(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(LENGTH, 4))
+            self.bn = ⟪nn.BatchNorm1d(4, track_running_stats=False)⟫
+
+        def forward(self, ids):
+            return self.bn(self.table[ids].transpose(1, 2))
+    """
+    said = examined(tmp_path, text.replace("LENGTH", "10"))
+    assert said.verdicts(SiteKind.CALL) == [(BATCH_NORM_1D, Verdict.VERIFIED)]
+    said = examined(tmp_path, text.replace("LENGTH", "1"))
+    assert said.verdicts(SiteKind.CALL) == [(BATCH_NORM_1D, Verdict.NOT_REACHED)]
+    assert said.of("Net").error.startswith("Net could not be fed: ")
+    assert "out of" in said.of("Net").error
+
+
+BATCH_NORM_1D = "nn.BatchNorm1d(4, track_running_stats=False)"

@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
@@ -16,9 +16,11 @@ from bncodemod.verify import calling
 from bncodemod.verify.broken import broken
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.inputs import Rehearse, find_inputs
 from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
+from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
@@ -98,6 +100,28 @@ class Builder:
             if (built := self._build(candidate)) is not None:
                 self._wanted -= built.sites
                 yield built
+
+    def refed(self, each: Reached, rehearse: Rehearse) -> Reached | None:
+        """The same with inputs that run on the device too; None if there are none: it is refused.
+
+        Meta takes what a device does not, as indices that are out of range.
+        """
+        candidate, constructed = each.candidate, each.prepared.constructed
+        with self._harvest, offline():
+            found = find_inputs(constructed, candidate.name, self._job, self._harvest, rehearse)
+        if not isinstance(found, Refusal):
+            prepared = replace(each.prepared, inputs=found)
+            sites, cost = self._run(prepared)
+            return replace(each, prepared=prepared, sites=sites, cost=cost)
+        self.refused[candidate.name] = CandidateResult(
+            self._job.path,
+            candidate.name,
+            candidate.line,
+            error=f"{candidate.name} could not be fed: {found.reason}",
+            trace=found.trace,
+            seconds=each.seconds,
+        )
+        return None
 
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""

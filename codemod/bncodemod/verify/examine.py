@@ -156,7 +156,7 @@ class _Examination:
         self._settle(result)
         self._emit(result)
         if self._job.time and _succeeded(result.checks):
-            self._emit(Started(name, is_timed=True))
+            self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
 
@@ -165,7 +165,7 @@ class _Examination:
         results: list[CheckResult] = []
         for which in Check:
             if which in self._job.checks and which in CHECKS:
-                self._emit(Started(subject.name, which, subject.sites))
+                self._emit(Started(subject.name, which, subject.sites, line=each.candidate.line))
                 results += self._one(which, subject, results)
         result = self._result(each, tuple(subject.notes), tuple(results))
         return replace(result, seconds=each.seconds + time.perf_counter() - start)

@@ -261,6 +261,7 @@ class Started:
     check: Check | None = None
     sites: tuple[Site, ...] = ()
     is_timed: bool = False
+    line: int = 0  # where the candidate is defined
 
 
 @dataclass(frozen=True, slots=True)

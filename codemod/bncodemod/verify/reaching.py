@@ -120,7 +120,7 @@ class Builder:
         if not missing or candidate.name in self.refused or again in self._job.skip:
             return None
         start = time.perf_counter()
-        self._emit(Started(again))
+        self._emit(Started(again, line=candidate.line))
         try:
             prepared = self._for(candidate, missing)
             if isinstance(prepared, Refusal) or prepared.constructed.call in self._job.skip:
@@ -220,7 +220,7 @@ class Builder:
 
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()
-        self._emit(Started(candidate.name))
+        self._emit(Started(candidate.name, line=candidate.line))
         prepared = self._prepared(candidate)
         if not isinstance(prepared, Refusal):
             try:

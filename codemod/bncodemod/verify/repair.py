@@ -113,7 +113,7 @@ def _others(
 def _wants_settings(current: Any, error: BaseException) -> bool:
     """Whether a dict, a namespace or a number was asked for an entry that it lacks."""
     if isinstance(error, KeyError):
-        return current == {}
+        return isinstance(current, dict) and not current
     missing = re.search(r"'([\w.]+)' object has no attribute", str(error))
     if not isinstance(error, AttributeError) or missing is None:
         return False

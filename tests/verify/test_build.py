@@ -308,6 +308,28 @@ class Block(Base):
     def __init__(self, ch, **kwargs):
         super().__init__(ch, **kwargs)
 """,
+    "a configuration that is a dict": """
+class Block(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        self.conv = nn.Conv2d(config["in_ch"], config["dim"], config.get("kernel", 3))
+        self.bn = nn.BatchNorm2d(config["dim"])
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+""",
+    "namespaces": """
+import argparse, types
+
+class Block(nn.Module):
+    def __init__(self, args: argparse.Namespace, others: types.SimpleNamespace):
+        super().__init__()
+        self.conv = nn.Conv2d(args.in_channels, others.width, 3)
+        self.bn = nn.BatchNorm2d(others.width)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+""",
     "a number that fits the shapes": """
 class Block(nn.Module):
     def __init__(self, inplanes, planes):

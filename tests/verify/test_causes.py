@@ -76,6 +76,42 @@ def test_stochastic_depth(tmp_path: Path) -> None:
     assert any("randomness='same'" in note for note in said.of("Net").notes)
 
 
+def test_a_tensor_that_a_hook_keeps(tmp_path: Path) -> None:
+    text = """
+    KEPT = []
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+            self.bn.register_forward_hook(lambda module, given, answer: KEPT.append(answer))
+
+        def forward(self, x):
+            x = self.bn(x)
+            return x + torch.stack([each.mean() for each in KEPT]).mean()  # here
+    """
+    said = examined(tmp_path, text, **image())
+    result = said.failed()[0]
+    assert result.cause is Cause.LEAK
+    assert "# here" in Path(result.path).read_text().splitlines()[result.line - 1]
+
+
+def test_checkpointing(tmp_path: Path) -> None:
+    text = """
+    from torch.utils.checkpoint import checkpoint
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            return checkpoint(self.bn, x, use_reentrant=False)
+    """
+    said = examined(tmp_path, text, **image())
+    assert [(each.check, each.cause) for each in said.failed()] == [(Check.GRAD, Cause.CHECKPOINT)]
+
+
 def test_memory() -> None:
     found = explain(MemoryError(), ())
     assert (found.cause, found.message) == (Cause.MEMORY, "MemoryError")

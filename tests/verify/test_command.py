@@ -269,6 +269,21 @@ def test_a_module_that_kills_its_worker(project: Path) -> None:
     assert "Net was not built: the process was killed by SIGSEGV" in result.stdout
 
 
+def test_a_model_that_hangs_is_not_said_to_be_unbuilt(project: Path) -> None:
+    Path("a.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.norm = nn.GroupNorm(1, 4)\n\n"
+        "    def forward(self, x):\n"
+        "        while x.is_cpu:\n            pass\n"
+        "        return self.norm(x)\n"
+    )
+    result = run("verify", "--timeout=5", "-v", "--device=cpu", "a.py")
+    assert "a.py:4 [stopped] Net: it took longer than 5 s, at a.py:1" in result.stdout
+    assert "not built" not in result.stdout
+
+
 def test_wrong_usage(project: Path) -> None:
     Path("net.py").write_text(NET)
     assert run("verify").exit_code == 2

@@ -665,3 +665,98 @@ class Net(nn.Module):
     said = examined(tmp_path, source, checks=frozenset({Check.GRAD}))
     assert said.result(Check.GRAD).outcome is Outcome.PASSED
     assert "gradients were taken of the 5 smallest of 6 parameters" in said.of("Net").notes
+
+
+# ---- Inputs that are guessed.
+
+
+def test_what_only_a_device_refuses_leads_to_other_inputs(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(LENGTH, 4))
+            self.bn = ⟪nn.BatchNorm1d(4, track_running_stats=False)⟫
+
+        def forward(self, ids):
+            return self.bn(self.table[ids].transpose(1, 2))
+    """
+    said = examined(tmp_path, text.replace("LENGTH", "10"))
+    assert said.verdicts(SiteKind.CALL) == [(BATCH_NORM_1D, Verdict.VERIFIED)]
+    said = examined(tmp_path, text.replace("LENGTH", "1"))
+    assert said.verdicts(SiteKind.CALL) == [(BATCH_NORM_1D, Verdict.NOT_REACHED)]
+    assert said.of("Net").error.startswith("Net could not be fed: ")
+    assert "out of" in said.of("Net").error
+
+
+BATCH_NORM_1D = "nn.BatchNorm1d(4, track_running_stats=False)"
+
+
+# ---- What is no failure, and what is one.
+
+
+def test_an_answer_of_integers_has_no_gradients(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+        def forward(self, x):
+            return self.bn(x).argmax(1)
+    """
+    said = examined(tmp_path, text, **image())
+    assert said.failed() == []
+    assert said.result(Check.GRAD).outcome is Outcome.SKIPPED
+    assert said.result(Check.VMAP).outcome is Outcome.PASSED
+
+
+def test_rounding_that_float64_cannot_settle_is_no_difference(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(1, 8, 3, padding=1)
+            self.bn = ⟪nn.BatchNorm1d(8, track_running_stats=False)⟫
+            self.rnn = nn.LSTM(8, 8, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(self.bn(self.conv(x)).transpose(1, 2))[0]  # here
+    """
+    said = examined(tmp_path, text)
+    assert {result.cause for result in said.failed()} == {Cause.RNN}
+    (site,) = judge(said.job.sites, {}, said.candidates, "cpu")
+    assert site.failure is not None
+    assert site.failure.check is Check.VMAP
+
+
+def test_what_fails_under_vmap_in_a_later_call(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            x = self.bn(x)
+            return x if self.calls == 1 else x * x.sum().item()
+    """
+    said = examined(tmp_path, text, **image())
+    assert [(each.check, each.cause) for each in said.failed()] == [(Check.BUFFERS, Cause.ITEM)]
+
+
+def test_a_note_on_pairs_of_samples_says_nothing_of_batch_norms(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gn = ⟪nn.GroupNorm(4, 4)⟫
+
+        def forward(self, x):
+            return self.gn(x)
+    """
+    said = examined(tmp_path, text, **model("", (2, 4)))
+    (note,) = (note for note in said.of("Net").notes if "pairs" in note)
+    assert "batch norm" not in note

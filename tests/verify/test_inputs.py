@@ -67,6 +67,28 @@ CASES = {
               "return self.bn(self.conv(x)) + self.emb(t)[:, :, None, None]", "x, t"),
         "(N, 3, 8, 8), (N,) int",
     ),
+    "floats for a layer of a time step, which meta lets integers into": (
+        model("self.mlp = nn.Linear(6, 4)\n"
+              "        self.conv = nn.Conv2d(3, 4, 3); self.bn = nn.BatchNorm2d(4)",
+              "return self.bn(self.conv(x)) + self.mlp(t)[:, :, None, None]", "x, t"),
+        "(N, 3, 8, 8), (N, 6)",
+    ),
+    "the second of two that look alike": (
+        model("self.bn = nn.BatchNorm2d(6); self.gain = nn.Embedding(9, 6)",
+              "return self.gain(y).view(-1, 6, 1, 1) * self.bn(x)", "x, y"),
+        "(N, 6, 4, 4), (N,) int",
+    ),
+    "floats beside labels": (
+        model("self.emb = nn.Embedding(5, 8); self.fc = nn.Linear(3, 8)\n"
+              "        self.bn = nn.BatchNorm1d(8)",
+              "return self.bn((self.fc(x) + self.emb(labels)).flatten(0, -2))", "x, labels"),
+        "(N, 8, 3), (N, 8) int",
+    ),
+    "labels that an embedding has rows for": (
+        model("self.bn = nn.BatchNorm2d(6); self.emb = nn.Embedding(2, 6)",
+              "return self.bn(x) + self.emb(labels)[:, :, None, None]", "x, labels"),
+        "(N, 6, 4, 4), (N,) int",
+    ),
     "a list of maps": (
         model("self.bn = nn.BatchNorm2d(6)",
               "return [self.bn(each) for each in features]", "features: list[torch.Tensor]"),

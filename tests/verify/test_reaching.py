@@ -47,6 +47,25 @@ def test_a_branch(tmp_path: Path, parameters: str, test: str, call: str) -> None
     assert said.of("Net").sites == said.job.sites
 
 
+def test_every_branch(tmp_path: Path) -> None:
+    body = f"""if kind == 'batch':
+            {NORM}
+        elif kind == 'group':
+            self.norm = ⟪nn.GroupNorm(4, 8)⟫
+        else:
+            self.norm = nn.Identity()"""
+    said = examined(tmp_path, NET.format(parameters="self, kind='none'", body=body), checks=META)
+    assert [each.name for each in said.candidates] == ["Net", "Net(kind='group')"]
+    assert {site for each in said.candidates for site in each.sites} == set(said.job.sites)
+    again = examined(
+        tmp_path,
+        NET.format(parameters="self, kind='none'", body=body),
+        checks=META,
+        skip=frozenset({"Net for another branch"}),  # it killed a worker
+    )
+    assert [each.name for each in again.candidates] == ["Net"]
+
+
 def test_a_branch_of_a_variable(tmp_path: Path) -> None:
     body = f"""self.normed = stride > 1
         self.norm = nn.Identity()

@@ -100,7 +100,9 @@ class _Writer:
     def _candidate(self, candidate: CandidateResult) -> None:
         place = f"{candidate.path}:{candidate.line}"
         if candidate.error:
-            self._line(place, "not built", "dim", f"{candidate.name}: {candidate.error}")
+            is_built = any(check.cause is not Cause.BROKEN for check in candidate.checks)
+            status = "stopped" if is_built else "not built"  # in a check, or before
+            self._line(place, status, "dim", f"{candidate.name}: {candidate.error}")
             return
         how = f" ({candidate.built.value})" if candidate.built else ""
         fed = f", fed {candidate.inputs}" if candidate.inputs else ""

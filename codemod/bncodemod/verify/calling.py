@@ -167,6 +167,10 @@ def ensemble(models: list[nn.Module], arguments: Arguments) -> Callable[[Randomn
     return lambda randomness: vmap(call, randomness=randomness)(parameters, buffers)
 
 
+class NoFloats(Exception):
+    """An answer has nothing to take gradients of, as the classes of a segmentation."""
+
+
 def loss(answers: Outputs) -> Tensor:
     """A number that depends on every entry, and not on their sum alone.
 
@@ -178,7 +182,7 @@ def loss(answers: Outputs) -> Tensor:
             steps = torch.arange(answer.numel(), device=answer.device, dtype=answer.dtype)
             total = total + (answer * torch.sin(steps + 1).reshape(answer.shape)).sum()
     if not isinstance(total, Tensor):
-        raise TypeError("the answer has no floating point tensor")
+        raise NoFloats("the answer has no floating point tensor")
     return total
 
 

@@ -77,6 +77,16 @@ _TABLE: tuple[_Known, ...] = (
         where=r"torch/nn/modules/rnn\.py$",
     ),
     _Known(
+        Cause.CHECKPOINT,
+        r"support saved tensor hooks",
+        "build the model without gradient checkpointing: torch.func transforms have no rule for it",
+    ),
+    _Known(
+        Cause.LEAK,
+        r"tensor may have escaped from inside a function being vmapped",
+        "keep no tensor of a call in a list, a dict or an attribute that outlives it: return it",
+    ),
+    _Known(
         Cause.CHANNELS_LAST,
         r"querying is_contiguous inside of vmap for memory_format",
         "GroupNorm does not run on channels_last tensors under vmap: leave memory_format out, or"

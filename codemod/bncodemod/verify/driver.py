@@ -337,7 +337,7 @@ class Driver:
             CandidateResult(
                 path,
                 now.name,
-                0,
+                now.line,
                 sites=now.sites,
                 checks=checks,
                 error=error.message,

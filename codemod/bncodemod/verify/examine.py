@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from collections import Counter
@@ -135,16 +136,27 @@ class _Examination:
         return frozenset(s for s in sites if s in self._wanted and self._tries[s] < _TRIES)
 
     def _examine(self, each: Reached) -> None:
-        """Check a candidate, say what came of it, and then see how long it takes."""
+        """Check a candidate, say what came of it, and then see how long it takes.
+
+        Where it fails for what was guessed at, it is checked with other inputs, or refused.
+        """
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
         result = self._checked(each, subject)
+        if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
+            other = self._builder.refed(each, subject.rehearsed)
+            if other is None:
+                self._tries.update(each.sites)
+                return
+            each, sites = other, in_order(other.sites)
+            subject = replace(subject, prepared=each.prepared, sites=sites)
+            result = self._checked(each, subject)
         self._settle(result)
         self._emit(result)
         if self._job.time and _succeeded(result.checks):
-            self._emit(Started(name, is_timed=True))
+            self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
 
@@ -153,7 +165,7 @@ class _Examination:
         results: list[CheckResult] = []
         for which in Check:
             if which in self._job.checks and which in CHECKS:
-                self._emit(Started(subject.name, which, subject.sites))
+                self._emit(Started(subject.name, which, subject.sites, line=each.candidate.line))
                 results += self._one(which, subject, results)
         result = self._result(each, tuple(subject.notes), tuple(results))
         return replace(result, seconds=each.seconds + time.perf_counter() - start)
@@ -199,6 +211,22 @@ def _decides(failed: CheckResult, which: Check, subject: Subject) -> bool:
         return which not in _WITHOUT_FORWARD
     all_fail = set(subject.sites) <= set(failed.sites or subject.sites)
     return which in _AFTER_NORMS and failed.cause is Cause.RUNNING_STATS and all_fail
+
+
+def _is_wrongly_fed(result: CheckResult) -> bool:
+    """Whether a model that runs on meta fails on its device as one does on other inputs."""
+    return (
+        result.check is Check.FORWARD
+        and result.outcome is Outcome.FAILED
+        and result.cause is Cause.OTHER
+        and _WRONG_INPUTS.search(result.message) is not None
+    )
+
+
+_WRONG_INPUTS = re.compile(
+    r"dtype|scalar type|not implemented for '|out of (range|bounds)|[Ss]ize|shape|dimension"
+    r"|must match|^ValueError"
+)
 
 
 def _not_to_be_timed(results: Iterable[CheckResult]) -> dict[str, str]:

@@ -82,7 +82,7 @@ class Guesses:
 def first_guesses(module: nn.Module) -> Iterator[Feed]:
     """What the signature of ``forward`` and the first layers suggest."""
     slots = _slots(module)
-    tensors = list(_tensors(module))
+    tensors = list(_tensors(module, is_alone=len(slots) < 2))
     for tensor in tensors:
         yield _filled(slots, tensor, 0)
     for choice in (1, 2):
@@ -145,9 +145,15 @@ def _filled(
     return Feed(tuple(positional), keywords)
 
 
-def _tensors(module: nn.Module) -> Iterator[Spec]:
-    """Tensors that the first layers suggest, in usual sizes; then all ranks."""
+def _tensors(module: nn.Module, is_alone: bool) -> Iterator[Spec]:
+    """Tensors that the first layers suggest, in usual sizes; then all ranks.
+
+    Where an input is not alone, the layers for maps come first: those that a model holds before
+    them, as ``time_mlp``, are for the others.
+    """
     wanted = list(itertools.islice(needs(module), 3)) or [Need(64, (4, 3, 2))]
+    if not is_alone:
+        wanted.sort(key=lambda each: max(each.ranks) < 4 or each.axis != 1)
     stated = _stated_size(module)
     first = wanted[0]
     for rank in first.ranks:

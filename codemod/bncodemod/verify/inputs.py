@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from bncodemod.verify import meta
 from bncodemod.verify.build import Constructed
@@ -18,6 +19,7 @@ from bncodemod.verify.mend import larger, smaller
 from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.specs import Feed, Spec, describe
+from bncodemod.verify.strict import Strict
 
 _BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
 _ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
@@ -25,11 +27,15 @@ _ROOM = 16  # values in a channel of a sample, which are enough for a norm's sta
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a module is called with, in any batch size that is a multiple of ``multiple``."""
+    """What a module is called with, in any batch size that is a multiple of ``multiple``.
+
+    ``guessed`` says whether nobody has said or shown that the module takes them.
+    """
 
     text: str
     feed: Feed
     multiple: int = 1
+    guessed: bool = False
 
     def make(
         self,
@@ -58,10 +64,20 @@ class Inputs:
         return made.positional, made.keywords
 
 
+Rehearse = Callable[[Inputs], Exception | None]
+
+
 def find_inputs(
-    constructed: Constructed, name: str, job: Job, harvest: Harvest
+    constructed: Constructed,
+    name: str,
+    job: Job,
+    harvest: Harvest,
+    rehearse: Rehearse | None = None,
 ) -> Inputs | Refusal:
-    """Inputs with which ``constructed.module`` runs in train mode, in batches of several sizes."""
+    """Inputs with which ``constructed.module`` runs in train mode, in batches of several sizes.
+
+    ``rehearse`` says what a run on the device itself ends in.
+    """
     try:
         said = [_said(each) for each in constructed.feeds if isinstance(each, Example)]
     except Exception as error:
@@ -69,18 +85,26 @@ def find_inputs(
     seen = [each for each in constructed.feeds if isinstance(each, Feed)]
     if said:
         return _first_that_runs(said, _Runner(constructed.module, harvest), name)
-    return search(constructed.module, seen, name, harvest)
+    return search(constructed.module, seen, name, harvest, rehearse)
 
 
-def search(module: nn.Module, seen: list[Feed], name: str, harvest: Harvest) -> Inputs | Refusal:
+def search(
+    module: nn.Module,
+    seen: list[Feed],
+    name: str,
+    harvest: Harvest,
+    rehearse: Rehearse | None = None,
+) -> Inputs | Refusal:
     """Inputs that are guessed, after those that such a module was ``seen`` to be fed."""
     if type(module).forward is nn.Module.forward:
         return Refusal(f"{type(module).__name__} has no forward")
-    runner = _Runner(module, harvest)
+    runner = _Runner(module, harvest, rehearse)
     guesses = Guesses(module)
     guesses.add(seen)
     found = _first_that_runs(guesses, runner, name, guesses.mend)
-    return found if isinstance(found, Refusal) else runner.sized(found)
+    if isinstance(found, Refusal):
+        return found
+    return replace(runner.sized(found), guessed=True)
 
 
 def _first_that_runs(
@@ -95,7 +119,7 @@ def _first_that_runs(
         before = runner.steps
         error = runner.error(feed)
         if error is None:
-            return Inputs(str(feed), feed, runner.multiple)
+            return runner.bounded(Inputs(str(feed), feed, runner.multiple))
         refusal = refused(f"{name} does not run with {feed}", error, runner.steps - before)
         if meta.asks_for_values(error):  # which no other shape will change
             return refusal
@@ -111,9 +135,13 @@ _Rooms = tuple[int, ...]  # the values in each channel of one sample at each nor
 class _Runner:
     """Runs one module where it was built."""
 
-    def __init__(self, module: nn.Module, harvest: Harvest) -> None:
+    def __init__(
+        self, module: nn.Module, harvest: Harvest, rehearse: Rehearse | None = None
+    ) -> None:
         self._module = module
         self._harvest = harvest
+        self._rehearse = rehearse
+        self._strict = Strict(())  # of the last run
         self.multiple = 1
         self._device = meta.device_of(module)
 
@@ -130,7 +158,14 @@ class _Runner:
         error = self._watched(feed, _OTHER_BATCH)
         if error is not None and self._watched(feed, _EVEN_BATCH) is None:
             self.multiple, error = _BATCH, None  # it takes its batches apart
+        if error is None and self._rehearse is not None:
+            return self._rehearse(self.bounded(Inputs(str(feed), feed, self.multiple)))
         return error
+
+    def bounded(self, inputs: Inputs) -> Inputs:
+        """With integers that the embeddings of the last run have rows for."""
+        feed = self._strict.bounded(inputs.feed)
+        return replace(inputs, text=str(feed), feed=feed)
 
     def sized(self, inputs: Inputs) -> Inputs:
         """In the size that shows all in the shortest time."""
@@ -168,7 +203,9 @@ class _Runner:
         """What a run is ended by; ``rooms`` grows by the values that norms had to work with."""
         try:
             args, kwargs = Inputs("", feed).make(self._device, batch=batch)
-            with meta.quick_norms() as seen, torch.no_grad(), self._device:
+            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            self._strict = Strict(given)
+            with meta.quick_norms() as seen, torch.no_grad(), self._device, self._strict:
                 self._module(*args, **kwargs)
         except Exception as error:
             return error

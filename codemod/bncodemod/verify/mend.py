@@ -103,7 +103,8 @@ def _other_ranks(spec: Spec) -> Iterator[Spec]:
 def _to_need(feed: Feed, wanted: Need, shape: tuple[int, ...]) -> Iterator[Feed]:
     """What the failing layer needs, where a tensor has the channels that it was given."""
     if wanted.high:
-        yield from _each(feed, lambda spec: [replace(spec, values="int", high=wanted.high)])
+        indices = partial(replace, values="int", high=wanted.high)
+        yield from _each(feed, lambda spec: [indices(spec), indices(spec, shape=spec.shape[:1])])
         return
     if len(shape) > 1 and len(shape) in wanted.ranks:
         axis = wanted.axis % len(shape)

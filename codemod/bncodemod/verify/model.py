@@ -89,6 +89,7 @@ class Cause(str, Enum):
     DYNAMIC_SHAPE = "data-dependent-shape"  # boolean masks, nonzero
     IN_PLACE = "in-place-on-unbatched"
     RNN = "rnn"
+    CHECKPOINT = "checkpointing"  # torch.utils.checkpoint, and other hooks of saved tensors
     NO_RULE = "no-batching-rule"  # another operator that vmap does not know
     CHANNELS_LAST = "channels-last-group-norm"
     SINGLE_SAMPLE = "one-value-per-channel"
@@ -260,6 +261,7 @@ class Started:
     check: Check | None = None
     sites: tuple[Site, ...] = ()
     is_timed: bool = False
+    line: int = 0  # where the candidate is defined
 
 
 @dataclass(frozen=True, slots=True)

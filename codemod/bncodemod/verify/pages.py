@@ -105,7 +105,8 @@ By hand: fewer groups (`--groups`, `--min-group-size`), or no-running-stats for 
 After vmap, a buffer or an attribute holds a tensor that is of no use outside of it.
 
 A buffer that is reassigned under vmap (`self.m = …`) raises nothing and leaves a dead tensor; the
-next call fails, or is wrong.
+next call fails, or is wrong. So it is with what a hook appends to a list: the report then names
+the line that uses it in a later call.
 
 By hand: return the value from forward, or do not update it in train mode.
 """,
@@ -158,6 +159,13 @@ By hand: `x.new_zeros(…)`, `torch.stack`, or the form of the operation that is
 vmap has no rule for nn.LSTM, nn.GRU and nn.RNN.
 
 By hand: unroll the cells (nn.LSTMCell), or keep the layer outside of vmap.
+""",
+    Cause.CHECKPOINT: """\
+Gradient checkpointing (torch.utils.checkpoint) does not run below torch.func's gradients.
+
+It saves tensors by hooks, which `grad`, `vjp`, `jacrev` and `hessian` refuse. vmap alone runs.
+
+By hand: build the model without checkpointing where torch.func takes its gradients.
 """,
     Cause.NO_RULE: """\
 vmap has no rule for an operator that the model calls.

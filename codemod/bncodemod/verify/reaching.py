@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
@@ -16,18 +16,30 @@ from bncodemod.verify import calling
 from bncodemod.verify.broken import broken
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.inputs import Rehearse, find_inputs
 from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of, is_lazy
-from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
+from bncodemod.verify.model import (
+    CandidateResult,
+    CheckResult,
+    Event,
+    Job,
+    Site,
+    Started,
+    in_order,
+)
+from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.steering import below_tests
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
 # Builds in a row that reach nothing, after which a module is given up: one with sites, and one that
 # may only reach those of others.
 _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
+_MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
@@ -83,6 +95,7 @@ class Builder:
             candidate = next(self._plan, None)
             if candidate is None:
                 self.is_done = True
+                yield from self._other_branches()
                 return
             built = self._build(candidate)
             sites = built.sites if built is not None else frozenset()
@@ -91,6 +104,33 @@ class Builder:
             if built is not None:
                 yield built
 
+    def _other_branches(self) -> Iterator[Reached]:
+        """Candidates built another time, for the branches that their first call passes by."""
+        for candidate in self._candidates.values():
+            for _ in range(_MOST_BRANCHES):
+                built = self._branch(candidate)
+                if built is None or not built.sites & self._wanted:
+                    break
+                self._wanted -= built.sites
+                yield built
+
+    def _branch(self, candidate: Candidate) -> Reached | None:
+        missing = below_tests(candidate.target, in_order(self._held(candidate)))
+        again = f"{candidate.name} for another branch"
+        if not missing or candidate.name in self.refused or again in self._job.skip:
+            return None
+        start = time.perf_counter()
+        self._emit(Started(again, line=candidate.line))
+        try:
+            prepared = self._for(candidate, missing)
+            if isinstance(prepared, Refusal) or prepared.constructed.call in self._job.skip:
+                return None
+            sites, cost = self._run(prepared)
+        except Exception:  # the candidate itself is built, and will be reported
+            return None
+        named = replace(candidate, name=prepared.constructed.call)
+        return Reached(named, prepared, sites, cost, time.perf_counter() - start)
+
     def smaller(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build what may reach the sites at less cost: their owners, and the parts of models."""
         self._wanted = sites
@@ -98,6 +138,28 @@ class Builder:
             if (built := self._build(candidate)) is not None:
                 self._wanted -= built.sites
                 yield built
+
+    def refed(self, each: Reached, rehearse: Rehearse) -> Reached | None:
+        """The same with inputs that run on the device too; None if there are none: it is refused.
+
+        Meta takes what a device does not, as indices that are out of range.
+        """
+        candidate, constructed = each.candidate, each.prepared.constructed
+        with self._harvest, offline():
+            found = find_inputs(constructed, candidate.name, self._job, self._harvest, rehearse)
+        if not isinstance(found, Refusal):
+            prepared = replace(each.prepared, inputs=found)
+            sites, cost = self._run(prepared)
+            return replace(each, prepared=prepared, sites=sites, cost=cost)
+        self.refused[candidate.name] = CandidateResult(
+            self._job.path,
+            candidate.name,
+            candidate.line,
+            error=f"{candidate.name} could not be fed: {found.reason}",
+            trace=found.trace,
+            seconds=each.seconds,
+        )
+        return None
 
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
@@ -158,7 +220,7 @@ class Builder:
 
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()
-        self._emit(Started(candidate.name))
+        self._emit(Started(candidate.name, line=candidate.line))
         prepared = self._prepared(candidate)
         if not isinstance(prepared, Refusal):
             try:
@@ -195,18 +257,22 @@ class Builder:
         prepared: Prepared | Refusal = Refusal("nothing says how to build it")
         attempts = [sites for sites in (self._held(candidate), self._wanted) if sites]
         for sites in attempts or (None,):
-            with self._harvest:
-                prepared = prepare(
-                    candidate.target,
-                    candidate.name,
-                    self._module,
-                    self._job,
-                    self._harvest,
-                    _holds_one_of(sites),
-                )
+            prepared = self._for(candidate, sites)
             if isinstance(prepared, Prepared):
                 return prepared
         return prepared
+
+    def _for(self, candidate: Candidate, sites: frozenset[Site] | None) -> Prepared | Refusal:
+        """Built so that one of the sites is reached."""
+        with self._harvest:
+            return prepare(
+                candidate.target,
+                candidate.name,
+                self._module,
+                self._job,
+                self._harvest,
+                _holds_one_of(sites),
+            )
 
     def _run(self, prepared: Prepared) -> tuple[frozenset[Site], float]:
         module = prepared.constructed.module

@@ -12,8 +12,10 @@ from typing import Any
 
 from torch import nn
 
+from bncodemod.verify.arguments import Fresh
 from bncodemod.verify.deduce import (
     Deduction,
+    Settings,
     names_weights,
     parameters,
     takes_any_keyword,
@@ -90,6 +92,8 @@ def _others(
     number = isinstance(current, int) and not isinstance(current, bool)
     if isinstance(error, TypeError | IndexError | ValueError):
         yield from _containers(current, message)
+    if _wants_settings(current, error):
+        yield Fresh("Settings()", Settings)
     if "not callable" in message or "must be a class" in message:
         yield from (nn.ReLU, nn.Identity)
     if current is None or (isinstance(current, str) and not current):
@@ -104,6 +108,18 @@ def _others(
     elif isinstance(current, (list, tuple)) and current:
         if all(isinstance(item, int) for item in current):
             yield current[0]
+
+
+def _wants_settings(current: Any, error: BaseException) -> bool:
+    """Whether a dict, a namespace or a number was asked for an entry that it lacks."""
+    if isinstance(error, KeyError):
+        return isinstance(current, dict) and not current
+    missing = re.search(r"'([\w.]+)' object has no attribute", str(error))
+    if not isinstance(error, AttributeError) or missing is None:
+        return False
+    is_plain = isinstance(current, Fresh) and current.text.endswith("()")
+    holder = current.make() if is_plain else current
+    return type(holder).__name__ == missing[1].rpartition(".")[2]
 
 
 def _containers(current: Any, message: str) -> Iterator[Any]:

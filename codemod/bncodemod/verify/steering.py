@@ -53,6 +53,12 @@ def steered(
                     yield wish
 
 
+def below_tests(target: Callable[..., Any], sites: Sequence[Site]) -> frozenset[Site]:
+    """The sites that only some calls of ``target`` come by."""
+    tree = _source(target)
+    return frozenset(site for site in sites if tree is not None and any(_ways(tree, site)))
+
+
 def own_parameters(target: Callable[..., Any], sites: Sequence[Site]) -> frozenset[str]:
     """The parameters whose defaults are sites: these run only where nothing else is passed."""
     tree = _source(target)

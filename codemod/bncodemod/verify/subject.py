@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from bncodemod.verify.calling import Arguments, copied, run
+from bncodemod.verify.inputs import Inputs
 from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared
@@ -93,6 +94,16 @@ class Subject:
             seed=self.job.seed if seed is None else seed,
             dtype=dtype,
         )
+
+    def rehearsed(self, inputs: Inputs) -> Exception | None:
+        """What a plain run on the device with other inputs ends in."""
+        arguments = inputs.make(self.device, batch=BATCH, seed=self.job.seed)
+        try:
+            with torch.no_grad():
+                run(self.fresh(), arguments)
+        except Exception as error:
+            return error
+        return None
 
     def _prepared(self, module: nn.Module) -> nn.Module:
         if quieted := switch_off_randomness(module):

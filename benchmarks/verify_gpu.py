@@ -16,10 +16,10 @@ import shutil
 import tempfile
 
 from bncodemod.model import FileResult
+from bncodemod.report.verification_text import summary, table
 from bncodemod.settings import load_configuration
 from bncodemod.sweep.run import sweep
 from bncodemod.verify import verify_paths
-from bncodemod.verify.model import Verdict
 from bncodemod.verify.options import Options
 
 
@@ -50,16 +50,10 @@ def main() -> None:
             Options(device=options.device, time=True, examples=options.examples),
         )
     print(f"{options.package}, {options.strategy}, on {found.device}: {found.versions}")
-    print(f"{'model':40} {'what':9} {'size':>4} {'loop ms':>9} {'vmap ms':>9} {'gain':>6}")
-    for candidate in found.candidates:
-        for timing in candidate.timings:
-            gain = timing.loop / timing.vmap
-            print(
-                f"{candidate.name:40} {timing.what:9} {timing.size:4}"
-                f" {timing.loop:9.2f} {timing.vmap:9.2f} {gain:5.1f}x"
-            )
-    failed = sum(site.verdict is Verdict.FAILED for site in found.sites)
-    print(f"{len(found.sites)} sites, {found.coverage:.1f} % verified, {failed} failed")
+    for line in table(found):
+        print(line)
+    for spans in summary(found):
+        print("".join(text for text, _ in spans))
 
 
 if __name__ == "__main__":

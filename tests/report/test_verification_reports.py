@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pytest_snapshot.plugin import Snapshot
 
-from bncodemod.report.verification_json import write_json
+from bncodemod.report.verification_json import record, write_json
 from bncodemod.report.verification_text import shown_percent, write_text
 from bncodemod.verify.model import Verification
 from report.verification_samples import VERIFICATION
@@ -40,8 +40,9 @@ def test_text(snapshot: Snapshot, option: str) -> None:
 
 def test_nothing_was_asked() -> None:
     assert text(Verification((), (), (), "")) == (
-        "0 sites = 0 verified + 0 failed + 0 not reached; coverage 100 %\n"
+        "0 sites = 0 verified + 0 failed + 0 not reached\n"
     )
+    assert record(Verification((), (), (), ""))["summary"]["coverage"] is None
 
 
 def test_json(snapshot: Snapshot) -> None:

@@ -28,6 +28,7 @@ from bncodemod.verify.model import (
     Site,
     SiteKind,
     Started,
+    Timed,
     Unreached,
     Verdict,
 )
@@ -93,6 +94,10 @@ class Examined:
 
     def of(self, name: str) -> CandidateResult:
         return next(candidate for candidate in self.candidates if candidate.name == name)
+
+    def timed(self, name: str = "Net") -> Timed:
+        """How long a candidate's runs take."""
+        return next(e for e in self.events if isinstance(e, Timed) and e.name == name)
 
     def verdicts(self, kind: SiteKind) -> list[tuple[str, Verdict]]:
         """The text of each site of a kind, without its last lines, and what is said of it."""

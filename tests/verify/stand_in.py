@@ -1,5 +1,7 @@
 """A plain examiner for tests of the driver: it builds every class of a module, and checks nothing.
 
+What a class does in methods called ``check`` and ``time`` stands for the checks and the measuring.
+
 The worker processes that run it are real ones.
 """
 
@@ -23,7 +25,7 @@ from bncodemod.verify.model import (
 
 
 def examine(job: Job, emit: Callable[[Event], None]) -> None:
-    """Import the module, build its classes, call their ``check`` if they have one."""
+    """Import the module, build its classes, call their ``check`` and ``time`` if they have them."""
     emit(Started(""))
     spec = importlib.util.spec_from_file_location(job.name, job.path)
     assert spec is not None
@@ -44,3 +46,6 @@ def examine(job: Job, emit: Callable[[Event], None]) -> None:
                     job.path, name, 1, Built.NO_ARGUMENTS, sites=job.sites, checks=(passed,)
                 )
             )
+            if hasattr(built, "time"):
+                emit(Started(name, is_timed=True))
+                built.time()

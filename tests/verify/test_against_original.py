@@ -119,6 +119,28 @@ def test_another_epsilon_changes_bits(tmp_path: Path) -> None:
     assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.CHANGED)
 
 
+LAZY = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.LazyConv2d(8, 3)
+        self.bn = nn.LazyBatchNorm2d(AFFINE)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+"""
+
+
+@pytest.mark.parametrize("affine", ["", "affine=False"])
+def test_models_that_take_their_shapes_from_the_inputs(tmp_path: Path, affine: str) -> None:
+    net = LAZY.replace("AFFINE", affine)
+    done = rewrite((HEAD + net).encode(), "net.py", Settings())
+    assert done.after is not None
+    said = against(tmp_path, {"net.py": done.after.decode().removeprefix(HEAD)}, net)
+    assert outcomes(said)[Check.ORIGINAL_FAILS] is Outcome.PASSED
+    assert outcomes(said)[Check.BIT_IDENTICAL] is Outcome.PASSED
+
+
 def test_the_rewritten_modules_are_back_afterwards(tmp_path: Path) -> None:
     said = against(tmp_path, rewritten("no-running-stats"))
     module = sys.modules[said.job.name]

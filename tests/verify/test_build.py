@@ -61,7 +61,7 @@ def test_a_call_of_the_project(tmp_path: Path) -> None:
     source = NET.replace("width=8", "width, mode").replace("        self.conv", """
         assert mode.startswith("very special")
         self.conv""", 1)  # fmt: skip
-    call = Example("models.Net", "24, mode='very special mode'")
+    call = Example("Net", "24, mode='very special mode'")
     prepared = Worker(tmp_path, source).prepared("Net", calls=(call,))
     assert prepared.constructed.how is Built.CALL
     assert prepared.constructed.module.bn.num_features == 24
@@ -348,7 +348,7 @@ class Net(nn.Module):
     def forward(self, x):
         {forward}
 """
-    call = Example("models.Net", "unknown.width")
+    call = Example("Net", "unknown.width")
     outcome = Worker(tmp_path, source).outcome("Net", calls=(call,))
     assert isinstance(outcome, Refusal)
     assert outcome.reason.endswith("LookupError: no boxes")

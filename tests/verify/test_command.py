@@ -245,6 +245,16 @@ def test_too_little_is_covered(project: Path) -> None:
     assert "coverage 0.0 % is below the 50 % required" in result.stdout
 
 
+def test_nothing_is_to_be_covered(project: Path) -> None:
+    Path("net.py").write_text("x = 1\n")
+    result = run("verify", "--require-coverage=50", "net.py")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "0 sites = 0 verified + 0 failed + 0 not reached\n"
+        "nothing was to be verified: the coverage that is required says nothing here\n"
+    )
+
+
 def test_a_module_that_kills_its_worker(project: Path) -> None:
     Path("a.py").write_text(
         NET.replace("nn.BatchNorm2d", "nn.InstanceNorm2d").replace(

@@ -71,9 +71,50 @@ def test_the_settings_are_put_back() -> None:
 
 def test_times(tmp_path: Path) -> None:
     said = examined(tmp_path, NET, time=True, **image())
-    times = said.of("Net").timings
+    times = said.timed().timings
     assert [(each.what, each.size) for each in times] == [("vmap", 8), ("ensemble", 8)]
-    assert all(each.loop > 0 and each.vmap > 0 for each in times)
+    assert all(each.loop > 0 and each.vmap > 0 and each.seconds > 0 for each in times)
+    assert said.timed().notes == ()
+
+
+def test_what_has_no_parameters_has_no_ensemble_to_time(tmp_path: Path) -> None:
+    source = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = ⟪nn.BatchNorm2d(3, affine=False, track_running_stats=False)⟫
+
+    def forward(self, x):
+        return self.bn(x)
+"""
+    times = examined(tmp_path, source, time=True, **image()).timed()
+    assert [each.what for each in times.timings] == ["vmap"]
+    assert times.notes == ("not timed: ensemble: it has no parameters to stack",)
+
+
+def test_what_cannot_be_timed_leaves_the_checks(tmp_path: Path) -> None:
+    source = """
+CALLS = []
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+    def forward(self, x):
+        CALLS.append(x.shape)
+        if len(CALLS) > 30:
+            raise ValueError("too many\\nof them")
+        return self.bn(x)
+"""
+    checks = frozenset({Check.META_VMAP, Check.FORWARD})
+    said = examined(tmp_path, source, time=True, checks=checks, **image())
+    assert [result.outcome for result in said.of("Net").checks] == [Outcome.PASSED] * 2
+    assert said.timed().timings == ()
+    assert said.timed().notes == (
+        "not timed: vmap of 8: ValueError: too many",
+        "not timed: ensemble of 8: ValueError: too many",
+    )
 
 
 def test_a_median_takes_several_runs() -> None:
@@ -109,4 +150,4 @@ def test_on_cuda(tmp_path: Path) -> None:
     assert said.failed() == []
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
     assert said.result(Check.GRAD).outcome is Outcome.PASSED
-    assert said.of("Net").timings
+    assert said.timed().timings

@@ -15,7 +15,7 @@ import pytest
 
 from bncodemod.verify.driver import Driver, Gathered, Limits
 from bncodemod.verify.errors import CannotVerify
-from bncodemod.verify.model import CandidateResult, Job, Site, SiteKind
+from bncodemod.verify.model import CandidateResult, Job, Outcome, Site, SiteKind
 from bncodemod.verify.protocol import Setup
 
 STAND_IN = Setup(examine="stand_in:examine")
@@ -71,6 +71,7 @@ MODULES = {
     "checked_segfault": in_method("check", SEGFAULT),
     "checked_abort": in_method("check", ABORT),
     "checked_leave": in_method("check", LEAVE),
+    "timed_segfault": in_method("time", SEGFAULT),
     **({"checked_greedy": in_method("check", GREEDY)} if sys.platform == "linux" else {}),
 }
 
@@ -190,6 +191,14 @@ def test_a_candidate_that_kills_its_worker(run: Run, name: str, expected: str) -
     if name.startswith("checked"):  # the sites that it holds are known by then
         assert [(c.check.value, c.message) for c in result.checks] == [("vmap", result.error)]
         assert [site.path for site in result.sites] == [run.path(name)]
+
+
+def test_what_is_lost_while_it_is_timed_keeps_its_checks(run: Run) -> None:
+    result = run.candidate("Bad", of="timed_segfault")
+    assert (result.error, [c.outcome for c in result.checks]) == ("", [Outcome.PASSED])
+    (note,) = result.notes
+    assert note.startswith("not timed: the process was killed by SIGSEGV")
+    assert run.candidate("Behind", of="timed_segfault").error == ""
 
 
 def is_gone(pid: int) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from examined import examined, image, model
 
-from bncodemod.verify.model import Built, Cause, Check, Outcome, Verdict
+from bncodemod.verify.model import Built, Cause, Check, Outcome, SiteKind, Verdict
 from bncodemod.verify.verdicts import judge
 
 NET = """
@@ -134,6 +134,25 @@ def test_every_norm_at_fault_is_named(tmp_path: Path) -> None:
     assert said.result(Check.EVAL).outcome is Outcome.FAILED  # the function knows no eval mode
 
 
+def test_a_check_that_ends_before_the_others_have_run_says_nothing_of_them(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = ⟪nn.BatchNorm2d(3)⟫
+            self.b = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            return torch.empty(x.shape, device=x.device).copy_(self.b(self.a(x)))
+    """
+    checks = frozenset({Check.META_VMAP, Check.FORWARD, Check.SINGLE})
+    said = examined(tmp_path, text, **image(), checks=checks)
+    assert said.verdicts(SiteKind.CALL) == [
+        ("nn.BatchNorm2d(3)", Verdict.FAILED),
+        ("nn.GroupNorm(1, 3)", Verdict.NOT_REACHED),
+    ]
+
+
 def test_norms_built_elsewhere_are_not_put_down_to_a_site(tmp_path: Path) -> None:
     text = """
     class Net(nn.Module):
@@ -184,14 +203,23 @@ def test_the_cheapest_candidate_is_checked(tmp_path: Path) -> None:
         def forward(self, x):
             return self.bn(self.conv(x))
 
+    class Head(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(2, width)⟫
+
+        def forward(self, x):
+            return self.bn(x)
+
     def large():
         return Net(64)
 
     def small():
-        return Net(4)
+        return nn.Sequential(Net(4), Head(4))
     """
     said = examined(tmp_path, text)
-    assert [each.name for each in said.candidates if each.checks] in (["large"], ["small"])
+    assert [each.name for each in said.candidates if each.checks] == ["small"]
+    assert said.of("large").notes == ("not checked: others reach its sites",)
 
 
 def test_a_model_that_is_built_at_import(tmp_path: Path) -> None:

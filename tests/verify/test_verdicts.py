@@ -42,8 +42,17 @@ NORM_FAILS = candidate("Bad", check(Check.VMAP, Cause.DIFFERS))
 BLAMES_OTHER = candidate(
     "Mixed",
     check(Check.META_VMAP, Cause.RUNNING_STATS, OTHER),
+    check(Check.META_VMAP),  # without the norms at fault
     check(Check.EVAL),
     sites=(HERE, OTHER),
+)
+NOT_TRIED_AGAIN = replace(
+    BLAMES_OTHER,
+    checks=(
+        BLAMES_OTHER.checks[0],
+        CheckResult(Check.META_VMAP, Outcome.SKIPPED, "no rule for it"),
+        check(Check.EVAL),
+    ),
 )
 
 
@@ -66,6 +75,7 @@ def verdict(*candidates: CandidateResult, site: Site = HERE, module: str = "") -
         ((UNLUCKY, PASSES), Verdict.VERIFIED, "Good"),
         ((PASSES, NORM_FAILS), Verdict.FAILED, "Bad"),
         ((BLAMES_OTHER,), Verdict.VERIFIED, "Mixed"),
+        ((NOT_TRIED_AGAIN,), Verdict.NOT_REACHED, ""),
         ((candidate("Elsewhere", sites=(OTHER,)),), Verdict.NOT_REACHED, ""),
         ((candidate("Unchecked"),), Verdict.NOT_REACHED, ""),
     ],

@@ -198,7 +198,9 @@ def report_text(found: Verification, wanted: Options, options: dict[str, Any]) -
         verbose=options["verbose"],
         traces=options.get("trace", False),
     )
-    if found.coverage < wanted.require_coverage:
+    if wanted.require_coverage and found.coverage is None:
+        click.echo("nothing was to be verified: the coverage that is required says nothing here")
+    elif found.coverage is not None and found.coverage < wanted.require_coverage:
         covered = shown_percent(found.coverage)
         click.echo(f"coverage {covered} % is below the {wanted.require_coverage:g} % required")
 
@@ -208,4 +210,5 @@ def exit_code(found: Verification, wanted: Options, *, exit_zero: bool = False) 
     from bncodemod.verify.model import Verdict
 
     failed = any(result.verdict is Verdict.FAILED for result in found.sites)
-    return int((failed or found.coverage < wanted.require_coverage) and not exit_zero)
+    too_few = found.coverage is not None and found.coverage < wanted.require_coverage
+    return int((failed or too_few) and not exit_zero)

@@ -27,11 +27,12 @@ def record(verification: Verification, *, traces: bool = False) -> dict[str, Any
         verdict.value.replace(" ", "_"): sum(r.verdict is verdict for r in verification.sites)
         for verdict in Verdict
     }
+    coverage = verification.coverage
     return {
         "summary": {
             "sites": len(verification.sites),
             **counts,
-            "coverage": round(verification.coverage, 2),
+            "coverage": None if coverage is None else round(coverage, 2),
             "modules": len(verification.modules),
             "modules_failed": sum(bool(module.error) for module in verification.modules),
         },

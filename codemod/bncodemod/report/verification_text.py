@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from typing import TextIO
 
@@ -15,7 +15,6 @@ from bncodemod.verify.model import (
     ModuleResult,
     Outcome,
     SiteResult,
-    Timing,
     Verdict,
     Verification,
 )
@@ -116,10 +115,8 @@ class _Writer:
                 )
 
     def _timings(self) -> None:
-        timed = [(c.name, timing) for c in self._whole.candidates for timing in c.timings]
-        if timed:
-            for line in _table(timed):
-                self._console.line((line, ""))
+        for line in table(self._whole):
+            self._console.line((line, ""))
 
     def _line(self, place: str, status: str, style: str, words: str) -> None:
         self._console.line((place, "bold"), (f" [{status}]", style), (f" {words}", ""))
@@ -163,9 +160,10 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
         plus = " + " if number else ""
         style = _STYLES[verdict] if counts[verdict] else ""
         parts += [(plus, ""), (f"{counts[verdict]} {verdict.value}", style)]
-    yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
-    if not whole.sites:
+    if whole.coverage is None:
+        yield parts
         return
+    yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
     failed = sum(bool(module.error) for module in whole.modules)
     yield [
         (f"{plural(len(whole.modules), 'module')} = {len(whole.modules) - failed} imported + ", ""),
@@ -191,18 +189,23 @@ def _tolerance(tolerance: dict[str, float]) -> str:
 def stages(whole: Verification) -> dict[str, float]:
     """Where the time went, in seconds: what workers did side by side counts as often."""
     checks = sum(check.seconds for c in whole.candidates for check in c.checks)
+    times = sum(timing.seconds for c in whole.candidates for timing in c.timings)
     return {
         "find": whole.seconds.get("find", 0.0),
         "start": whole.seconds.get("start", 0.0),
         "import": sum(module.seconds for module in whole.modules),
         "build": sum(candidate.seconds for candidate in whole.candidates) - checks,
         "check": checks,
+        "time": times,
     }
 
 
 def _seconds(whole: Verification) -> str:
     total = sum(whole.seconds.values())
-    parts = [f"{name} {taken:.1f}" for name, taken in stages(whole).items()]
+    taken = stages(whole)
+    if not taken["time"]:  # it was not asked for
+        del taken["time"]
+    parts = [f"{name} {seconds:.1f}" for name, seconds in taken.items()]
     return f"{total:.1f} s ({', '.join(parts)})"
 
 
@@ -224,7 +227,11 @@ def _longest(whole: Verification) -> Iterator[str]:
 _SHOWN = 5
 
 
-def _table(timed: Iterable[tuple[str, Timing]]) -> list[str]:
+def table(whole: Verification) -> list[str]:
+    """What was timed, in columns; no line if nothing was."""
+    timed = [(c.name, timing) for c in whole.candidates for timing in c.timings]
+    if not timed:
+        return []
     rows = [("model", "what", "size", "loop ms", "vmap ms", "gain")]
     for name, timing in timed:
         gain = f"{timing.loop / timing.vmap:.1f}x" if timing.vmap else ""

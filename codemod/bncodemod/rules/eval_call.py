@@ -52,7 +52,7 @@ from bncodemod.strategies.model_use import safe_use
 rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode.NAME, auto.NAME))
 
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
-_EVAL = re.compile(r"eval", re.IGNORECASE)
+_EVAL = re.compile(r"(?:^|\.)_*(?:eval|evaluate|evaluating|eval_mode)$")
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
 _TRAINING = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; if this is no"

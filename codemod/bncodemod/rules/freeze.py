@@ -21,7 +21,7 @@ from functools import partial
 
 from bncodemod.rules.class_name_string import name_tests
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.class_tests import class_tests
+from bncodemod.scan.class_tests import class_tests, is_negative
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 
@@ -53,7 +53,7 @@ def _by_class_name(context: Context) -> Iterator[tuple[ast.AST, ast.Call]]:
         child: ast.AST = test
         while isinstance(above, (ast.Compare, ast.BoolOp)):
             child, above = above, context.tree.parents.get(above)
-        if not isinstance(above, ast.If) or child is not above.test or _is_negative(child):
+        if not isinstance(above, ast.If) or child is not above.test or is_negative(child):
             continue
         for node in context.tree.walk_block(above):
             if (
@@ -63,18 +63,6 @@ def _by_class_name(context: Context) -> Iterator[tuple[ast.AST, ast.Call]]:
                 and not node.args
             ):
                 yield test, node
-
-
-def _is_negative(test: ast.AST) -> bool:
-    """Whether a comparison holds for what is no batch norm: ``== -1``, ``not in``, ``!= name``."""
-    if not isinstance(test, ast.Compare):
-        return False
-    operator, right = test.ops[0], test.comparators[0]
-    to_number = isinstance(right, (ast.UnaryOp, ast.Constant)) and "BatchNorm" not in ast.unparse(
-        right
-    )
-    negative = (ast.Eq, ast.Is, ast.Lt) if to_number else (ast.NotEq, ast.NotIn, ast.IsNot)
-    return isinstance(operator, negative)
 
 
 def _open(call: str) -> Open:

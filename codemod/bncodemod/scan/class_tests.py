@@ -47,6 +47,18 @@ def isinstance_uses(names: Names, call: ast.AST) -> tuple[ast.Attribute, ...] | 
     return _uses_in_branch(names, call, subject) if subject else None
 
 
+def is_negative(test: ast.AST) -> bool:
+    """Whether a comparison holds for what is no batch norm: ``== -1``, ``not in``, ``!= name``."""
+    if not isinstance(test, ast.Compare):
+        return False
+    operator, right = test.ops[0], test.comparators[0]
+    to_number = isinstance(right, (ast.UnaryOp, ast.Constant)) and "BatchNorm" not in ast.unparse(
+        right
+    )
+    negative = (ast.Eq, ast.Is, ast.Lt) if to_number else (ast.NotEq, ast.NotIn, ast.IsNot)
+    return isinstance(operator, negative)
+
+
 def _subject(test: ast.AST) -> str:
     """The tested object as source: ``m`` in ``isinstance(m, …)`` and ``type(m) is …``."""
     if isinstance(test, ast.Call) and test.args:

@@ -27,6 +27,24 @@ CHAIN = frozenset(
         "xpu",
     }
 )
+# What is done with a module and nothing else.
+METHODS = frozenset(
+    {
+        "children",
+        "cuda",
+        "eval",
+        "load_state_dict",
+        "modules",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "requires_grad_",
+        "state_dict",
+        "to",
+        "train",
+        "zero_grad",
+    }
+)
 WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
 _HOLDERS = (
     ast.keyword,
@@ -105,6 +123,15 @@ def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
         targets = [statement.target]
     flat = [part for target in targets for part in getattr(target, "elts", [target])]
     return tuple(Place(ast.unparse(part), statement) for part in flat if is_dotted(part))
+
+
+def modules_of(loop: ast.AST) -> str:
+    """The model over whose modules a loop goes, as source; empty if it is no such loop."""
+    call = loop.iter if isinstance(loop, (ast.For, ast.AsyncFor)) else None
+    over = call.func if isinstance(call, ast.Call) else None
+    if isinstance(over, ast.Attribute) and over.attr in ("modules", "named_modules"):
+        return ast.unparse(over.value)
+    return ""
 
 
 def is_dotted(node: ast.expr) -> bool:

@@ -7,6 +7,7 @@ it was in: the page's ``model.train()`` would unfreeze what was frozen.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 
 from bncodemod.source.splice import Edit
@@ -138,7 +139,7 @@ def _indented(text: str, unit: str) -> str:
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.end_lineno is not None
         for line in range(node.lineno + 1, node.end_lineno + 1)
     }
-    lines = text.splitlines(keepends=True)
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)  # as Python does: not at form feeds
     return "".join(
         unit + line if number > 1 and number not in inside and line.strip() else line
         for number, line in enumerate(lines, 1)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from bncodemod.catalog.torch import NORM_CLASSES
 from bncodemod.scan.called_modules import CalledModules
-from bncodemod.scan.model_places import CHAIN, Place, holder_of, kept_in
+from bncodemod.scan.class_tests import class_tests, is_negative
+from bncodemod.scan.model_places import CHAIN, METHODS, Place, holder_of, kept_in, modules_of
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.model_scope import Scope
 
-_NORMS = tuple(name for name, norm in NORM_CLASSES.items() if norm.family == "batch")
+_ANY = "_BatchNorm"  # the base of all that are batch norms
 _STACK = "stack_module_state"
 _TRANSFORMS = ("torch.func.", "torch.vmap", "functorch.")
 _VMAP = ("torch.vmap", "torch.func.vmap", "functorch.vmap")
@@ -37,7 +37,8 @@ def safe_use(context: Context, node: ast.AST) -> str:
     if not isinstance(node, ast.expr):
         return ""
     built = list(_outermost(context, node, set()))
-    reasons = [_reason(context, expression) if expression else "" for expression in built]
+    norms = _norms_at(context, node)
+    reasons = [_reason(context, expression, norms) if expression else "" for expression in built]
     return reasons[0] if built and all(reasons) else ""
 
 
@@ -106,7 +107,7 @@ def _is_guarded(context: Context, node: ast.expr) -> bool:
     return any("__name__" in ast.unparse(test) for test in tests)
 
 
-def _reason(context: Context, node: ast.expr) -> str:
+def _reason(context: Context, node: ast.expr, norms: frozenset[str]) -> str:
     holder = holder_of(context.names, node)
     place = kept_in(context.names, holder)
     if place is None or "." in place.target:
@@ -118,7 +119,19 @@ def _reason(context: Context, node: ast.expr) -> str:
         return ""
     if use.is_put_into_eval_mode():
         return "it is used in eval mode only"
-    return "its batch norms are frozen in eval mode" if use.is_frozen() else ""
+    return "its batch norms are frozen in eval mode" if use.is_frozen(norms) else ""
+
+
+def _norms_at(context: Context, node: ast.AST) -> frozenset[str]:
+    """The classes of the norms that an expression names; none where it builds them unseen."""
+    within = set(ast.walk(node))
+    named = (mention.norm for mention in context.mentions if mention.node in within)
+    return frozenset(norm.name.removeprefix("Lazy") for norm in named)
+
+
+def _may_pass_by(loop: ast.AST) -> bool:
+    """Whether a loop may leave out some of what it goes over."""
+    return any(isinstance(node, (ast.Break, ast.Continue, ast.Return)) for node in ast.walk(loop))
 
 
 class _Use:
@@ -189,31 +202,66 @@ class _Use:
     def _stays(self, node: ast.Name) -> bool:
         above = self.tree.parents.get(node)
         if isinstance(above, ast.Attribute):
-            return True
+            return self._gives_a_part(above)
         if isinstance(above, ast.Subscript):
             return above.value is node
         if isinstance(above, (ast.For, ast.comprehension)):
             return above.iter is node
         if isinstance(above, ast.Assign):
-            return kept_in(self.names, node) is not None
+            return self._is_kept(node)
         if not isinstance(above, ast.Call):
             return False
         callee = self.names.qualified(above.func)
         return above.func is node or callee.startswith((*_TRANSFORMS, *_HARMLESS_CALLS))
 
+    def _is_kept(self, node: ast.expr) -> bool:
+        """Whether an expression is assigned to a variable, as it is."""
+        place = kept_in(self.names, node)
+        return place is not None and "." not in place.target
+
+    def _gives_a_part(self, attribute: ast.Attribute) -> bool:
+        """Whether an attribute is not the model itself, which a method of it gives back.
+
+        What is made of the model so may be dropped, or kept in a variable of the model.
+        """
+        call = self.tree.parents.get(attribute)
+        if attribute.attr not in CHAIN or not isinstance(call, ast.Call):
+            return attribute.attr not in CHAIN
+        above = self.tree.parents.get(call)
+        if isinstance(above, ast.Expr) or self._is_kept(call):
+            return True
+        if isinstance(above, ast.Attribute):
+            return self._gives_a_part(above)
+        return isinstance(above, ast.Call) and above.func is call  # it is called at once
+
     def is_put_into_eval_mode(self) -> bool:
-        """Whether the model is put into eval mode where it is built, or surely behind that."""
+        """Whether the model is put into eval mode where it is built, or before all that runs it."""
         if self._chain()[-1:] == ["eval"]:
             return True
         return any(
             isinstance(call, ast.Call)
             and isinstance(node, ast.Attribute)
             and ast.unparse(node.value) in self.scope.targets
-            and self.scope.is_later(call)
-            and self.scope.always(call)
+            and self._is_before_runs(call)
             for node in self.tree.occurrences("eval")
             for call in [self.tree.parents.get(node)]
         )
+
+    def _is_before_runs(self, change: ast.AST) -> bool:
+        """Whether a change of the model surely stands between its building and all that runs it."""
+        if not self.scope.is_later(change) or not self.scope.always(change):
+            return False
+        last = self.tree.statement(change).end_lineno or 0
+        return all(node.lineno > last for node in self._reads() if self._may_run(node, change))
+
+    def _may_run(self, node: ast.Name, change: ast.AST) -> bool:
+        """Whether a read of the model may run it, where that is not part of the change itself."""
+        above = self.tree.parents.get(node)
+        if change in self.tree.ancestors(node):
+            return False
+        if isinstance(above, ast.Attribute):
+            return above.attr not in CHAIN | METHODS
+        return isinstance(above, ast.Call)
 
     def _chain(self) -> list[str]:
         """The methods called where the model is built that change its mode, in their order."""
@@ -227,19 +275,35 @@ class _Use:
             node = node.func.value
         return found
 
-    def is_frozen(self) -> bool:
-        """Whether a loop over the model's modules puts its batch norms into eval mode."""
-        for node in self.tree.occurrences("eval"):
-            loop = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.For)), None)
-            if loop is None or not self.scope.is_later(loop) or not self.scope.always(loop):
+    def is_frozen(self, norms: frozenset[str]) -> bool:
+        """Whether a loop over the model's modules puts its norms into eval mode before it runs.
+
+        Where the ``norms`` are not known, all classes of batch norm are to be.
+        """
+        for test in class_tests(self.names, self.context.mentions):
+            tested = {mention.norm.name for mention in test.mentions}
+            branch = self._branch(test.node)
+            loop = self.tree.parents.get(branch) if branch is not None else None
+            if branch is None or loop is None or modules_of(loop) not in self.scope.targets:
                 continue
-            over = loop.iter.func if isinstance(loop.iter, ast.Call) else None
-            if isinstance(over, ast.Attribute) and over.attr in ("modules", "named_modules"):
-                test = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.If)), None)
-                if ast.unparse(over.value) in self.scope.targets and test is not None:
-                    if any(f"{name}" in ast.unparse(test.test) for name in _NORMS):
-                        return True
+            covered = _ANY in tested or (bool(norms) and norms <= tested)
+            if covered and not _may_pass_by(loop) and self._is_before_runs(loop):
+                if any(self._is_run_in(use, branch) for use in test.uses or ()):
+                    return True
         return False
+
+    def _branch(self, test: ast.AST) -> ast.If | None:
+        """The statement that a test alone decides on: what it is true for goes into its body."""
+        above = self.tree.parents.get(test)
+        while isinstance(above, ast.BoolOp) and isinstance(above.op, ast.Or):
+            above = self.tree.parents.get(above)
+        return above if isinstance(above, ast.If) and not is_negative(test) else None
+
+    def _is_run_in(self, use: ast.Attribute, branch: ast.If) -> bool:
+        """Whether ``m.eval()`` is a statement of the branch itself."""
+        call = self.tree.parents.get(use)
+        statement = self.tree.statement(use)
+        return use.attr == "eval" and isinstance(call, ast.Call) and statement in branch.body
 
     def is_ensemble(self) -> bool:
         """Whether the models' buffers are stacked and go through vmap with their parameters."""

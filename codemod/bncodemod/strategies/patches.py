@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bncodemod.catalog.torch import FLAG
-from bncodemod.scan.model_places import Place, holder_of, kept_in
+from bncodemod.scan.model_places import Place, holder_of, kept_in, modules_of
 from bncodemod.scan.names import Names
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.model_scope import Scope
@@ -64,10 +64,8 @@ class Patches:
     def keeps(self, node: ast.AST) -> bool:
         """Whether a node stands in a loop over the modules of a model that keeps its statistics."""
         for loop in self.names.tree.ancestors(node):
-            over = getattr(loop.iter, "func", None) if isinstance(loop, ast.For) else None
-            if isinstance(over, ast.Attribute):
+            if model := modules_of(loop):
                 scope = self.names.scopes.scope_of(loop)
-                model = ast.unparse(over.value)
                 return any(k.scope is scope and model in k.targets for k in self._kept)
         return False
 
@@ -99,12 +97,10 @@ class Patches:
             if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
                 continue
             value = getattr(tree.statement(node), "value", None)
-            loop = next((a for a in tree.ancestors(node) if isinstance(a, ast.For)), None)
+            loop = next((a for a in tree.ancestors(node) if modules_of(a)), None)
             if loop is None or not isinstance(value, ast.Constant) or value.value is not False:
                 continue
-            over = loop.iter.func if isinstance(loop.iter, ast.Call) else None
-            if isinstance(over, ast.Attribute) and over.attr in ("modules", "named_modules"):
-                yield Patch(loop, ast.unparse(over.value), "keep-statistics")
+            yield Patch(loop, modules_of(loop), "keep-statistics")
 
     def _patched(self, value: ast.expr) -> str:
         """What a patch is told to patch; the elements of a list stand for it."""

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable
 
 from bncodemod.catalog import torchvision
-from bncodemod.scan.model_places import Place, bound_by, kept_in, whole
+from bncodemod.scan.model_places import METHODS, Place, bound_by, kept_in, whole
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
@@ -44,24 +44,6 @@ _WITHOUT_WEIGHTS = {
     " (--patch replace makes it use the batch's)",
 }
 _SAVED = "; what is saved from it lacks their keys and no longer loads into a model not patched yet"
-# What is done with a module and nothing else.
-_OF_A_MODULE = frozenset(
-    {
-        "children",
-        "cuda",
-        "eval",
-        "load_state_dict",
-        "modules",
-        "named_modules",
-        "named_parameters",
-        "parameters",
-        "requires_grad_",
-        "state_dict",
-        "to",
-        "train",
-        "zero_grad",
-    }
-)
 _MODULE_NAMES = ("model", "net", "network", "backbone", "encoder", "extractor")
 
 
@@ -205,7 +187,7 @@ def _is_module(context: Context, call: ast.Call) -> bool:
     if last.endswith(_MODULE_NAMES):
         return True
     return any(
-        isinstance(above, ast.Attribute) and above.attr in _OF_A_MODULE
+        isinstance(above, ast.Attribute) and above.attr in METHODS
         for node in context.tree.occurrences(place.target.rpartition(".")[2])
         if isinstance(node, ast.expr) and ast.unparse(node) == place.target
         for above in [context.tree.parents.get(node)]

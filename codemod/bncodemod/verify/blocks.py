@@ -30,6 +30,7 @@ from bncodemod.verify.model import (
 from bncodemod.verify.modes import Block
 from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import GUARDED, guarded_lines
+from bncodemod.verify.refusal import in_a_line
 
 _MOST_SECONDS = 20.0  # for one function, that is not given up at once
 _RESTORE = "give each module back the mode that it was in: a plain model.train() does not"
@@ -120,8 +121,7 @@ def _made(call: Call, job: Job) -> tuple[list[Block], str]:
         with offline(), torch.device(job.device):
             call.make()
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines() or [""]
-        said = f"{call.text} raised {type(error).__name__}: {lines[0]}".rstrip(": ")
+        said = f"{call.text} raised {in_a_line(error)}"
     runs = modes.blocks[before:]
     del modes.blocks[before:]
     return runs, said
@@ -144,7 +144,7 @@ def _why(runs: Sequence[Block], otherwise: str) -> str:
     if not runs:
         return otherwise
     error = next((block.error for block in runs if block.error is not None), None)
-    return f"{type(error).__name__}: {error}" if error is not None else "no norm runs in the block"
+    return in_a_line(error) if error is not None else "no norm runs in the block"
 
 
 def _result(

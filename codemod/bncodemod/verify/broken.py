@@ -13,6 +13,7 @@ from bncodemod.verify.instrument import lookups, sites_on
 from bncodemod.verify.loading import originals
 from bncodemod.verify.model import Cause, Check, CheckResult, Job, Outcome, in_order
 from bncodemod.verify.offline import offline
+from bncodemod.verify.refusal import in_a_line
 
 
 def broken(candidate: Candidate, job: Job) -> CheckResult | None:
@@ -28,7 +29,7 @@ def broken(candidate: Candidate, job: Job) -> CheckResult | None:
     return CheckResult(
         Check.META_VMAP,
         Outcome.FAILED,
-        f"{candidate.name}() raises {type(error).__name__}: {error}, and its original does not",
+        f"{candidate.name}() raises {in_a_line(error)}, and its original does not",
         Cause.BROKEN,
         "undo the rewrite of this line, or ignore it (# bncodemod: ignore), and report it",
         path,

@@ -65,13 +65,6 @@ class _Attempt:
 
 
 def construct(
-    target: Callable[..., Any], name: str, namespace: types.ModuleType, job: Job, harvest: Harvest
-) -> Constructed | Refusal:
-    """The first way of building ``target`` that raises nothing."""
-    return first(target, name, namespace, job, harvest, lambda constructed: constructed)
-
-
-def first(
     target: Callable[..., Any],
     name: str,
     namespace: types.ModuleType,
@@ -144,7 +137,7 @@ class _Attempts:
     def _planned(
         self, name: str, namespace: types.ModuleType, job: Job, harvest: Harvest
     ) -> Iterator[_Attempt]:
-        said = [each for each in job.examples if _is_of(each, name)]
+        said = [each for each in job.examples if each.name == name]
         for example in said:
             yield _written(Built.EXAMPLE, example, namespace)
         if said:
@@ -153,7 +146,7 @@ class _Attempts:
         if not any(value is not None and value is not False for value in required.values()):
             yield _Attempt(Built.NO_ARGUMENTS, Arguments.deduced(required))
         for call in job.calls:
-            if _is_of(call, name):
+            if call.name == name:
                 yield _written(Built.CALL, call, namespace)
         seen = harvest.sightings(self._target) if inspect.isclass(self._target) else ()
         shown = [(each, _feeds(each)) for each in seen]
@@ -200,10 +193,6 @@ def _feeds(seen: Sighting) -> tuple[Feed, ...]:
 def _is_below(owner: str, name: str) -> bool:
     """Whether a site's owner is a class or function, or stands in it."""
     return f"{owner}.".startswith(f"{name}.")
-
-
-def _is_of(example: Example, name: str) -> bool:
-    return example.name == name or example.name.endswith(f".{name}")
 
 
 def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Attempt:

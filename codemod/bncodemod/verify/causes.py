@@ -13,6 +13,7 @@ import torch
 
 from bncodemod.verify.model import Cause, Site
 from bncodemod.verify.recorder import NORMS, sites_of
+from bncodemod.verify.refusal import in_a_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,9 @@ def explain(error: BaseException, roots: Sequence[str]) -> Explained:
     text = str(error)
     known = _known(error, text)
     path, line = users_line(error.__traceback__, roots)
-    first = text.strip().partition("\n")[0].partition(". ")[0]
     return Explained(
         known.cause if known else Cause.OTHER,
-        f"{type(error).__name__}: {first}".rstrip(": "),
+        in_a_line(error).partition(". ")[0],  # the first sentence
         known.remedy if known else "",
         path,
         line,

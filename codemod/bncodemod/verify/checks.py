@@ -59,9 +59,7 @@ def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[C
     seconds = first.seconds + second.seconds
     if at_fault := lenient.sites or set(first.sites):
         first = replace(first, sites=in_order(at_fault))
-        if second.outcome is Outcome.FAILED:
-            return [first, second]
-        return [replace(first, seconds=seconds)]
+        return [first, second]
     if not lenient.elsewhere:
         return [replace(first, seconds=seconds)]
     if second.outcome is Outcome.PASSED:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,25 +21,26 @@ from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
+from bncodemod.verify.refusal import in_a_line
 from bncodemod.verify.subject import STACK, Subject, switch_off_randomness
 
 
 @dataclass(frozen=True)
 class _Original:
-    """Builds a candidate as its original does, with the same arguments."""
+    """Builds a candidate's original, with the same arguments."""
 
     target: Any
-    rebuild: Callable[..., nn.Module]
+    subject: Subject
 
     def on(self, device: torch.device, seed: int) -> nn.Module:
         """The module in train mode; raises Skipped where it cannot be built."""
         torch.manual_seed(seed)
         try:
-            module = self.rebuild(device, self._call)
+            module = self.subject.prepared.constructed.rebuild(device, self._call)
+            module.train()
+            self.subject.fill(module, device)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            raise Skipped(f"the original cannot be built: {why}") from error
-        module.train()
+            raise Skipped(f"the original cannot be built: {in_a_line(error)}") from error
         return module
 
     def on_meta(self) -> nn.Module:
@@ -68,7 +69,7 @@ def original_of(subject: Subject) -> Iterator[_Original]:
             raise Skipped(f"the original has no {subject.name}")
         if isinstance(target, nn.Module):  # built when the module is imported
             target = copies(target)
-        yield _Original(target, subject.prepared.constructed.rebuild)
+        yield _Original(target, subject)
 
 
 @check(Check.ORIGINAL_FAILS)
@@ -107,7 +108,7 @@ def _state_dict(subject: Subject) -> CheckResult:
         Check.STATE_DICT,
         Outcome.NOTED,
         f"keys of the state dict: {', '.join(parts)}",
-        remedy="load old checkpoints with strict=False, or leave these keys out",
+        remedy="take them out of old checkpoints with bncodemod migrate-checkpoint",
     )
 
 

@@ -26,6 +26,7 @@ from bncodemod.verify.model import (
     Outcome,
     Site,
     Started,
+    Timed,
     Unreached,
 )
 from bncodemod.verify.process import WorkerProcess, frames, printed
@@ -64,6 +65,13 @@ class Gathered:
             known = self.candidates.get((result.path, result.name))
             if known is None or len(known.checks) < len(result.checks):
                 self.candidates[result.path, result.name] = result
+
+    def add_times(self, timed: Timed) -> None:
+        """Keep how long the runs of a candidate take."""
+        known = self.candidates[timed.path, timed.name]
+        self.candidates[timed.path, timed.name] = dataclasses.replace(
+            known, timings=timed.timings, notes=(*known.notes, *timed.notes)
+        )
 
     def done(self) -> frozenset[Site]:
         """The sites that need no more checks."""
@@ -246,6 +254,9 @@ class Driver:
         elif isinstance(message, CandidateResult):
             work.now = _SEARCHING
             self.gathered.add(message)
+        elif isinstance(message, Timed):
+            work.now = _SEARCHING
+            self.gathered.add_times(message)
         elif isinstance(message, Unreached):
             self.gathered.reasons[message.site] = message.reason
         elif isinstance(message, Finished):
@@ -299,21 +310,32 @@ class Driver:
                 output = _shortened(printed(post.process.output()))
                 self.gathered.add(ModuleResult(job.path, reason, trace, output))
             return True
-        check = now.check or Check.META_VMAP
-        failed = CheckResult(
-            check, Outcome.FAILED, reason, cause, _REMEDIES[cause], path, line, trace
-        )
-        checks = (failed,) if now.check and now.sites else ()
-        self.gathered.add(
-            CandidateResult(
-                job.path, now.name, 0, sites=now.sites, checks=checks, error=reason, trace=trace
-            )
-        )
+        if now.is_timed:
+            self.gathered.add_times(Timed(job.path, now.name, notes=(f"not timed: {reason}",)))
+        else:
+            check, remedy = now.check or Check.META_VMAP, _REMEDIES[cause]
+            failed = CheckResult(check, Outcome.FAILED, reason, cause, remedy, path, line, trace)
+            self._add_lost(now, job.path, failed)
         work.job = dataclasses.replace(job, skip=job.skip | {now.name})
         work.deaths += 1
         if work.deaths >= _MAX_DEATHS:
             self._note(job.path, f"given up after {now.name}: {reason}")
         return work.deaths >= _MAX_DEATHS
+
+    def _add_lost(self, now: Started, path: str, error: CheckResult) -> None:
+        """Report a candidate that a worker was lost over, as a check that failed or not built."""
+        checks = (error,) if now.check and now.sites else ()
+        self.gathered.add(
+            CandidateResult(
+                path,
+                now.name,
+                0,
+                sites=now.sites,
+                checks=checks,
+                error=error.message,
+                trace=error.trace,
+            )
+        )
 
 
 _REMEDIES = {

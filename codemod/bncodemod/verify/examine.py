@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from types import ModuleType
 
 from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
@@ -36,9 +37,11 @@ from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
+from bncodemod.verify.refusal import in_a_line
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
-from bncodemod.verify.timing import timings
+from bncodemod.verify.timing import timed
+from bncodemod.verify.verdicts import cleared
 
 Emit = Callable[[Event], None]
 
@@ -85,10 +88,9 @@ def examine(job: Job, emit: Emit) -> None:
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:
-    words = str(error).strip().partition("\n")[0]
     return ModuleResult(
         job.path,
-        f"{type(error).__name__}: {words}".rstrip(": "),
+        in_a_line(error),
         "".join(traceback.format_exception(error)),
         seconds=seconds,
     )
@@ -108,8 +110,7 @@ class _Examination:
 
     def run(self) -> None:
         for named in self._builder.named():
-            self._emit(self._checked(named))
-            give_back()
+            self._examine(named)
         # Sites of other files are looked for only where this one has none of its own.
         own = frozenset(self._wanted & set(self._job.sites))
         if not self._job.sites:
@@ -122,8 +123,7 @@ class _Examination:
             for each in sorted(built, key=lambda reached: reached.cost):
                 if self._open(each.sites):
                     built.remove(each)
-                    self._emit(self._checked(each))
-                    give_back()
+                    self._examine(each)
         for each in built:
             note = "not checked: others reach its sites" if each.sites else "it reaches no site"
             self._emit(self._result(each, notes=(note,)))
@@ -134,22 +134,29 @@ class _Examination:
         """Those that are wanted still, and not given up."""
         return frozenset(s for s in sites if s in self._wanted and self._tries[s] < _TRIES)
 
-    def _checked(self, each: Reached) -> CandidateResult:
-        start = time.perf_counter()
+    def _examine(self, each: Reached) -> None:
+        """Check a candidate, say what came of it, and then see how long it takes."""
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
+        result = self._checked(each, subject)
+        self._settle(result)
+        self._emit(result)
+        if self._job.time and _succeeded(result.checks):
+            self._emit(Started(name, is_timed=True))
+            self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
+        give_back()
+
+    def _checked(self, each: Reached, subject: Subject) -> CandidateResult:
+        start = time.perf_counter()
         results: list[CheckResult] = []
         for which in Check:
             if which in self._job.checks and which in CHECKS:
-                self._emit(Started(name, which, sites))
+                self._emit(Started(subject.name, which, subject.sites))
                 results += self._one(which, subject, results)
-        times = timings(subject) if self._job.time and _succeeded(results) else ()
-        self._settle(each.sites, results)
         result = self._result(each, tuple(subject.notes), tuple(results))
-        seconds = each.seconds + time.perf_counter() - start
-        return replace(result, timings=times, seconds=seconds)
+        return replace(result, seconds=each.seconds + time.perf_counter() - start)
 
     def _one(self, which: Check, subject: Subject, before: list[CheckResult]) -> list[CheckResult]:
         for result in before:
@@ -158,15 +165,12 @@ class _Examination:
                 return [CheckResult(which, Outcome.SKIPPED, message)]
         return run_check(which, subject)
 
-    def _settle(self, sites: frozenset[Site], results: list[CheckResult]) -> None:
-        """Want no more what these checks have decided."""
-        failed = [result for result in results if result.outcome is Outcome.FAILED]
-        blamed = {s for r in failed if r.cause in NORM_CAUSES for s in r.sites or sites}
-        undecided = {s for r in failed for s in r.sites or sites} - blamed
-        self._wanted -= blamed
-        if _succeeded(results) or failed:
-            self._wanted -= sites - undecided
-        self._tries.update(sites)
+    def _settle(self, result: CandidateResult) -> None:
+        """Want no more what the checks have decided: what they clear, and norms at fault."""
+        failed = (check for check in result.checks if check.outcome is Outcome.FAILED)
+        blamed = (check.sites or result.sites for check in failed if check.cause in NORM_CAUSES)
+        self._wanted -= {*cleared(result), *chain.from_iterable(blamed)}
+        self._tries.update(result.sites)
 
     def _result(
         self,
@@ -197,7 +201,16 @@ def _decides(failed: CheckResult, which: Check, subject: Subject) -> bool:
     return which in _AFTER_NORMS and failed.cause is Cause.RUNNING_STATS and all_fail
 
 
-def _succeeded(results: list[CheckResult]) -> bool:
+def _not_to_be_timed(results: Iterable[CheckResult]) -> dict[str, str]:
+    """What a check has found not to apply, and why."""
+    return {
+        result.check.value: result.message
+        for result in results
+        if result.check is Check.ENSEMBLE and result.outcome is Outcome.SKIPPED
+    }
+
+
+def _succeeded(results: Iterable[CheckResult]) -> bool:
     """Whether nothing failed, and something was run."""
     outcomes = {result.outcome for result in results}
     return Outcome.FAILED not in outcomes and Outcome.PASSED in outcomes

@@ -151,9 +151,8 @@ def _tensors(module: nn.Module) -> Iterator[Spec]:
     stated = _stated_size(module)
     first = wanted[0]
     for rank in first.ranks:
-        yield tensor_for(first, rank, stated[0] if stated else usual_sizes(first)[0])
-    sizes = (*stated[1:], *usual_sizes(first)) if stated else usual_sizes(first)[1:]
-    for size in sizes[:4]:
+        yield tensor_for(first, rank, stated or usual_sizes(first)[0])
+    for size in (usual_sizes(first) if stated else usual_sizes(first)[1:])[:4]:
         yield tensor_for(first, first.ranks[0], size)
     for other in wanted[1:]:
         yield tensor_for(other, other.ranks[0], usual_sizes(other)[0])
@@ -164,12 +163,12 @@ def _tensors(module: nn.Module) -> Iterator[Spec]:
             yield tensor_for(first, rank, usual_sizes(first)[0])
 
 
-def _stated_size(module: nn.Module) -> list[int]:
-    """The size of images that a module says it is made for."""
+def _stated_size(module: nn.Module) -> int:
+    """The size of images that a module says it is made for; 0 if it does not."""
     for part in itertools.islice(module.modules(), 8):
         for name in _STATED:
             value = getattr(part, name, None)
             value = value[-1] if isinstance(value, (tuple, list)) and value else value
             if type(value) is int and value > 1:
-                return [value]
-    return []
+                return value
+    return 0

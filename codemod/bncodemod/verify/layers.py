@@ -20,6 +20,7 @@ class Need:
     high: int = 0
 
 
+_ANY = 3  # channels for a lazy layer, which takes what it is given first
 _CONVOLUTIONS: tuple[tuple[type, int], ...] = (
     (nn.Conv1d, 3),
     (nn.Conv2d, 4),
@@ -43,14 +44,14 @@ def need(layer: nn.Module) -> Need | None:
     """What one layer needs; None where it says nothing, as an activation."""
     for kind, rank in _CONVOLUTIONS:
         if isinstance(layer, kind) and isinstance(layer, _ConvNd):
-            return Need(layer.in_channels, (rank,))
+            return Need(layer.in_channels or _ANY, (rank,))
     for kind, ranks in _NORMS:
         if isinstance(layer, kind):
-            return Need(int(layer.num_features), ranks)  # type: ignore[arg-type]
+            return Need(int(layer.num_features) or _ANY, ranks)  # type: ignore[arg-type]
     if isinstance(layer, nn.GroupNorm):
         return Need(layer.num_channels, (4, 3, 2, 5))
     if isinstance(layer, nn.Linear):
-        return Need(layer.in_features, (2, 3, 4), axis=-1)
+        return Need(layer.in_features or _ANY, (2, 3, 4), axis=-1)
     if isinstance(layer, nn.LayerNorm):
         return Need(int(layer.normalized_shape[-1]), (3, 2, 4), axis=-1)
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag):

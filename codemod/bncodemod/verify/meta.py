@@ -51,6 +51,11 @@ def device_of(module: nn.Module) -> torch.device:
     return CPU if any(tensor.device.type == "cpu" for tensor in tensors) else META
 
 
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether a parameter or buffer gets its shape when the module first runs."""
+    return torch.nn.parameter.is_lazy(tensor)
+
+
 def asks_for_values(error: BaseException) -> bool:
     """Whether an error may be due to tensors without values, as those on meta are."""
     return re.search("meta", str(error), re.IGNORECASE) is not None

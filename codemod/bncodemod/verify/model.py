@@ -145,12 +145,16 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Medians in milliseconds of the loop and of vmap over the same ``size`` inputs or models."""
+    """Medians in milliseconds of the loop and of vmap over the same ``size`` inputs or models.
+
+    ``seconds`` is what measuring them took, wall time.
+    """
 
     what: str  # "vmap" or "ensemble"
     size: int
     loop: float
     vmap: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ class ModuleResult:
 # What a worker says while it works on a job, in this order.
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A candidate is about to be built or checked (empty name: the import).
+    """A candidate is about to be built, checked or timed (empty name: the import).
 
     ``sites`` are those that it holds, as soon as it is built: a crash is then put down to them.
     """
@@ -255,6 +259,17 @@ class Started:
     name: str
     check: Check | None = None
     sites: tuple[Site, ...] = ()
+    is_timed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """How long runs of a candidate take that has been checked; ``notes`` say what has no time."""
+
+    path: str
+    name: str
+    timings: tuple[Timing, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +280,7 @@ class Unreached:
     reason: str
 
 
-Event = Started | ModuleResult | CandidateResult | Unreached
+Event = Started | ModuleResult | CandidateResult | Timed | Unreached
 
 
 class Verdict(str, Enum):
@@ -301,7 +316,7 @@ class Verification:
     tolerance: dict[str, float] = field(default_factory=dict)  # per dtype
 
     @property
-    def coverage(self) -> float:
-        """Verified sites in per cent of all; 100 where there are none."""
+    def coverage(self) -> float | None:
+        """Verified sites in per cent of all; None where there are none."""
         verified = sum(result.verdict is Verdict.VERIFIED for result in self.sites)
-        return 100.0 * verified / len(self.sites) if self.sites else 100.0
+        return 100.0 * verified / len(self.sites) if self.sites else None

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify import meta
-from bncodemod.verify.build import Constructed, first
+from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
@@ -54,7 +54,7 @@ def prepare(
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
     try:
-        prepared = first(target, name, namespace, job, harvest, accept)
+        prepared = construct(target, name, namespace, job, harvest, accept)
         if isinstance(prepared, Refusal) and built and not built[0].feeds:
             with offline():
                 parts = in_parts(built[0], harvest)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,11 +17,11 @@ from bncodemod.verify.broken import broken
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.mentions import Mentions
-from bncodemod.verify.meta import device_of
+from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Recorder, norms_in, sites_of
-from bncodemod.verify.refusal import Refusal
+from bncodemod.verify.refusal import Refusal, refused
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
@@ -165,8 +164,7 @@ class Builder:
             try:
                 sites, cost = self._run(prepared)
             except Exception as error:
-                trace = "".join(traceback.format_exception(error))
-                prepared = Refusal(f"{type(error).__name__}: {error}", trace)
+                prepared = refused(f"{candidate.name} does not run", error)
             else:
                 self.refused.pop(candidate.name, None)
                 return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)
@@ -216,7 +214,7 @@ class Builder:
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
         with torch.no_grad(), device, self._recorder.running(module) as ran:
             calling.run(module, arguments)
-        parameters = sum(p.numel() for p in module.parameters() if not _is_lazy(p))
+        parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
 
 
@@ -237,7 +235,3 @@ def _needs_arguments(candidate: Candidate) -> bool:
         return True
     named = (p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     return any(p.default is p.empty for p in named)
-
-
-def _is_lazy(parameter: torch.Tensor) -> bool:
-    return isinstance(parameter, torch.nn.parameter.UninitializedParameter)

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+_LONGEST = 200  # characters of what an exception says
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -27,7 +29,12 @@ def furthest(refusals: Sequence[Refusal]) -> Refusal:
 
 def refused(what: str, error: BaseException, steps: int = 0) -> Refusal:
     """``what`` ended in ``error``."""
-    lines = str(error).strip().splitlines() or [""]
-    first = lines[0] if len(lines[0]) <= 200 else f"{lines[0][:200]}…"
-    reason = f"{what}: {type(error).__name__}: {first}".rstrip(": ")
-    return Refusal(reason, "".join(traceback.format_exception(error)), error, steps)
+    trace = "".join(traceback.format_exception(error))
+    return Refusal(f"{what}: {in_a_line(error)}", trace, error, steps)
+
+
+def in_a_line(error: BaseException) -> str:
+    """An exception for a line of the report: its class, and the first line that it says."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    shown = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
+    return f"{type(error).__name__}: {shown}".rstrip(": ")

@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 
 from bncodemod.catalog.torch import NORM_CLASSES
 from bncodemod.model import Finding, Status
-from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
+from bncodemod.scan.index import EMPTY_INDEX
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.names import Names
@@ -57,7 +57,6 @@ def find_sites(
     data: bytes,
     path: str,
     findings: Iterable[Finding] = (),
-    index: ProjectIndex = EMPTY_INDEX,
     *,
     before: bytes | None = None,
     written: Iterable[Finding] = (),
@@ -73,7 +72,7 @@ def find_sites(
     source = SourceText.decode(data)
     old = None if before is None else SourceText.decode(before).text
     change = _Change(old, source.text)
-    names = Names(LazyTree(source, parse(source)), index)
+    names = Names(LazyTree(source, parse(source)), EMPTY_INDEX)
     return _File(source, path, names, change).sites(findings, written)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from bncodemod.verify.calling import Arguments, copied, run
-from bncodemod.verify.meta import device_of
+from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared
 from bncodemod.verify.recorder import Recorder, norms_in
@@ -66,7 +66,15 @@ class Subject:
         torch.manual_seed(self.job.seed + seed)
         module = self.prepared.constructed.rebuild(device)
         module.train()
+        self.fill(module, device)
         return module
+
+    def fill(self, module: nn.Module, device: torch.device) -> None:
+        """Run a module on its device, from the job's seed, if its inputs give it its shapes."""
+        if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+            torch.manual_seed(self.job.seed)
+            with torch.no_grad(), device:
+                run(module, self.feed(device=device))
 
     def feed(
         self,
@@ -89,8 +97,6 @@ class Subject:
     def _prepared(self, module: nn.Module) -> nn.Module:
         if quieted := switch_off_randomness(module):
             self.note(f"switched off to compare: {', '.join(quieted)}")
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-            run(module, self.feed(device=next(module.parameters()).device))
         weigh_channels(module, self.job.seed)
         return module
 

@@ -54,8 +54,18 @@ def _failures(candidate: CandidateResult, site: Site) -> list[CheckResult]:
 def _passed(candidate: CandidateResult, site: Site) -> set[Check]:
     """The checks that a site passes; the norms of others that fail are left out of them."""
     failed = {check.check for check in _failures(candidate, site)}
-    ran = (Outcome.PASSED, Outcome.FAILED)
-    return {check.check for check in candidate.checks if check.outcome in ran} - failed
+    return {check.check for check in candidate.checks if _holds_elsewhere(check)} - failed
+
+
+def _holds_elsewhere(check: CheckResult) -> bool:
+    """Whether a result speaks for the sites that it does not blame.
+
+    Norms that fail for their statistics end a run: the others are seen in a second one, whose
+    result is beside this one.
+    """
+    if check.outcome is Outcome.FAILED:
+        return check.cause is not Cause.RUNNING_STATS
+    return check.outcome is Outcome.PASSED
 
 
 def judge(

@@ -25,6 +25,7 @@ from typing import Any
 from bncodemod.verify.errors import INSTALL, NO_TORCH
 from bncodemod.verify.model import Event, Example, Job
 from bncodemod.verify.protocol import ADDRESS, KEY, Finished, Hello, Setup
+from bncodemod.verify.refusal import in_a_line
 
 Examine = Callable[[Job, Callable[[Event], None]], None]
 
@@ -117,7 +118,7 @@ def greeting(setup: Setup) -> Hello:
         return Hello(error=f"{NO_TORCH}: {error}", remedy=INSTALL)
     except Exception as error:
         return Hello(
-            error=f"torch cannot be imported: {type(error).__name__}: {error}",
+            error=f"torch cannot be imported: {in_a_line(error)}",
             remedy=f"see whether {sys.executable} -c 'import torch' works",
             trace=traceback.format_exc(),
         )
@@ -125,7 +126,7 @@ def greeting(setup: Setup) -> Hello:
         examples = read_examples(setup.examples) if setup.examples else ()
     except BaseException as error:
         return Hello(
-            error=f"{setup.examples} failed: {type(error).__name__}: {error}",
+            error=f"{setup.examples} failed: {in_a_line(error)}",
             remedy="correct the file of examples",
             trace=traceback.format_exc(),
         )
@@ -172,7 +173,3 @@ def _restore(folder: str, path: list[str], environment: dict[str, str]) -> None:
     if dict(os.environ) != environment:
         os.environ.clear()
         os.environ.update(environment)
-
-
-if __name__ == "__main__":
-    main()

@@ -190,6 +190,7 @@ class _Examination:
             results,
             notes=notes,
             seconds=each.seconds,
+            idle=in_order(each.idle & each.sites),
         )
 
 

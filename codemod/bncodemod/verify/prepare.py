@@ -14,8 +14,6 @@ from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
-from bncodemod.verify.offline import offline
-from bncodemod.verify.parts import in_parts
 from bncodemod.verify.refusal import Refusal, refused
 
 
@@ -37,16 +35,14 @@ def prepare(
 ) -> Prepared | Refusal:
     """The first way of building ``target`` for which inputs are found; never raises Exception.
 
-    Where there is none, the parts of what could be built are fed instead. No inputs are looked
-    for if what was built is not ``wanted``, as it holds no norm. A module whose forward asks for
-    values, as ``x.sum().item()``, is run on the CPU.
+    What cannot be fed is refused as a whole: nothing says that its forward runs its parts, or on
+    what. No inputs are looked for if what was built is not ``wanted``, as it holds no norm. A
+    module whose forward asks for values, as ``x.sum().item()``, is run on the CPU.
     """
-    built: list[Constructed] = []
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
             return Refusal(f"{constructed.call} makes none of the norms that are looked for")
-        built.append(constructed)
         inputs = find_inputs(constructed, name, job, harvest)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
             constructed = replace(constructed, module=constructed.rebuild(meta.CPU))
@@ -54,14 +50,9 @@ def prepare(
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
     try:
-        prepared = construct(target, name, namespace, job, harvest, accept)
-        if isinstance(prepared, Refusal) and built and not built[0].feeds:
-            with offline():
-                parts = in_parts(built[0], harvest)
-            return Prepared(*parts) if parts is not None else prepared
+        return construct(target, name, namespace, job, harvest, accept)
     except Exception as error:  # what the user's code does may be anything
         return refused(f"{name} cannot be looked at", error)
-    return prepared
 
 
 def _needs_values(refusal: Refusal, module: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
-from bncodemod.verify.recorder import Recorder, norms_in, sites_of
+from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
@@ -33,11 +33,15 @@ _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 @dataclass(frozen=True)
 class Reached:
-    """A candidate that runs, the sites that ran in it, and roughly what a run costs."""
+    """A candidate that runs, the sites that ran in it, and roughly what a run costs.
+
+    Norms of the ``idle`` sites keep running statistics and did not run.
+    """
 
     candidate: Candidate
     prepared: Prepared
     sites: frozenset[Site]
+    idle: frozenset[Site]
     cost: float
     seconds: float
 
@@ -162,12 +166,14 @@ class Builder:
         prepared = self._prepared(candidate)
         if not isinstance(prepared, Refusal):
             try:
-                sites, cost = self._run(prepared)
+                ran, cost = self._run(prepared)
             except Exception as error:
                 prepared = refused(f"{candidate.name} does not run", error)
             else:
                 self.refused.pop(candidate.name, None)
-                return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)
+                sites, idle = frozenset(ran.sites), frozenset(ran.idle)
+                seconds = time.perf_counter() - start
+                return Reached(candidate, prepared, sites, idle, cost, seconds)
         failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
@@ -208,14 +214,14 @@ class Builder:
                 return prepared
         return prepared
 
-    def _run(self, prepared: Prepared) -> tuple[frozenset[Site], float]:
+    def _run(self, prepared: Prepared) -> tuple[Ran, float]:
         module = prepared.constructed.module
         device = device_of(module)
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
         with torch.no_grad(), device, self._recorder.running(module) as ran:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
-        return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
+        return ran, parameters + _PER_NUMBER * ran.numbers
 
 
 def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:

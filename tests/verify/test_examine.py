@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from examined import examined, image, model
 
-from bncodemod.verify.model import Built, Cause, Check, Outcome, SiteKind, Verdict
+from bncodemod.verify.model import Built, Cause, Check, Example, Outcome, SiteKind, Verdict
 from bncodemod.verify.verdicts import judge
 
 NET = """
@@ -778,3 +778,52 @@ class Net(nn.Module):
     result = said.result(Check.META_VMAP)
     assert result.outcome is Outcome.PASSED
     assert [place.rpartition(":")[2] for place in result.elsewhere] == ["10"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "verdict"),
+    [
+        ("8, stats=True", Verdict.FAILED),
+        ("8, True", Verdict.FAILED),
+        ("16", Verdict.VERIFIED),
+        ("8, stats=False", Verdict.VERIFIED),
+    ],
+)
+def test_a_call_that_makes_another_norm_of_the_line_is_tried_too(
+    tmp_path: Path, argument: str, verdict: Verdict
+) -> None:
+    source = """
+class Flag(nn.Module):
+    def __init__(self, width=8, stats=False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.bn = ⟪nn.BatchNorm2d(width, track_running_stats=stats)⟫
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+"""
+    said = examined(tmp_path, source, calls=(Example("Flag", argument),))
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [verdict]
+
+
+def test_a_model_that_makes_norms_of_other_lines_only_is_said_to_make_those(
+    tmp_path: Path,
+) -> None:
+    source = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+    def forward(self, x):
+        return self.bn(x)
+
+    def reset(self):
+        self.bn = ⟪nn.GroupNorm(3, 3)⟫
+"""
+    said = examined(tmp_path, source)
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [
+        Verdict.VERIFIED,
+        Verdict.NOT_REACHED,
+    ]
+    assert all("makes none" not in each.error for each in said.candidates)

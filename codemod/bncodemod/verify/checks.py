@@ -67,7 +67,8 @@ def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[C
         second = replace(
             second,
             elsewhere=elsewhere,
-            message=f"passes with the running statistics of other norms off: {', '.join(elsewhere)}",
+            message="passes with the running statistics of other norms off: "
+            + ", ".join(elsewhere),
             remedy="rewrite these norms too, or give the model others",
         )
     return [replace(second, seconds=seconds)]

@@ -106,6 +106,7 @@ class _Examination:
         self.reached: set[Site] = set()
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
+        self._verified: set[Site] = set()
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
@@ -124,6 +125,8 @@ class _Examination:
                 if self._open(each.sites):
                     built.remove(each)
                     self._examine(each)
+        for each in self._builder.variants(frozenset(self._verified)):
+            self._examine(each)
         for each in built:
             note = "not checked: others reach its sites" if each.sites else "it reaches no site"
             self._emit(self._result(each, notes=(note,)))
@@ -143,7 +146,7 @@ class _Examination:
         result = self._checked(each, subject)
         self._settle(result)
         self._emit(result)
-        if self._job.time and _succeeded(result.checks):
+        if self._job.time and not each.candidate.call and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
@@ -153,7 +156,7 @@ class _Examination:
         results: list[CheckResult] = []
         for which in Check:
             if which in self._job.checks and which in CHECKS:
-                self._emit(Started(subject.name, which, subject.sites))
+                self._emit(Started(each.candidate.title, which, subject.sites))
                 results += self._one(which, subject, results)
         result = self._result(each, tuple(subject.notes), tuple(results))
         return replace(result, seconds=each.seconds + time.perf_counter() - start)
@@ -169,6 +172,7 @@ class _Examination:
         """Want no more what the checks have decided: what they clear, and norms at fault."""
         failed = (check for check in result.checks if check.outcome is Outcome.FAILED)
         blamed = (check.sites or result.sites for check in failed if check.cause in NORM_CAUSES)
+        self._verified |= set(cleared(result))
         self._wanted -= {*cleared(result), *chain.from_iterable(blamed)}
         self._tries.update(result.sites)
 
@@ -181,7 +185,7 @@ class _Examination:
         constructed = each.prepared.constructed
         return CandidateResult(
             self._job.path,
-            each.candidate.name,
+            each.candidate.title,
             each.candidate.line,
             constructed.how,
             constructed.call,

@@ -14,6 +14,7 @@ from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
+from bncodemod.verify.recorder import norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
 
 
@@ -42,6 +43,8 @@ def prepare(
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
+            if any(sites_of(norm) for _, norm in norms_in(constructed.module)):
+                return Refusal(f"{constructed.call} makes norms of other lines only")
             return Refusal(f"{constructed.call} makes none of the norms that are looked for")
         inputs = find_inputs(constructed, name, job, harvest)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):

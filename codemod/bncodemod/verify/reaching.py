@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
@@ -18,10 +18,11 @@ from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of, is_lazy
-from bncodemod.verify.model import CandidateResult, CheckResult, Event, Job, Site, Started
+from bncodemod.verify.model import Built, CandidateResult, CheckResult, Event, Job, Site, Started
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.variants import variants
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
@@ -103,6 +104,20 @@ class Builder:
                 self._wanted -= built.sites
                 yield built
 
+    def variants(self, sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build what holds the sites as calls in the project do that make other norms there."""
+        self._wanted = sites
+        for candidate in self._candidates.values():
+            calls = [call for call in self._job.calls if call.name == candidate.name]
+            owners = (candidate.name, f"{candidate.name}.__init__")
+            held = [site for site in self._held(candidate) if site.owner in owners]
+            for call in variants(candidate.target, calls, held):
+                variant = replace(candidate, call=call)
+                if variant.title not in self._job.skip:
+                    built = self._build(variant)
+                    if built is not None:
+                        yield built
+
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
         target = candidate.target
@@ -162,7 +177,7 @@ class Builder:
 
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()
-        self._emit(Started(candidate.name))
+        self._emit(Started(candidate.title))
         prepared = self._prepared(candidate)
         if not isinstance(prepared, Refusal):
             try:
@@ -174,6 +189,8 @@ class Builder:
                 sites, idle = frozenset(ran.sites), frozenset(ran.idle)
                 seconds = time.perf_counter() - start
                 return Reached(candidate, prepared, sites, idle, cost, seconds)
+        if candidate.call:
+            return None
         failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
@@ -199,6 +216,9 @@ class Builder:
         A block that is built as a bigger model does may be given its norms by that model.
         """
         prepared: Prepared | Refusal = Refusal("nothing says how to build it")
+        job = self._job
+        if candidate.call:
+            job = replace(job, examples=(candidate.call,))
         attempts = [sites for sites in (self._held(candidate), self._wanted) if sites]
         for sites in attempts or (None,):
             with self._harvest:
@@ -206,10 +226,12 @@ class Builder:
                     candidate.target,
                     candidate.name,
                     self._module,
-                    self._job,
+                    job,
                     self._harvest,
                     _holds_one_of(sites),
                 )
+            if isinstance(prepared, Prepared) and candidate.call:
+                return Prepared(replace(prepared.constructed, how=Built.CALL), prepared.inputs)
             if isinstance(prepared, Prepared):
                 return prepared
         return prepared

@@ -27,7 +27,7 @@ _REGISTRIES = frozenset({"BN108", "BN109"})
 REGISTRY = "a configuration that only the library reads which it is written for"
 
 
-_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE, Check.EVAL_MODE})
+_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
 
 
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
@@ -38,14 +38,22 @@ def cleared(candidate: CandidateResult) -> Iterator[Site]:
     for site in candidate.sites:
         if site in candidate.idle or _failures(candidate, site):
             continue
-        if any(_shows(check, site) for check in candidate.checks):
+        if any(_shows(check, site, candidate) for check in candidate.checks):
             yield site
 
 
-def _shows(check: CheckResult, site: Site) -> bool:
+def _showing(candidate: CandidateResult, site: Site) -> frozenset[Check]:
+    """The checks of which one must be passed: under vmap, or a block's own."""
+    if site.kind is not SiteKind.BLOCK:
+        return _UNDER_VMAP
+    made = {check.check for check in candidate.checks}
+    return frozenset({Check.EVAL_MODE if Check.EVAL_MODE in made else Check.RESTORED})
+
+
+def _shows(check: CheckResult, site: Site, candidate: CandidateResult) -> bool:
     """Whether a check was passed in which a site's norms ran under vmap as in training."""
     return (
-        check.check in _UNDER_VMAP
+        check.check in _showing(candidate, site)
         and check.outcome is Outcome.PASSED
         and (check.ran is None or site in check.ran)
     )
@@ -64,8 +72,8 @@ def _passed(candidate: CandidateResult, site: Site) -> set[Check]:
     """The checks that a site passes; the norms of others that fail are left out of them."""
     failed = {check.check for check in _failures(candidate, site)}
     held = {check.check for check in candidate.checks if _holds_elsewhere(check)}
-    unseen = _UNDER_VMAP - {check.check for check in candidate.checks if _shows(check, site)}
-    return held - failed - unseen
+    shown = {check.check for check in candidate.checks if _shows(check, site, candidate)}
+    return held - failed - (_UNDER_VMAP - shown)
 
 
 def _holds_elsewhere(check: CheckResult) -> bool:
@@ -184,7 +192,9 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
             f"{candidate.name} was built and run, but a norm of this line that keeps running"
             " statistics did not run"
         )
-    if candidate.checks and not _UNDER_VMAP & {check.check for check in candidate.checks}:
+    if candidate.checks and not _showing(candidate, site) & {
+        check.check for check in candidate.checks
+    }:
         return "none of the chosen checks runs it under vmap"
     ran = [c for c in candidate.checks if c.check in _UNDER_VMAP and c.outcome is Outcome.PASSED]
     if ran:

@@ -16,6 +16,7 @@ from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
 from bncodemod.verify.recorder import norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.together import Together, inputs_of_all
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,20 @@ def prepare(
     module whose forward asks for values, as ``x.sum().item()``, is run on the CPU.
     """
 
+    def fed(constructed: Constructed) -> Inputs | Refusal:
+        if isinstance(constructed.module, Together):
+            return inputs_of_all(constructed.module, name, harvest)
+        return find_inputs(constructed, name, job, harvest)
+
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
             if any(sites_of(norm) for _, norm in norms_in(constructed.module)):
                 return Refusal(f"{constructed.call} makes norms of other lines only")
             return Refusal(f"{constructed.call} makes none of the norms that are looked for")
-        inputs = find_inputs(constructed, name, job, harvest)
+        inputs = fed(constructed)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
             constructed = replace(constructed, module=constructed.rebuild(meta.CPU))
-            inputs = find_inputs(constructed, name, job, harvest)
+            inputs = fed(constructed)
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
     try:

@@ -105,12 +105,16 @@ class Recorder:
 
     @contextmanager
     def transformed(self) -> Iterator[set[Site]]:
-        """Collect the sites whose norms run under a transform of torch.func, as in training."""
+        """Collect the sites whose norms run under a transform of torch.func, as in training.
+
+        A patch may freeze norms: its sites count in whatever mode they run.
+        """
         ran: set[Site] = set()
 
         def note(module: nn.Module, inputs: Any) -> None:
-            if isinstance(module, NORMS) and _runs_as_in_training(module) and _is_transformed():
-                ran.update(sites_of(module))
+            if isinstance(module, NORMS) and _is_transformed():
+                trains = _runs_as_in_training(module)
+                ran.update(s for s in sites_of(module) if trains or s.kind is SiteKind.PATCH)
 
         hook = register_module_forward_pre_hook(note)
         try:

@@ -169,34 +169,21 @@ def test_what_asks_for_values_is_fed_on_the_cpu(tmp_path: Path) -> None:
     assert prepared.inputs.text == "(N, 6, 4, 4)"
 
 
-def test_parts_of_a_detector_that_needs_targets(tmp_path: Path) -> None:
+def test_no_part_stands_for_a_model_that_cannot_be_fed(tmp_path: Path) -> None:
     source = """
-class Backbone(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width))
-
-    def forward(self, x):
-        return self.net(x)
-
 class Detector(nn.Module):
     def __init__(self):
         super().__init__()
-        self.backbone = Backbone(8)
-        self.head = nn.ModuleDict({"boxes": nn.Sequential(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4))})
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
 
     def forward(self, images, targets=None):
         if targets is None:
             raise ValueError("targets should be given")
         return targets["boxes"].nonzero()
 """
-    prepared = Worker(tmp_path, source).prepared("Detector")
-    assert prepared.constructed.call == "Detector(), its backbone, head.boxes"
-    assert prepared.inputs.text == "backbone: (N, 3, 8, 8); head.boxes: (N, 8, 4, 4)"
-    args, kwargs = prepared.inputs.make("cpu", batch=2, stack=None, seed=0)
-    first, second = prepared.constructed.rebuild(torch.device("cpu"))(*args, **kwargs)
-    assert first.shape == (2, 8, 6, 6)
-    assert second.shape == (2, 4, 4, 4)
+    outcome = Worker(tmp_path, source).outcome("Detector")
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason.endswith("ValueError: targets should be given")
 
 
 def test_what_cannot_be_fed_is_refused_with_the_first_error(tmp_path: Path) -> None:

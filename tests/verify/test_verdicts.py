@@ -135,4 +135,26 @@ def test_why_a_site_is_not_reached() -> None:
 def test_what_never_ran_under_vmap_is_not_verified() -> None:
     assert list(cleared(NOT_MAPPED)) == []
     assert verdict(NOT_MAPPED).verdict is Verdict.NOT_REACHED
-    assert list(cleared(EVAL_ALONE)) == [HERE]
+    assert list(cleared(EVAL_ALONE)) == []
+    assert reason(EVAL_ALONE) == "none of the chosen checks runs it under vmap"
+
+
+def test_a_check_verifies_only_what_ran_in_it() -> None:
+    mapped = replace(check(Check.VMAP), ran=(OTHER,))
+    both = candidate("Net", mapped, check(Check.EVAL), sites=(HERE, OTHER))
+    assert list(cleared(both)) == [OTHER]
+    assert reason(both) == "Net passes, but this line's norm did not run in it in train mode"
+
+
+def test_a_norm_that_keeps_statistics_and_did_not_run_is_not_verified() -> None:
+    found = verdict(replace(PASSES, idle=(HERE,)))
+    assert found.verdict is Verdict.NOT_REACHED
+    assert found.reason.endswith("a norm of this line that keeps running statistics did not run")
+
+
+def test_a_model_that_fails_elsewhere_says_so() -> None:
+    assert verdict(BLAMES_OTHER).failed_elsewhere == ("/a.py:9",)
+    unseen = replace(check(Check.VMAP), elsewhere=("BatchNorm2d built at /b.py:3",))
+    assert verdict(candidate("Net", unseen)).failed_elsewhere == ("BatchNorm2d built at /b.py:3",)
+    better = verdict(BLAMES_OTHER, PASSES)
+    assert (better.candidate, better.failed_elsewhere) == ("Good", ())

@@ -20,9 +20,12 @@ def write_json(stream: TextIO, verification: Verification, *, traces: bool = Fal
     stream.flush()
 
 
+_INTERNAL = frozenset({"ran", "idle"})  # from which the answer for each site is made
+
+
 def record(verification: Verification, *, traces: bool = False) -> dict[str, Any]:
     """The object ``verification`` of a report."""
-    left_out = frozenset() if traces else frozenset({"trace"})
+    left_out = _INTERNAL if traces else _INTERNAL | {"trace"}
     counts = {
         verdict.value.replace(" ", "_"): sum(r.verdict is verdict for r in verification.sites)
         for verdict in Verdict

@@ -142,7 +142,10 @@ def _words(result: SiteResult) -> str:
         passes = f"; it passes in {result.passed_in}" if result.passed_in else ""
         return f"{failure.check.value}{cause}: {said} (in {result.candidate}{where}){passes}"
     if result.verdict is Verdict.VERIFIED:
-        return f"in {result.candidate}: {', '.join(check.value for check in result.checks)}"
+        passed = f"in {result.candidate}: {', '.join(check.value for check in result.checks)}"
+        if result.failed_elsewhere:
+            passed += f"; failed elsewhere: {', '.join(result.failed_elsewhere)}"
+        return passed
     return result.reason
 
 

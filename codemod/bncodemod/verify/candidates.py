@@ -12,18 +12,27 @@ from typing import Any
 
 from torch import nn
 
-from bncodemod.verify.model import Job, SiteKind
+from bncodemod.verify.model import Example, Job, SiteKind
 from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.promises import builds_module
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """``name`` is the dotted name in the module, ``line`` where it is defined."""
+    """``name`` is the dotted name in the module, ``line`` where it is defined.
+
+    It is built as ``call`` says, if that is given.
+    """
 
     name: str
     line: int
     target: Callable[..., Any]
+    call: Example | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, with the arguments of the call that it is to be built by."""
+        return f"{self.name}({self.call.arguments})" if self.call else self.name
 
 
 def candidates(module: ModuleType, job: Job) -> list[Candidate]:

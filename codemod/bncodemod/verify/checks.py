@@ -57,16 +57,18 @@ def run_check(which: Check, subject: Subject) -> list[CheckResult]:
 def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[CheckResult]:
     """Put a failure down to the norms that failed, now that the others are known."""
     seconds = first.seconds + second.seconds
+    elsewhere = tuple(sorted(lenient.elsewhere))
     if at_fault := lenient.sites or set(first.sites):
-        first = replace(first, sites=in_order(at_fault))
+        first = replace(first, sites=in_order(at_fault), elsewhere=elsewhere)
         return [first, second]
     if not lenient.elsewhere:
         return [replace(first, seconds=seconds)]
     if second.outcome is Outcome.PASSED:
-        elsewhere = ", ".join(sorted(lenient.elsewhere))
         second = replace(
             second,
-            message=f"passes with the running statistics of other norms off: {elsewhere}",
+            elsewhere=elsewhere,
+            message="passes with the running statistics of other norms off: "
+            + ", ".join(elsewhere),
             remedy="rewrite these norms too, or give the model others",
         )
     return [replace(second, seconds=seconds)]
@@ -74,7 +76,9 @@ def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[C
 
 def _attempt(which: Check, subject: Subject) -> CheckResult:
     try:
-        return CHECKS[which](subject)
+        with subject.recorder.transformed() as ran:
+            result = CHECKS[which](subject)
+        return replace(result, ran=in_order(ran))
     except (Skipped, calling.NoFloats) as reason:
         return CheckResult(which, Outcome.SKIPPED, str(reason))
     except Exception as error:

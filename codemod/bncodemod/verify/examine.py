@@ -107,6 +107,7 @@ class _Examination:
         self.reached: set[Site] = set()
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
+        self._verified: set[Site] = set()
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
@@ -125,6 +126,8 @@ class _Examination:
                 if self._open(each.sites):
                     built.remove(each)
                     self._examine(each)
+        for each in self._builder.variants(frozenset(self._verified)):
+            self._examine(each)
         for each in built:
             note = "not checked: others reach its sites" if each.sites else "it reaches no site"
             self._emit(self._result(each, notes=(note,)))
@@ -155,7 +158,7 @@ class _Examination:
             result = self._checked(each, subject)
         self._settle(result)
         self._emit(result)
-        if self._job.time and _succeeded(result.checks):
+        if self._job.time and not each.candidate.call and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
@@ -165,7 +168,10 @@ class _Examination:
         results: list[CheckResult] = []
         for which in Check:
             if which in self._job.checks and which in CHECKS:
-                self._emit(Started(subject.name, which, subject.sites, line=each.candidate.line))
+                started = Started(
+                    each.candidate.title, which, subject.sites, line=each.candidate.line
+                )
+                self._emit(started)
                 results += self._one(which, subject, results)
         result = self._result(each, tuple(subject.notes), tuple(results))
         return replace(result, seconds=each.seconds + time.perf_counter() - start)
@@ -181,6 +187,7 @@ class _Examination:
         """Want no more what the checks have decided: what they clear, and norms at fault."""
         failed = (check for check in result.checks if check.outcome is Outcome.FAILED)
         blamed = (check.sites or result.sites for check in failed if check.cause in NORM_CAUSES)
+        self._verified |= set(cleared(result))
         self._wanted -= {*cleared(result), *chain.from_iterable(blamed)}
         self._tries.update(result.sites)
 
@@ -193,7 +200,7 @@ class _Examination:
         constructed = each.prepared.constructed
         return CandidateResult(
             self._job.path,
-            each.candidate.name,
+            each.candidate.title,
             each.candidate.line,
             constructed.how,
             constructed.call,
@@ -202,6 +209,7 @@ class _Examination:
             results,
             notes=notes,
             seconds=each.seconds,
+            idle=in_order(each.idle & each.sites),
         )
 
 

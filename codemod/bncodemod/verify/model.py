@@ -129,6 +129,8 @@ class CheckResult:
     """One check of one candidate. ``path`` and ``line`` are the user's, 0 where unknown.
 
     ``sites`` are those whose norms are to blame, if only some are; empty: all of the candidate's.
+    ``ran`` are those whose norms ran as in training, under a transform of torch.func; None where
+    that was not watched. ``elsewhere`` says where norms stand that fail and that no site built.
     ``seconds`` is wall time; ``trace`` the raw traceback, shown on demand.
     """
 
@@ -142,6 +144,8 @@ class CheckResult:
     trace: str = ""
     seconds: float = 0.0
     sites: tuple[Site, ...] = ()
+    ran: tuple[Site, ...] | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +222,9 @@ class Built(str, Enum):
 class CandidateResult:
     """A class or function of the module that builds an nn.Module, and what became of it.
 
-    ``sites`` are those whose norms are in the built module *and* ran; ``error`` says why it could
-    not be built or fed (empty if it was).
+    ``sites`` are those whose norms are in the built module *and* ran; ``idle`` those of them of
+    which another norm, which keeps running statistics, did not; ``error`` says why it could not be
+    built or fed (empty if it was).
     """
 
     path: str
@@ -235,6 +240,7 @@ class CandidateResult:
     error: str = ""
     trace: str = ""
     seconds: float = 0.0
+    idle: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +309,7 @@ class SiteResult:
     failure: CheckResult | None = None
     reason: str = ""  # why it was not reached
     passed_in: str = ""  # a candidate that passes all checks, although another one fails
+    failed_elsewhere: tuple[str, ...] = ()  # where norms stand that fail in the one that verifies
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from bncodemod.verify.candidates import Candidate, copies, resolve
 from bncodemod.verify.model import Job, Site, SiteKind, Unreached
 from bncodemod.verify.patch_results import gives_patched
 from bncodemod.verify.promises import builds_module
+from bncodemod.verify.together import Together
 
 GUARDED = (
     'it stands below if __name__ == "__main__", which an import passes by: put it into a function'
@@ -113,7 +114,7 @@ def _what_it_patches(function: Callable[..., Any], sites: frozenset[Site]) -> Ca
         with patches.watch(sites) as watched, contextlib.suppress(patches.Enough):
             function(*args, **kwargs)
         models = watched.distinct()
-        return models[0] if len(models) == 1 else nn.ModuleList(models)
+        return models[0] if len(models) == 1 else Together(models)
 
     return _passing_for(function, building)
 

@@ -14,9 +14,9 @@ from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
-from bncodemod.verify.offline import offline
-from bncodemod.verify.parts import in_parts
+from bncodemod.verify.recorder import norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.together import Together, inputs_of_all
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,31 @@ def prepare(
 ) -> Prepared | Refusal:
     """The first way of building ``target`` for which inputs are found; never raises Exception.
 
-    Where there is none, the parts of what could be built are fed instead. No inputs are looked
-    for if what was built is not ``wanted``, as it holds no norm. A module whose forward asks for
-    values, as ``x.sum().item()``, is run on the CPU.
+    What cannot be fed is refused as a whole: nothing says that its forward runs its parts, or on
+    what. No inputs are looked for if what was built is not ``wanted``, as it holds no norm. A
+    module whose forward asks for values, as ``x.sum().item()``, is run on the CPU.
     """
-    built: list[Constructed] = []
+
+    def fed(constructed: Constructed) -> Inputs | Refusal:
+        if isinstance(constructed.module, Together):
+            return inputs_of_all(constructed.module, name, harvest)
+        return find_inputs(constructed, name, job, harvest)
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
+            if any(sites_of(norm) for _, norm in norms_in(constructed.module)):
+                return Refusal(f"{constructed.call} makes norms of other lines only")
             return Refusal(f"{constructed.call} makes none of the norms that are looked for")
-        built.append(constructed)
-        inputs = find_inputs(constructed, name, job, harvest)
+        inputs = fed(constructed)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
             constructed = replace(constructed, module=constructed.rebuild(meta.CPU))
-            inputs = find_inputs(constructed, name, job, harvest)
+            inputs = fed(constructed)
         return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
 
     try:
-        prepared = construct(target, name, namespace, job, harvest, accept)
-        if isinstance(prepared, Refusal) and built and not built[0].feeds:
-            with offline():
-                parts = in_parts(built[0], harvest)
-            return Prepared(*parts) if parts is not None else prepared
+        return construct(target, name, namespace, job, harvest, accept)
     except Exception as error:  # what the user's code does may be anything
         return refused(f"{name} cannot be looked at", error)
-    return prepared
 
 
 def _needs_values(refusal: Refusal, module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from bncodemod.verify.inputs import Rehearse, find_inputs
 from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import (
+    Built,
     CandidateResult,
     CheckResult,
     Event,
@@ -30,9 +31,10 @@ from bncodemod.verify.model import (
 )
 from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import Prepared, prepare
-from bncodemod.verify.recorder import Recorder, norms_in, sites_of
+from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.steering import below_tests
+from bncodemod.verify.variants import variants
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
@@ -45,13 +47,23 @@ _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 @dataclass(frozen=True)
 class Reached:
-    """A candidate that runs, the sites that ran in it, and roughly what a run costs."""
+    """A candidate that runs, the sites that ran in it, and roughly what a run costs.
+
+    Norms of the ``idle`` sites keep running statistics and did not run.
+    """
 
     candidate: Candidate
     prepared: Prepared
     sites: frozenset[Site]
+    idle: frozenset[Site]
     cost: float
     seconds: float
+
+
+def _reached(
+    candidate: Candidate, prepared: Prepared, ran: Ran, cost: float, seconds: float
+) -> Reached:
+    return Reached(candidate, prepared, frozenset(ran.sites), frozenset(ran.idle), cost, seconds)
 
 
 class Builder:
@@ -122,14 +134,14 @@ class Builder:
         start = time.perf_counter()
         self._emit(Started(again, line=candidate.line))
         try:
-            prepared = self._for(candidate, missing)
+            prepared = self._for(candidate, missing, self._job)
             if isinstance(prepared, Refusal) or prepared.constructed.call in self._job.skip:
                 return None
-            sites, cost = self._run(prepared)
+            ran, cost = self._run(prepared)
         except Exception:  # the candidate itself is built, and will be reported
             return None
         named = replace(candidate, name=prepared.constructed.call)
-        return Reached(named, prepared, sites, cost, time.perf_counter() - start)
+        return _reached(named, prepared, ran, cost, time.perf_counter() - start)
 
     def smaller(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build what may reach the sites at less cost: their owners, and the parts of models."""
@@ -149,8 +161,8 @@ class Builder:
             found = find_inputs(constructed, candidate.name, self._job, self._harvest, rehearse)
         if not isinstance(found, Refusal):
             prepared = replace(each.prepared, inputs=found)
-            sites, cost = self._run(prepared)
-            return replace(each, prepared=prepared, sites=sites, cost=cost)
+            ran, cost = self._run(prepared)
+            return _reached(candidate, prepared, ran, cost, each.seconds)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
             candidate.name,
@@ -160,6 +172,20 @@ class Builder:
             seconds=each.seconds,
         )
         return None
+
+    def variants(self, sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build what holds the sites as calls in the project do that make other norms there."""
+        self._wanted = sites
+        for candidate in self._candidates.values():
+            calls = [call for call in self._job.calls if call.name == candidate.name]
+            owners = (candidate.name, f"{candidate.name}.__init__")
+            held = [site for site in self._held(candidate) if site.owner in owners]
+            for call in variants(candidate.target, calls, held):
+                variant = replace(candidate, call=call)
+                if variant.title not in self._job.skip:
+                    built = self._build(variant)
+                    if built is not None:
+                        yield built
 
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
@@ -220,16 +246,18 @@ class Builder:
 
     def _build(self, candidate: Candidate) -> Reached | None:
         start = time.perf_counter()
-        self._emit(Started(candidate.name, line=candidate.line))
+        self._emit(Started(candidate.title, line=candidate.line))
         prepared = self._prepared(candidate)
         if not isinstance(prepared, Refusal):
             try:
-                sites, cost = self._run(prepared)
+                ran, cost = self._run(prepared)
             except Exception as error:
                 prepared = refused(f"{candidate.name} does not run", error)
             else:
                 self.refused.pop(candidate.name, None)
-                return Reached(candidate, prepared, sites, cost, time.perf_counter() - start)
+                return _reached(candidate, prepared, ran, cost, time.perf_counter() - start)
+        if candidate.call:
+            return None
         failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
@@ -255,33 +283,40 @@ class Builder:
         A block that is built as a bigger model does may be given its norms by that model.
         """
         prepared: Prepared | Refusal = Refusal("nothing says how to build it")
+        job = self._job
+        if candidate.call:
+            job = replace(job, examples=(candidate.call,))
         attempts = [sites for sites in (self._held(candidate), self._wanted) if sites]
         for sites in attempts or (None,):
-            prepared = self._for(candidate, sites)
+            prepared = self._for(candidate, sites, job)
+            if isinstance(prepared, Prepared) and candidate.call:
+                return Prepared(replace(prepared.constructed, how=Built.CALL), prepared.inputs)
             if isinstance(prepared, Prepared):
                 return prepared
         return prepared
 
-    def _for(self, candidate: Candidate, sites: frozenset[Site] | None) -> Prepared | Refusal:
+    def _for(
+        self, candidate: Candidate, sites: frozenset[Site] | None, job: Job
+    ) -> Prepared | Refusal:
         """Built so that one of the sites is reached."""
         with self._harvest:
             return prepare(
                 candidate.target,
                 candidate.name,
                 self._module,
-                self._job,
+                job,
                 self._harvest,
                 _holds_one_of(sites),
             )
 
-    def _run(self, prepared: Prepared) -> tuple[frozenset[Site], float]:
+    def _run(self, prepared: Prepared) -> tuple[Ran, float]:
         module = prepared.constructed.module
         device = device_of(module)
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
         with torch.no_grad(), device, self._recorder.running(module) as ran:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
-        return frozenset(ran.sites), parameters + _PER_NUMBER * ran.numbers
+        return ran, parameters + _PER_NUMBER * ran.numbers
 
 
 def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:

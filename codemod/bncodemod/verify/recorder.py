@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from bncodemod.verify.instrument import (
@@ -68,10 +69,14 @@ def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @dataclass
 class Ran:
-    """The sites whose norms ran, and how many numbers all norms put out."""
+    """The sites whose norms ran, and how many numbers all norms put out.
+
+    ``idle`` are the sites of norms that keep running statistics and did not run.
+    """
 
     sites: set[Site]
     numbers: int = 0
+    idle: set[Site] = field(default_factory=set)
 
 
 class Recorder:
@@ -98,6 +103,27 @@ class Recorder:
         called = frozenset(sites_being_called())
         return self._frames.above(frame) | called | sites_looked_up(frame)
 
+    @contextmanager
+    def transformed(self) -> Iterator[set[Site]]:
+        """Collect the sites whose norms run under a transform of torch.func, as in training.
+
+        A patch may freeze norms: its sites count in whatever mode they run.
+        """
+        ran: set[Site] = set()
+
+        def note(module: nn.Module, inputs: Any) -> None:
+            if isinstance(module, NORMS) and _is_transformed():
+                trains = _runs_as_in_training(module)
+                ran.update(s for s in sites_of(module) if trains or s.kind is SiteKind.PATCH)
+
+        hook = register_module_forward_pre_hook(note)
+        try:
+            with _TransformedCalls(self) as calls:
+                yield ran
+        finally:
+            hook.remove()
+        ran |= calls.sites
+
     def _recording(self, construct: Any) -> Any:
         @functools.wraps(construct)
         def constructing(norm: nn.Module, *args: Any, **kwargs: Any) -> None:
@@ -112,8 +138,10 @@ class Recorder:
     def running(self, module: nn.Module) -> Iterator[Ran]:
         """Collect the sites whose norms run: those of ``module``, and calls of functions."""
         ran = Ran(set())
+        seen: set[nn.Module] = set()
 
         def note(norm: nn.Module, *_: Any) -> None:
+            seen.add(norm)
             ran.sites.update(sites_of(norm))
 
         hooks = [norm.register_forward_hook(note) for _, norm in norms_in(module)]
@@ -125,6 +153,9 @@ class Recorder:
                 hook.remove()
         ran.sites.update(site for call in calls.seen for site in call.sites)
         ran.numbers = sum(call.answer.numel() for call in calls.seen)
+        for _, norm in norms_in(module):
+            if norm not in seen and getattr(norm, "track_running_stats", False):
+                ran.idle |= sites_of(norm)
 
 
 @dataclass(frozen=True)
@@ -169,6 +200,43 @@ class NormCalls(TorchFunctionMode):
             place = place_of(norm) if norm is not None else "a function's call"
             self.seen.append(NormCall(func, tuple(args), kwargs, answer, sites, place))
         return answer
+
+
+class _TransformedCalls(TorchFunctionMode):
+    """Notes the sites at which the user's code calls norms' functions under a transform."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.sites: set[Site] = set()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        answer = func(*args, **kwargs)
+        if func in FUNCTIONS and _is_transformed() and _takes_statistics(func, args, kwargs):
+            self.sites |= self._recorder.here()
+            if (norm := running_norm(sys._getframe(1))) is not None:
+                self.sites |= sites_of(norm)
+        return answer
+
+
+def _takes_statistics(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a norm's function takes its statistics from its input."""
+    if function in GROUP_NORMS:
+        return True
+    name = "training" if function in BATCH_NORMS else "use_input_stats"
+    return bool(args[5] if len(args) > 5 else kwargs.get(name, name == "use_input_stats"))
+
+
+def _runs_as_in_training(norm: nn.Module) -> bool:
+    """Whether a norm would do nothing else in train mode."""
+    return norm.training or getattr(norm, "running_mean", None) is None
+
+
+def _is_transformed() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def running_norm(frame: FrameType | None) -> nn.Module | None:

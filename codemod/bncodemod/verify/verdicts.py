@@ -27,19 +27,36 @@ _REGISTRIES = frozenset({"BN108", "BN109"})
 REGISTRY = "a configuration that only the library reads which it is written for"
 
 
-_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE, Check.EVAL_MODE})
+_UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
 
 
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
     """The sites that a candidate verifies: they run in it and pass all checks that were made.
 
-    A check under vmap is among them, unless the user selected none.
+    One of these checks has run all of their norms under vmap, in train mode.
     """
-    needed = _UNDER_VMAP & {check.check for check in candidate.checks}
     for site in candidate.sites:
-        passed = _passed(candidate, site)
-        if (passed & needed or not needed) and passed and not _failures(candidate, site):
+        if site in candidate.idle or _failures(candidate, site):
+            continue
+        if any(_shows(check, site, candidate) for check in candidate.checks):
             yield site
+
+
+def _showing(candidate: CandidateResult, site: Site) -> frozenset[Check]:
+    """The checks of which one must be passed: under vmap, or a block's own."""
+    if site.kind is not SiteKind.BLOCK:
+        return _UNDER_VMAP
+    made = {check.check for check in candidate.checks}
+    return frozenset({Check.EVAL_MODE if Check.EVAL_MODE in made else Check.RESTORED})
+
+
+def _shows(check: CheckResult, site: Site, candidate: CandidateResult) -> bool:
+    """Whether a check was passed in which a site's norms ran under vmap as in training."""
+    return (
+        check.check in _showing(candidate, site)
+        and check.outcome is Outcome.PASSED
+        and (check.ran is None or site in check.ran)
+    )
 
 
 def _failures(candidate: CandidateResult, site: Site) -> list[CheckResult]:
@@ -54,7 +71,9 @@ def _failures(candidate: CandidateResult, site: Site) -> list[CheckResult]:
 def _passed(candidate: CandidateResult, site: Site) -> set[Check]:
     """The checks that a site passes; the norms of others that fail are left out of them."""
     failed = {check.check for check in _failures(candidate, site)}
-    return {check.check for check in candidate.checks if _holds_elsewhere(check)} - failed
+    held = {check.check for check in candidate.checks if _holds_elsewhere(check)}
+    shown = {check.check for check in candidate.checks if _shows(check, site, candidate)}
+    return held - failed - (_UNDER_VMAP - shown)
 
 
 def _holds_elsewhere(check: CheckResult) -> bool:
@@ -113,11 +132,19 @@ def _judged(
     if verifying:
         passed = set().union(*(_passed(candidate, site) for candidate in verifying))
         checks = tuple(check for check in Check if check in passed)
-        return SiteResult(site, Verdict.VERIFIED, checks=checks, candidate=verifying[0].name)
+        elsewhere = {candidate.name: _failing_elsewhere(candidate) for candidate in verifying}
+        best = min(verifying, key=lambda candidate: bool(elsewhere[candidate.name])).name
+        return SiteResult(
+            site,
+            Verdict.VERIFIED,
+            checks=checks,
+            candidate=best,
+            failed_elsewhere=elsewhere[best],
+        )
     if failures:
         return _fails(site, *failures[0])
     if reaching:
-        return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0]))
+        return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))
     why = reasons.get(site) or _why_not(site, modules, candidates)
     return SiteResult(site, Verdict.NOT_REACHED, reason=why)
 
@@ -146,7 +173,32 @@ def _blamed_by_line(
     return None
 
 
-def _unchecked(candidate: CandidateResult) -> str:
+def _failing_elsewhere(candidate: CandidateResult) -> tuple[str, ...]:
+    """Where the norms stand for whose running statistics a model still fails under vmap."""
+    found = {
+        place
+        for check in candidate.checks
+        if check.cause is Cause.RUNNING_STATS and check.outcome is Outcome.FAILED
+        for place in (f"{site.path}:{site.line}" for site in check.sites)
+    }
+    found.update(place for check in candidate.checks for place in check.elsewhere)
+    return tuple(sorted(found))
+
+
+def _unchecked(candidate: CandidateResult, site: Site) -> str:
+    """Why a candidate does not decide on a site that it reaches."""
+    if site in candidate.idle:
+        return (
+            f"{candidate.name} was built and run, but a norm of this line that keeps running"
+            " statistics did not run"
+        )
+    if candidate.checks and not _showing(candidate, site) & {
+        check.check for check in candidate.checks
+    }:
+        return "none of the chosen checks runs it under vmap"
+    ran = [c for c in candidate.checks if c.check in _UNDER_VMAP and c.outcome is Outcome.PASSED]
+    if ran:
+        return f"{candidate.name} passes, but this line's norm did not run in it in train mode"
     said = [k.message for k in candidate.checks if k.outcome is Outcome.SKIPPED and k.message]
     why = said[0] if said else candidate.error or "no check applies"
     return f"{candidate.name} was built, but not checked: {why}"

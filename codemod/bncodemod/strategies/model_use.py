@@ -170,8 +170,18 @@ class _Use:
             isinstance(node, ast.Attribute)
             and isinstance(node.ctx, ast.Store)
             and ast.unparse(getattr(self.tree.parents[node], "value", node)) != "False"
+            and not self._restores(node)
             for node in self.tree.occurrences("training")
         )
+
+    def _restores(self, node: ast.AST) -> bool:
+        """Whether it stands in a ``finally``: a mode is put back, as by the helper of eval-mode."""
+        below = node
+        for above in self.tree.ancestors(node):
+            if isinstance(above, ast.Try) and below in above.finalbody:
+                return True
+            below = above
+        return False
 
     def _functions_named_train(self) -> list[ast.AST]:
         return [node for node in self.tree.occurrences("train") if isinstance(node, Function)]

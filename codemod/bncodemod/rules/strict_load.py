@@ -50,8 +50,8 @@ def strict_loads(context: Context) -> Iterator[Match]:
     ]
     calls += [load.node for load in context.loads if load.is_by_hand and load.is_strict]
     calls = [call for call in calls if not _is_undisturbed(context, call)]
-    rewrites = context.loses_statistics or not context.strategy.rewrites_source
-    if calls and (rewrites or _builds_norms(context)):
+    # Not whether this run rewrites one: a second run has to say the same.
+    if calls and (_builds_norms(context) or not context.strategy.rewrites_source):
         for call in calls:
             yield Match(call, lambda: _open(context))
 

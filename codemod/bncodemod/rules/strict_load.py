@@ -27,6 +27,7 @@ from bncodemod.catalog import norm_arguments
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
 from bncodemod.rules.torchvision_builder import builder_uses
+from bncodemod.scan.construction import GROUP_NORM_AS
 from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
 from bncodemod.scan.scopes import Function
@@ -100,7 +101,7 @@ def _builds_norms(context: Context) -> bool:
 
 def _has_rewritten_group_norm(context: Context) -> bool:
     """Whether a GroupNorm stands here whose number of groups is what a rewrite gives it."""
-    if context.tree.occurrences(HELPER):
+    if context.tree.occurrences(HELPER) or any(context.tree.words_with(GROUP_NORM_AS)):
         return True
     for node in context.tree.occurrences("GroupNorm"):
         call = context.tree.parents.get(node)

@@ -27,6 +27,7 @@ from bncodemod.verify.model import (
     Outcome,
     Site,
     SiteKind,
+    SiteResult,
     Started,
     Timed,
     Unreached,
@@ -99,13 +100,16 @@ class Examined:
         """How long a candidate's runs take."""
         return next(e for e in self.events if isinstance(e, Timed) and e.name == name)
 
-    def verdicts(self, kind: SiteKind) -> list[tuple[str, Verdict]]:
-        """The text of each site of a kind, without its last lines, and what is said of it."""
+    def judged(self, kind: SiteKind) -> tuple[SiteResult, ...]:
+        """What is said of each site of a kind."""
         modules = {self.job.path: self.module}
         reasons = {e.site: e.reason for e in self.events if isinstance(e, Unreached)}
         sites = [site for site in self.job.sites if site.kind is kind]
-        judged = judge(sites, modules, self.candidates, "cpu", reasons)
-        return [(result.site.text.partition("\n")[0], result.verdict) for result in judged]
+        return judge(sites, modules, self.candidates, "cpu", reasons)
+
+    def verdicts(self, kind: SiteKind) -> list[tuple[str, Verdict]]:
+        """The text of each site of a kind, without its last lines, and the verdict on it."""
+        return [(r.site.text.partition("\n")[0], r.verdict) for r in self.judged(kind)]
 
     def reasons(self) -> list[str]:
         """Why sites were not reached, where the worker says so."""

@@ -82,7 +82,7 @@ CASES = {
         model("self.emb = nn.Embedding(5, 8); self.fc = nn.Linear(3, 8)\n"
               "        self.bn = nn.BatchNorm1d(8)",
               "return self.bn((self.fc(x) + self.emb(labels)).flatten(0, -2))", "x, labels"),
-        "(N, 8, 3), (N, 8) int",
+        "(N, 3), (N,) int",
     ),
     "labels that an embedding has rows for": (
         model("self.bn = nn.BatchNorm2d(6); self.emb = nn.Embedding(2, 6)",

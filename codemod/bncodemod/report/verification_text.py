@@ -142,7 +142,8 @@ def _words(result: SiteResult) -> str:
         passes = f"; it passes in {result.passed_in}" if result.passed_in else ""
         return f"{failure.check.value}{cause}: {said} (in {result.candidate}{where}){passes}"
     if result.verdict is Verdict.VERIFIED:
-        passed = f"in {result.candidate}: {', '.join(check.value for check in result.checks)}"
+        parts = f", run in parts: {', '.join(result.parts)}" if result.parts else ""
+        passed = f"in {result.candidate}{parts}: " + ", ".join(c.value for c in result.checks)
         if result.failed_elsewhere:
             passed += f"; failed elsewhere: {', '.join(result.failed_elsewhere)}"
         return passed
@@ -169,6 +170,8 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
         yield parts
         return
     yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
+    if in_parts := sum(bool(result.parts) for result in whole.sites):
+        yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
     failed = sum(bool(module.error) for module in whole.modules)
     yield [
         (f"{plural(len(whole.modules), 'module')} = {len(whole.modules) - failed} imported + ", ""),

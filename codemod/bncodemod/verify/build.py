@@ -29,6 +29,7 @@ from bncodemod.verify.steering import own_parameters, steered
 
 _MOST_ATTEMPTS = 60
 _MOST_SECONDS = 20.0
+_MOST_ALIKE = 3  # equal errors of modules that were built, before their arguments are left alone
 _MOST_BASES = 2  # ways in which others build a class that are changed
 _LONGEST = 300  # characters of a call's arguments in a report
 
@@ -96,6 +97,8 @@ def construct(
                 return answer
             not_accepted.append(answer)
             attempts.mend(attempt, answer)
+            if sum(repr(other.error) == repr(answer.error) for other in not_accepted) > _MOST_ALIKE:
+                attempts.mend_no_more()  # no argument changes it
     refusals = not_accepted or not_built
     return furthest(refusals) if refusals else Refusal("nothing says how to build it")
 
@@ -134,6 +137,10 @@ class _Attempts:
             return
         for changed in repairs(refusal.error, self._target, values, self._deduction):
             self._mended.append(_Attempt(Built.DEDUCED, Arguments.deduced(changed)))
+
+    def mend_no_more(self) -> None:
+        """Go back to what was planned."""
+        self._mended.clear()
 
     def _planned(
         self, name: str, namespace: types.ModuleType, job: Job, harvest: Harvest

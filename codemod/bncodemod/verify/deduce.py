@@ -83,6 +83,8 @@ class Deduction:
         self, parameter: inspect.Parameter, target: Callable[..., Any], depth: int = 0
     ) -> Any:
         """What to pass for one parameter of ``target``."""
+        if names_weights(parameter.name) and _takes_none(parameter.annotation):
+            return None
         special = self._by_annotation(parameter.annotation, depth)
         if special is not None:
             return special
@@ -191,6 +193,11 @@ def _alternatives(annotation: Any) -> Sequence[Any]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [kind for kind in typing.get_args(annotation) if kind is not type(None)]
     return (annotation,)
+
+
+def _takes_none(annotation: Any) -> bool:
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return is_union and type(None) in typing.get_args(annotation)
 
 
 def _fitted(value: Any, annotation: Any, count: int) -> Any:

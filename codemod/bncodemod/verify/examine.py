@@ -210,6 +210,7 @@ class _Examination:
             notes=notes,
             seconds=each.seconds,
             idle=in_order(each.idle & each.sites),
+            parts=each.prepared.parts,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import inspect
 import itertools
+import math
 import re
 import time
 import typing
@@ -51,11 +52,13 @@ class Guesses:
         self._count = itertools.count()
         self._most = _MOST_NUMBERS[device_of(module)]
         self._cost: dict[str, float] = {}
+        self._tried: set[str] = set()
 
     def add(self, feeds: Iterable[Feed], cost: float = 0.0) -> None:
+        """Queue feeds, or have those that are queued come earlier."""
         for feed in feeds:
             text = str(feed)
-            if text not in self._cost and all(map(self._is_usual, feed.specs())):
+            if cost < self._cost.get(text, math.inf) and all(map(self._is_usual, feed.specs())):
                 self._cost[text] = cost
                 heapq.heappush(self._queue, (cost, next(self._count), feed))
 
@@ -67,10 +70,11 @@ class Guesses:
         for rank, feed in enumerate(first_guesses(self._module)):
             self.add([feed], 1.0 + rank)
         end = time.process_time() + _MOST_SECONDS
-        for _ in range(_MOST_GUESSES):
-            if not self._queue or time.process_time() > end:
-                return
-            yield heapq.heappop(self._queue)[2]
+        while self._queue and len(self._tried) < _MOST_GUESSES and time.process_time() < end:
+            feed = heapq.heappop(self._queue)[2]
+            if str(feed) not in self._tried:
+                self._tried.add(str(feed))
+                yield feed
 
     def mend(self, feed: Feed, error: Exception) -> None:
         """Queue what ``error`` suggests in place of ``feed``."""

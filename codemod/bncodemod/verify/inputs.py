@@ -107,6 +107,13 @@ def search(
     return replace(runner.sized(found), guessed=True)
 
 
+def among(feeds: list[Feed], module: nn.Module, name: str, harvest: Harvest) -> Inputs | Refusal:
+    """Inputs that such a module was seen to be fed, and no others but in size."""
+    runner = _Runner(module, harvest)
+    found = _first_that_runs(feeds, runner, name)
+    return found if isinstance(found, Refusal) else runner.sized(found)
+
+
 def _first_that_runs(
     feeds: Iterable[Feed],
     runner: _Runner,

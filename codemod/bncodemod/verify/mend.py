@@ -27,6 +27,8 @@ def smaller(feed: Feed) -> Feed | None:
 
 def mended(feed: Feed, message: str, seen: Witness | None) -> Iterator[Feed]:
     """Other feeds after one ended in ``message``, the likeliest first."""
+    if re.search(r"list of \d ?-?[dD] (tensors|images)", message):
+        yield _unlisted(feed)  # a batch is a list of its samples, if it is gone through
     if re.search(r"Long|indices|scalar type|same dtype|dtype|Float", message):
         yield from _each(feed, _other_values)
     wanted = need(seen.layer) if seen is not None else None

@@ -223,8 +223,9 @@ class CandidateResult:
     """A class or function of the module that builds an nn.Module, and what became of it.
 
     ``sites`` are those whose norms are in the built module *and* ran; ``idle`` those of them of
-    which another norm, which keeps running statistics, did not; ``error`` says why it could not be
-    built or fed (empty if it was).
+    which another norm, which keeps running statistics, did not; ``parts`` are what was run of a
+    model that does not run as a whole; ``error`` says why it could not be built or fed (empty if
+    it was).
     """
 
     path: str
@@ -241,6 +242,7 @@ class CandidateResult:
     trace: str = ""
     seconds: float = 0.0
     idle: tuple[Site, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +312,7 @@ class SiteResult:
     reason: str = ""  # why it was not reached
     passed_in: str = ""  # a candidate that passes all checks, although another one fails
     failed_elsewhere: tuple[str, ...] = ()  # where norms stand that fail in the one that verifies
+    parts: tuple[str, ...] = ()  # what the one that verifies was run of, if it does not run whole
 
 
 @dataclass(frozen=True, slots=True)

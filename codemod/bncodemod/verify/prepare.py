@@ -14,6 +14,7 @@ from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
 from bncodemod.verify.model import Job
+from bncodemod.verify.parts import Wanted, in_parts
 from bncodemod.verify.recorder import norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.together import Together, inputs_of_all
@@ -21,10 +22,11 @@ from bncodemod.verify.together import Together, inputs_of_all
 
 @dataclass(frozen=True)
 class Prepared:
-    """A module that runs, with its inputs."""
+    """A module that runs, with its inputs; of some only the named ``parts`` do."""
 
     constructed: Constructed
     inputs: Inputs
+    parts: tuple[str, ...] = ()
 
 
 def prepare(
@@ -33,13 +35,13 @@ def prepare(
     namespace: types.ModuleType,
     job: Job,
     harvest: Harvest,
-    wanted: Callable[[nn.Module], bool] = lambda module: True,
+    wanted: Wanted = lambda module: True,
 ) -> Prepared | Refusal:
     """The first way of building ``target`` for which inputs are found; never raises Exception.
 
-    What cannot be fed is refused as a whole: nothing says that its forward runs its parts, or on
-    what. No inputs are looked for if what was built is not ``wanted``, as it holds no norm. A
-    module whose forward asks for values, as ``x.sum().item()``, is run on the CPU.
+    What cannot be fed is refused as a whole (:func:`prepare_parts` is for that). No inputs are
+    looked for if what was built is not ``wanted``, as it holds no norm. A module whose forward
+    asks for values, as ``x.sum().item()``, is run on the CPU.
     """
 
     def fed(constructed: Constructed) -> Inputs | Refusal:
@@ -56,8 +58,40 @@ def prepare(
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
             constructed = replace(constructed, module=constructed.rebuild(meta.CPU))
             inputs = fed(constructed)
-        return inputs if isinstance(inputs, Refusal) else Prepared(constructed, inputs)
+        if isinstance(inputs, Refusal):
+            return replace(inputs, is_built=True)
+        return Prepared(constructed, inputs)
 
+    return _prepared(target, name, namespace, job, harvest, accept)
+
+
+def prepare_parts(
+    target: Callable[..., Any],
+    name: str,
+    namespace: types.ModuleType,
+    job: Job,
+    harvest: Harvest,
+    wanted: Wanted,
+) -> Prepared | Refusal:
+    """The same of a module that does not run as a whole: those of its parts that it calls."""
+
+    def accept(constructed: Constructed) -> Prepared | Refusal:
+        if not wanted(constructed.module):
+            return Refusal(f"{constructed.call} makes none of the norms that are looked for")
+        found = in_parts(constructed, wanted, name, harvest)
+        return found if isinstance(found, Refusal) else Prepared(*found)
+
+    return _prepared(target, name, namespace, job, harvest, accept)
+
+
+def _prepared(
+    target: Callable[..., Any],
+    name: str,
+    namespace: types.ModuleType,
+    job: Job,
+    harvest: Harvest,
+    accept: Callable[[Constructed], Prepared | Refusal],
+) -> Prepared | Refusal:
     try:
         return construct(target, name, namespace, job, harvest, accept)
     except Exception as error:  # what the user's code does may be anything

@@ -30,7 +30,7 @@ from bncodemod.verify.model import (
     in_order,
 )
 from bncodemod.verify.offline import offline
-from bncodemod.verify.prepare import Prepared, prepare
+from bncodemod.verify.prepare import Prepared, prepare, prepare_parts
 from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.steering import below_tests
@@ -42,6 +42,7 @@ _IDLE = 2  # builds in a row that reach nothing new, after which others are trie
 # may only reach those of others.
 _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
+Prepare = Callable[..., Prepared | Refusal]
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
@@ -83,6 +84,7 @@ class Builder:
     ) -> None:
         self.refused: dict[str, CandidateResult] = {}
         self.is_done = False
+        self._unfed: list[str] = []  # of the refused, those that could be built
         self._job, self._module, self._recorder, self._emit = job, module, recorder, emit
         self._harvest = Harvest((job.root,))
         self._wanted: frozenset[Site] = frozenset()
@@ -108,6 +110,7 @@ class Builder:
             if candidate is None:
                 self.is_done = True
                 yield from self._other_branches()
+                yield from self._in_parts()
                 return
             built = self._build(candidate)
             sites = built.sites if built is not None else frozenset()
@@ -128,17 +131,35 @@ class Builder:
 
     def _branch(self, candidate: Candidate) -> Reached | None:
         missing = below_tests(candidate.target, in_order(self._held(candidate)))
-        again = f"{candidate.name} for another branch"
-        if not missing or candidate.name in self.refused or again in self._job.skip:
+        if not missing or candidate.name in self.refused:
+            return None
+        return self._again(candidate, "another branch", prepare, missing)
+
+    def _in_parts(self) -> Iterator[Reached]:
+        """What was built and does not run as a whole, by those of its parts that it calls."""
+        for name in sorted(self._unfed, key=lambda name: not self._held(self._candidates[name])):
+            candidate = self._candidates[name]
+            if self._wanted and (self._holds_wanted(candidate) or self._leads(candidate)):
+                built = self._again(candidate, "its parts", prepare_parts, self._wanted)
+                if built is not None:
+                    self._wanted -= built.sites
+                    yield built
+
+    def _again(
+        self, candidate: Candidate, what: str, how: Prepare, sites: frozenset[Site]
+    ) -> Reached | None:
+        """A candidate, built another time in another way; None if that does not lead anywhere."""
+        again = f"{candidate.name} for {what}"
+        if again in self._job.skip:
             return None
         start = time.perf_counter()
         self._emit(Started(again, line=candidate.line))
         try:
-            prepared = self._for(candidate, missing, self._job)
+            prepared = self._for(candidate, sites, self._job, how)
             if isinstance(prepared, Refusal) or prepared.constructed.call in self._job.skip:
                 return None
             ran, cost = self._run(prepared)
-        except Exception:  # the candidate itself is built, and will be reported
+        except Exception:  # the candidate itself was tried, and will be reported
             return None
         named = replace(candidate, name=prepared.constructed.call)
         return _reached(named, prepared, ran, cost, time.perf_counter() - start)
@@ -258,6 +279,8 @@ class Builder:
                 return _reached(candidate, prepared, ran, cost, time.perf_counter() - start)
         if candidate.call:
             return None
+        if prepared.is_built:
+            self._unfed.append(candidate.name)
         failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
@@ -296,11 +319,15 @@ class Builder:
         return prepared
 
     def _for(
-        self, candidate: Candidate, sites: frozenset[Site] | None, job: Job
+        self,
+        candidate: Candidate,
+        sites: frozenset[Site] | None,
+        job: Job,
+        how: Prepare = prepare,
     ) -> Prepared | Refusal:
         """Built so that one of the sites is reached."""
         with self._harvest:
-            return prepare(
+            return how(
                 candidate.target,
                 candidate.name,
                 self._module,

@@ -13,13 +13,15 @@ _LONGEST = 200  # characters of what an exception says
 class Refusal:
     """The reason in a line, and the traceback behind it. ``error`` is for whoever mends it.
 
-    ``steps`` says how far it got: how many modules were built and called.
+    ``steps`` says how far it got: how many modules were built and called. ``is_built`` says
+    whether only its inputs are missing.
     """
 
     reason: str
     trace: str = ""
     error: BaseException | None = field(default=None, compare=False, repr=False)
     steps: int = field(default=0, compare=False)
+    is_built: bool = field(default=False, compare=False)
 
 
 def furthest(refusals: Sequence[Refusal]) -> Refusal:

@@ -132,14 +132,14 @@ def _judged(
     if verifying:
         passed = set().union(*(_passed(candidate, site) for candidate in verifying))
         checks = tuple(check for check in Check if check in passed)
-        elsewhere = {candidate.name: _failing_elsewhere(candidate) for candidate in verifying}
-        best = min(verifying, key=lambda candidate: bool(elsewhere[candidate.name])).name
+        best = min(verifying, key=lambda each: (bool(_failing_elsewhere(each)), bool(each.parts)))
         return SiteResult(
             site,
             Verdict.VERIFIED,
             checks=checks,
-            candidate=best,
-            failed_elsewhere=elsewhere[best],
+            candidate=best.name,
+            failed_elsewhere=_failing_elsewhere(best),
+            parts=best.parts,
         )
     if failures:
         return _fails(site, *failures[0])

@@ -198,3 +198,24 @@ def test_what_the_rewrite_keeps_from_being_built(tmp_path: Path) -> None:
 def test_what_could_not_be_built_before_either(tmp_path: Path) -> None:
     broken = NET.replace("Block(3, 8)", "Block(3)")
     assert not against(tmp_path, {"net.py": broken}, net=broken).failed("Net")
+
+
+READS = "return self.drop(self.bn(self.block(x))) - self.block.bn.running_mean.mean()"
+
+
+def test_what_the_rewrite_keeps_from_running(tmp_path: Path) -> None:
+    """Its parts would run: they do not stand for it."""
+    net = NET.replace("return self.drop(self.bn(self.block(x)))", READS)
+    after = rewritten("no-running-stats")
+    said = against(tmp_path, {**after, "net.py": net}, net=net)
+    (failure,) = said.failed("Net")
+    assert failure.cause is Cause.BROKEN
+    assert "'NoneType' object has no attribute 'mean' in forward" in failure.message
+    assert (Path(failure.path).name, failure.line) == ("net.py", 16)
+
+
+def test_what_did_not_run_before_either(tmp_path: Path) -> None:
+    net = NET.replace("(self.block(x)))", "(self.block(x))).missing")
+    said = against(tmp_path, {**rewritten("no-running-stats"), "net.py": net}, net=net)
+    assert said.of("Net").checks == ()
+    assert said.of("Net()").parts == ("bn",)

@@ -136,3 +136,19 @@ def test_a_part_of_a_part_that_does_not_run_to_its_end(tmp_path: Path) -> None:
     result = only(examined(tmp_path, source))
     assert result.verdict is Verdict.VERIFIED
     assert result.parts in (("head.tower.1",), ("tower.1",))
+
+
+def test_parts_say_nothing_of_a_model_that_asks_for_statistics(tmp_path: Path) -> None:
+    """What the norm of a rewritten line does not keep: nobody knows whether it ran before."""
+    source = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = {DROPPED.replace("8", "3")}
+
+        def forward(self, x):
+            return self.bn(x) - self.bn.running_mean.mean()
+    """
+    result = only(examined(tmp_path, source))
+    assert result.verdict is Verdict.NOT_REACHED
+    assert "'NoneType' object has no attribute 'mean'" in result.reason

@@ -160,13 +160,18 @@ def users_line(trace: TracebackType | None, roots: Sequence[str]) -> tuple[str, 
 def is_users(path: str, roots: Sequence[str]) -> bool:
     """Whether a file lies below a root, and not in an environment that lies there too."""
     path = os.path.realpath(path)
-    if path.startswith(_TORCH):
+    if is_torchs(path):
         return False
     for root in roots:
         folder = os.path.join(os.path.realpath(root), "")
         if path.startswith(folder):
             return not _ENVIRONMENT & set(path.removeprefix(folder).split(os.sep))
     return False
+
+
+def is_torchs(path: str) -> bool:
+    """Whether a file is one of torch's own."""
+    return os.path.realpath(path).startswith(_TORCH)
 
 
 _TORCH = os.path.join(os.path.realpath(os.path.dirname(torch.__file__)), "")

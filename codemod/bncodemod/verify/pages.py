@@ -195,7 +195,8 @@ are right, and so are its gradients without vmap.
 By hand: `x = x.flatten().view(x.shape)` behind the norm, or GroupNorm.
 """,
     Cause.BROKEN: """\
-The original can be built without arguments, and what the rewrite made of it cannot.
+The original can be built, or run, and what the rewrite made of it cannot: code that reads
+`running_mean` of a norm without statistics, for example.
 
 By hand: undo the rewrite of this line, or ignore it, and report it to bncodemod.
 """,

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bncodemod.verify import calling
-from bncodemod.verify.broken import broken
+from bncodemod.verify.broken import asks_for_statistics, broken, no_longer_runs
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Rehearse, find_inputs
@@ -84,7 +84,8 @@ class Builder:
     ) -> None:
         self.refused: dict[str, CandidateResult] = {}
         self.is_done = False
-        self._unfed: list[str] = []  # of the refused, those that could be built
+        # Of the refused those that could be built, and whether they ask for statistics.
+        self._unfed: dict[str, bool] = {}
         self._job, self._module, self._recorder, self._emit = job, module, recorder, emit
         self._harvest = Harvest((job.root,))
         self._wanted: frozenset[Site] = frozenset()
@@ -139,11 +140,22 @@ class Builder:
         """What was built and does not run as a whole, by those of its parts that it calls."""
         for name in sorted(self._unfed, key=lambda name: not self._held(self._candidates[name])):
             candidate = self._candidates[name]
-            if self._wanted and (self._holds_wanted(candidate) or self._leads(candidate)):
+            if self._holds_wanted(candidate) or self._leads(candidate):
+                if self._stopped_by_the_rewrite(candidate):
+                    continue
                 built = self._again(candidate, "its parts", prepare_parts, self._wanted)
                 if built is not None:
                     self._wanted -= built.sites
                     yield built
+
+    def _stopped_by_the_rewrite(self, candidate: Candidate) -> bool:
+        """Whether a model may run as a whole no more because of its norms: parts hide that."""
+        refusal = self.refused[candidate.name]
+        if self._job.original_root and (failure := no_longer_runs(candidate, self._job)):
+            refusal = replace(refusal, sites=failure.sites, checks=(failure,))
+            self.refused[candidate.name] = replace(refusal, error=failure.message)
+            return True
+        return self._unfed[candidate.name]
 
     def _again(
         self, candidate: Candidate, what: str, how: Prepare, sites: frozenset[Site]
@@ -280,7 +292,7 @@ class Builder:
         if candidate.call:
             return None
         if prepared.is_built:
-            self._unfed.append(candidate.name)
+            self._unfed[candidate.name] = asks_for_statistics(prepared.error)
         failure = self._broken(candidate, prepared)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,

@@ -195,8 +195,9 @@ are right, and so are its gradients without vmap.
 By hand: `x = x.flatten().view(x.shape)` behind the norm, or GroupNorm.
 """,
     Cause.BROKEN: """\
-The original can be built, or run, and what the rewrite made of it cannot: code that reads
-`running_mean` of a norm without statistics, for example.
+The original can be built and run, and what the rewrite made of it cannot.
+
+Code that reads `running_mean` of a norm without statistics is an example.
 
 By hand: undo the rewrite of this line, or ignore it, and report it to bncodemod.
 """,

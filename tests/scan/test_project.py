@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from bncodemod.scan.modules import ModuleMap
 from bncodemod.scan.project import Project, Task
-from bncodemod.scan.summary import Summary, summarise
+from bncodemod.scan.summarise import summarise
+from bncodemod.scan.summary import Summary
 
 
 class Sources:

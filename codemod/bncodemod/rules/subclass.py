@@ -46,13 +46,13 @@ from bncodemod.catalog.torch import FLAG, NormClass, norm_class
 from bncodemod.rules.class_reference import references
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.construction import is_plain, own_calls
+from bncodemod.scan.excerpt import excerpt
 from bncodemod.scan.flag import fills_up_to_flag
 from bncodemod.scan.index import Exit, ExitKind
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.need import Need
 from bncodemod.scan.scopes import Function
-from bncodemod.scan.summary import excerpt
 from bncodemod.strategies.arguments import bind, flag_is_off
 from bncodemod.strategies.batch_norm_class import BatchNormClass, super_calls
 from bncodemod.strategies.context import Context
@@ -354,9 +354,6 @@ def _in_between(owner: ast.ClassDef) -> Open:
         f"give the class an __init__ that passes {FLAG}=False on to batch norm",
     )
 
-
-def _method(owner: ast.ClassDef, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    return next((s for s in owner.body if isinstance(s, Function) and s.name == name), None)
 
 
 def _aliases(statement: ast.AST) -> list[str]:

@@ -96,7 +96,7 @@ def summarise_files(tasks: Sequence[tuple[str, Task]]) -> list[Summary | None]:
 
 def _summary(data: bytes, path: str, task: Task | None = None) -> Summary | None:
     from bncodemod.core import MAX_BYTES
-    from bncodemod.scan.summary import summarise
+    from bncodemod.scan.summarise import summarise
 
     if len(data) > MAX_BYTES:
         return None

@@ -50,9 +50,10 @@ from bncodemod.scan.excerpt import excerpt
 from bncodemod.scan.flag import fills_up_to_flag
 from bncodemod.scan.index import Exit, ExitKind
 from bncodemod.scan.libraries import uses_of
+from bncodemod.scan.literals import is_false
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.need import Need
-from bncodemod.scan.scopes import Function
+from bncodemod.scan.scopes import Function, own_method
 from bncodemod.strategies.arguments import bind, flag_is_off
 from bncodemod.strategies.batch_norm_class import BatchNormClass, super_calls
 from bncodemod.strategies.context import Context
@@ -105,7 +106,7 @@ def _matches(
     if not is_plain(context.names, owner):
         yield Match(base, partial(_in_between, owner))
         return
-    init = _method(owner, "__init__")
+    init = own_method(owner, "__init__")
     if init is not None:
         yield from _through_init(context, base, norm, owner, init)
         return
@@ -355,7 +356,6 @@ def _in_between(owner: ast.ClassDef) -> Open:
     )
 
 
-
 def _aliases(statement: ast.AST) -> list[str]:
     """The variables of an assignment that gives a class other names."""
     if not isinstance(statement, ast.Assign):
@@ -434,7 +434,7 @@ def _of_heir(
     ``by_caller`` says whether the base lets those that call it have a say.
     """
     context.tree.expand(heir)
-    init = _method(heir, "__init__")
+    init = own_method(heir, "__init__")
     for call, skip in super_calls(init, base) if init is not None else ():
         rebased = context.names.qualified(base) in context.names.index.rebased_elsewhere
         if _begins_above(call, heir) and not rebased:
@@ -489,7 +489,7 @@ def _feeding_parameter(
 
 
 def _flip_default(context: Context, default: ast.expr, owner: ast.ClassDef) -> Decision:
-    if isinstance(default, ast.Constant) and default.value is False:
+    if is_false(default):
         return Safe(f"class {owner.name} keeps no running statistics by default")
     return Rewrite(
         (context.replace(default, "False"),),

@@ -27,6 +27,7 @@ from bncodemod.scan.callees import (
 )
 from bncodemod.scan.comparisons import may_meet_batch_norm
 from bncodemod.scan.index import Elsewhere, Exit, ExitKind
+from bncodemod.scan.literals import string
 from bncodemod.scan.names import Names
 from bncodemod.scan.need import Need
 from bncodemod.scan.parameters import fields, parameters
@@ -267,7 +268,7 @@ class _Tracer:
         elif callee == "builtins.getattr" and position == 2:
             self.add(call)
         elif callee == "builtins.setattr" and len(call.args) == 3:
-            self.attribute_loads(_constant(call.args[1]))
+            self.attribute_loads(string(call.args[1]))
             if not (isinstance(call.args[0], ast.Name) and call.args[0].id == "self"):
                 self.demand(call, Need.ELSEWHERE)
         elif callee.startswith("builtins.") and callee[9:] in _CONTAINER_CALLS:
@@ -351,8 +352,8 @@ class _Tracer:
             self.demand(above, Need.IDENTITY)  # what is looked up by its class
             return
         key = above.keys[above.values.index(node)]
-        if key is not None and _constant(key):
-            self.keys.add(_constant(key))
+        if key is not None and string(key):
+            self.keys.add(string(key))
         else:
             self.any_key = True
         self.add(above)
@@ -471,8 +472,8 @@ class _Tracer:
                 name = self.names.qualified(target)
                 self.leave(target, Exit(ExitKind.ASSIGNED, name), guess)
         elif isinstance(target, ast.Subscript):
-            if _constant(target.slice):
-                self.keys.add(_constant(target.slice))
+            if string(target.slice):
+                self.keys.add(string(target.slice))
             else:
                 self.any_key = True
             self._container(target.value)
@@ -536,7 +537,7 @@ class _Tracer:
 
     def _may_be_under(self, key: ast.expr) -> bool:
         """Whether a mapping that holds the value may hold it under a key."""
-        return not self.keys or self.any_key or _constant(key) in ("", *self.keys)
+        return not self.keys or self.any_key or string(key) in ("", *self.keys)
 
     def _is_spread(self, node: ast.AST) -> bool:
         """Whether a variable is a function's ``**kwargs``."""
@@ -612,8 +613,3 @@ def _returns_class(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         return False
     quoted = isinstance(said, ast.Constant) and isinstance(said.value, str)
     return bool(_CLASS_TYPE.search(said.value if quoted else ast.unparse(said)))  # type: ignore[attr-defined]
-
-
-def _constant(node: ast.AST) -> str:
-    value = node.value if isinstance(node, ast.Constant) else ""
-    return value if isinstance(value, str) else ""

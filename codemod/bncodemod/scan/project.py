@@ -19,6 +19,7 @@ from bncodemod.scan.lineage import Lineage
 from bncodemod.scan.linking import Linker
 from bncodemod.scan.modules import ModuleMap
 from bncodemod.scan.need import TESTS, Need, calls_can_carry
+from bncodemod.scan.resolving import Resolver
 from bncodemod.scan.summary import Asked, FlowFacts, Request, Summary
 from bncodemod.scan.targets import File, Symbol, Target, Unread, results_of
 
@@ -84,7 +85,11 @@ class Project:
 
     @property
     def _lineage(self) -> Lineage:
-        return Lineage(self._linker, self._files)
+        return Lineage(self._resolver, self._files)
+
+    @property
+    def _resolver(self) -> Resolver:
+        return self._linker.resolver
 
     def build(self, seeds: Iterable[str]) -> None:
         """Read ``seeds`` and whatever else bears on them."""
@@ -116,7 +121,7 @@ class Project:
         }
         for spelled, targets in self._linker.may_be(path).items():
             if all(map(self._is_settled, targets)):
-                found = filter(None, map(self._linker.norm_of, sorted(targets, key=repr)))
+                found = filter(None, map(self._resolver.norm_of, sorted(targets, key=repr)))
                 settled.update((spelled, replace(norm, tracks=False)) for norm in found)
         ambiguous = {n: said for n, said in names.ambiguous.items() if n not in settled}
         used = self._linker.subclasses_used(path)
@@ -170,9 +175,9 @@ class Project:
             return False
         if not self._keeps_batch_norm(target.path):
             return True
-        if self._linker.alias(target) is not None:
+        if self._resolver.alias(target) is not None:
             return not self._is_carried(target)
-        derived = self._linker.derived(target)
+        derived = self._resolver.derived(target)
         if derived is not None and derived.alias is not None:
             return not self._is_carried(derived.alias)
         has_init = derived is not None and derived.parameters is not None
@@ -198,7 +203,7 @@ class Project:
         for path in sorted(self._read_files & self._files.keys()):
             for name in self._files[path].summary.classes:
                 target = Symbol(path, name)
-                if self._linker.derived(target) is not None:
+                if self._resolver.derived(target) is not None:
                     yield target
 
     def _calls_carry(self, target: Symbol) -> bool:
@@ -218,7 +223,7 @@ class Project:
         carried = {
             spelled: norm.qualified
             for spelled, target in self._linker.aliases_used(path).items()
-            for norm in [self._linker.alias(target)]
+            for norm in [self._resolver.alias(target)]
             if norm is not None and self._is_carried(target)
         }
         handled = {name: norm for name, norm in index.handled.items() if name not in carried}
@@ -285,7 +290,7 @@ class Project:
             for base in targets
             if isinstance(base, Unread)
         }
-        words = frozenset(self._linker.words()) - self._searched
+        words = frozenset(self._resolver.words()) - self._searched
         self._searched |= words
         return self._read(missing | set(self._find(words) if words else ()))
 
@@ -346,7 +351,7 @@ class Project:
                 for way, _ in facts.exits:
                     yield path, way
             for name, definition in self._files[path].summary.classes.items():
-                derived = self._linker.derived(Symbol(path, name))
+                derived = self._resolver.derived(Symbol(path, name))
                 if derived is not None and (derived.parameters is None or definition.has_star):
                     yield path, Exit(ExitKind.VARIABLE, name)  # who builds it?
         for (path, _), facts in list(self._answers.items()):
@@ -356,7 +361,7 @@ class Project:
     def _with_star(self, path: str) -> Iterator[str]:
         """The subclasses of norms in a file whose ``__init__`` takes ``*args``."""
         for name, facts in self._files[path].summary.classes.items():
-            if facts.has_star and self._linker.derived(Symbol(path, name)) is not None:
+            if facts.has_star and self._resolver.derived(Symbol(path, name)) is not None:
                 yield name
 
     def _requests(
@@ -371,7 +376,7 @@ class Project:
             return self._of_users(Symbol(path, way.name), asked)
         if way.kind is ExitKind.METHOD:
             return self._of_methods(path, way, missing)
-        found = self._linker.definition(path, way)
+        found = self._resolver.definition(path, way)
         if isinstance(found, Unread):
             if missing is not None:
                 missing.add(found.path)

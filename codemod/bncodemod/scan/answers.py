@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from bncodemod.catalog.torch import FLAG, FLAG_POSITION
 from bncodemod.scan.callees import foreign_bases
+from bncodemod.scan.demand import Demand, Flow
 from bncodemod.scan.excerpt import excerpt
 from bncodemod.scan.flag import fills_up_to_flag, sees_to_flag
-from bncodemod.scan.flow import Demand, Flow, trace, trace_attribute, trace_variable
+from bncodemod.scan.flow import trace, trace_attribute, trace_variable
 from bncodemod.scan.index import Elsewhere, Exit, ExitKind
 from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.literals import is_false

@@ -12,16 +12,7 @@ from bncodemod.scan.index import ProjectIndex
 from bncodemod.scan.modules import INSTALLED, ModuleMap
 from bncodemod.scan.resolving import Resolver
 from bncodemod.scan.summary import Import
-from bncodemod.scan.targets import (
-    NOTHING,
-    External,
-    File,
-    Module,
-    Symbol,
-    Target,
-    Targets,
-    Unread,
-)
+from bncodemod.scan.targets import NOTHING, External, File, Module, Symbol, Target, Targets, Unread
 
 # Modules within modules that are looked into where a file only names the outermost.
 _MAX_NESTED = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examined import examined, image
+from examined import examined, image, net
 
 from bncodemod.verify.model import Built, Cause, Check, Example, Outcome, SiteKind, Verdict
 from bncodemod.verify.verdicts import judge
@@ -346,15 +346,7 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("checks", [{Check.FORWARD}, {Check.EVAL, Check.SINGLE}])
 def test_only_a_check_under_vmap_verifies(tmp_path: Path, checks: set[Check]) -> None:
-    source = """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.norm = ⟪nn.BatchNorm2d(3)⟫
-
-    def forward(self, x):
-        return self.norm(x)
-"""
+    source = net("⟪nn.BatchNorm2d(3)⟫")
     said = examined(tmp_path, source, checks=frozenset(checks), **image())
     assert [verdict for _, verdict in said.verdicts(SiteKind.CALL)] == [Verdict.NOT_REACHED]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examined import examined, image, model
+from examined import examined, image, model, net
 
 from bncodemod.verify.model import Cause, Check, Outcome, SiteKind, Verdict
 from bncodemod.verify.verdicts import judge
@@ -45,15 +45,7 @@ def test_answers(tmp_path: Path, answer: str) -> None:
 
 
 def test_an_answer_of_integers_has_no_gradients(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
-
-        def forward(self, x):
-            return self.bn(x).argmax(1)
-    """
+    text = net("⟪nn.BatchNorm2d(3, track_running_stats=False)⟫", "self.bn(x).argmax(1)")
     said = examined(tmp_path, text, **image())
     assert said.failed() == []
     assert said.result(Check.GRAD).outcome is Outcome.SKIPPED
@@ -87,15 +79,8 @@ def test_dropout_is_switched_off_and_said(tmp_path: Path) -> None:
 
 
 def test_random_numbers_of_a_function(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
-
-        def forward(self, x):
-            return F.dropout(self.bn(x), 0.5, self.training)
-    """
+    norm = "⟪nn.BatchNorm2d(3, track_running_stats=False)⟫"
+    text = net(norm, "F.dropout(self.bn(x), 0.5, self.training)")
     said = examined(tmp_path, text, **image())
     assert said.failed() == []
     path, line = said.job.path, said.job.sites[0].line + 3
@@ -103,15 +88,7 @@ def test_random_numbers_of_a_function(tmp_path: Path) -> None:
 
 
 def test_one_value_for_a_channel(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.BatchNorm1d(6, track_running_stats=False)⟫
-
-        def forward(self, x):
-            return self.bn(x)
-    """
+    text = net("⟪nn.BatchNorm1d(6, track_running_stats=False)⟫")
     said = examined(tmp_path, text, **model("", (2, 6)))
     assert said.failed() == []
     single = said.result(Check.SINGLE)
@@ -120,15 +97,7 @@ def test_one_value_for_a_channel(tmp_path: Path) -> None:
 
 
 def test_a_note_on_pairs_of_samples_says_nothing_of_batch_norms(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.gn = ⟪nn.GroupNorm(4, 4)⟫
-
-        def forward(self, x):
-            return self.gn(x)
-    """
+    text = net("⟪nn.GroupNorm(4, 4)⟫")
     said = examined(tmp_path, text, **model("", (2, 4)))
     (note,) = (note for note in said.of("Net").notes if "pairs" in note)
     assert "batch norm" not in note

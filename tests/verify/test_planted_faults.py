@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examined import examined, image, model
+from examined import examined, image, model, net
 
 from bncodemod.verify.model import Cause, Check, Outcome, SiteKind, Verdict
 
@@ -44,15 +44,7 @@ def test_one_channel_to_a_group(tmp_path: Path, last: str) -> None:
 
 
 def test_two_values_to_a_group_keep_a_sign(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.GroupNorm(4, 8)⟫
-
-        def forward(self, x):
-            return self.bn(x)
-    """
+    text = net("⟪nn.GroupNorm(4, 8)⟫")
     said = examined(tmp_path, text, **model("", (2, 8)))
     assert said.result(Check.CONSTANT).outcome is Outcome.NOTED
 
@@ -107,15 +99,7 @@ def test_a_norm_that_mixes_samples(tmp_path: Path) -> None:
 
 
 def test_samples_mixed_by_something_else(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.GroupNorm(1, 3)⟫
-
-        def forward(self, x):
-            return self.bn(x) - x.mean(0)
-    """
+    text = net("⟪nn.GroupNorm(1, 3)⟫", "self.bn(x) - x.mean(0)")
     result = examined(tmp_path, text, **image()).result(Check.INDEPENDENCE)
     assert (result.outcome, result.cause) == (Outcome.NOTED, Cause.DEPENDENT)
 
@@ -139,15 +123,7 @@ def test_a_line_that_is_never_executed(tmp_path: Path) -> None:
 
 
 def test_a_norm_that_is_built_and_not_run(tmp_path: Path) -> None:
-    text = """
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
-
-        def forward(self, x):
-            return x * 2
-    """
+    text = net("⟪nn.BatchNorm2d(3, track_running_stats=False)⟫", "x * 2")
     assert examined(tmp_path, text, **image()).reached() == []
 
 

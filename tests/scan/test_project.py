@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bncodemod.scan.modules import ModuleMap
-from bncodemod.scan.project import Project, Task
-from bncodemod.scan.summary import Summary, summarise
+from bncodemod.scan.project import Project
+from bncodemod.scan.reading import ProjectReader, Task
+from bncodemod.scan.summarise import summarise
+from bncodemod.scan.summary import Summary
 
 
 class Sources:
@@ -46,15 +48,14 @@ except ImportError:
 from torch.nn import BatchNorm2d as Norm
 """
     sources = Sources({"/p/norms.py": source})
-    project = Project(
+    reader = ProjectReader(
         ModuleMap(sources),
         sources.summarise,
         sources.find,
         may_export=lambda path, name: False,
         holds_modules=lambda path: False,
-        keeps_batch_norm=lambda path: True,
-        ignored=lambda path: "",
         stars={},
     )
+    project = Project(reader, keeps_batch_norm=lambda path: True, ignored=lambda path: "")
     project.build(["/p/norms.py"])
     assert sources.searched == {("Norm", "/p/norms.py")}

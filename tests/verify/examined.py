@@ -155,6 +155,19 @@ def _examined(path: Path, sites: tuple[Site, ...], settings: dict[str, Any]) -> 
     return Examined(job, events)
 
 
+def net(norm: str, answer: str = "self.bn(x)") -> str:
+    """The source of a ``Net`` with one norm, which is its ``self.bn``."""
+    return f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = {norm}
+
+    def forward(self, x):
+        return {answer}
+"""
+
+
 def model(body: str, *inputs: tuple[int, ...] | str) -> dict[str, Any]:
     """Settings that name the inputs of ``Net``."""
     return {"examples": (Example("Net", body, inputs),)}

@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from examined import examined, image
+from examined import examined, image, net
 
 from bncodemod.verify.comparing import TOLERANCE, difference, differs
 from bncodemod.verify.model import Check, Outcome
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.timing import median
 
-NET = """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.bn = ⟪nn.GroupNorm(1, 3)⟫
-
-    def forward(self, x):
-        return self.bn(x)
-"""
+NET = net("⟪nn.GroupNorm(1, 3)⟫")
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -78,15 +70,7 @@ def test_times(tmp_path: Path) -> None:
 
 
 def test_what_has_no_parameters_has_no_ensemble_to_time(tmp_path: Path) -> None:
-    source = """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.bn = ⟪nn.BatchNorm2d(3, affine=False, track_running_stats=False)⟫
-
-    def forward(self, x):
-        return self.bn(x)
-"""
+    source = net("⟪nn.BatchNorm2d(3, affine=False, track_running_stats=False)⟫")
     times = examined(tmp_path, source, time=True, **image()).timed()
     assert [each.what for each in times.timings] == ["vmap"]
     assert times.notes == ("not timed: ensemble: it has no parameters to stack",)

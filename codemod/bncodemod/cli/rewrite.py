@@ -21,8 +21,6 @@ from bncodemod.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bncodemod.model import FileResult
     from bncodemod.report.json import JsonReport
     from bncodemod.report.text import TextReport
@@ -286,7 +284,9 @@ def _run(paths: tuple[str, ...], configuration: Configuration, options: dict[str
     report = _report(options, totals.applied, standard_input)
     progress = ProgressBar(sys.stderr, shown=not options["quiet"])
     if standard_input:
-        results = _standard_input(configuration, options["stdin_filename"], totals.applied)
+        from bncodemod.cli.standard_input import rewrite_standard_input
+
+        results = rewrite_standard_input(configuration, options["stdin_filename"], totals.applied)
         progress(1, 1)
     else:
         from bncodemod.sweep.run import sweep
@@ -388,41 +388,3 @@ def _print_diff(result: FileResult) -> None:
     output = sys.stdout.buffer
     output.writelines(unified(result))
     output.flush()
-
-
-def _standard_input(
-    configuration: Configuration, name: str | None, applied: bool
-) -> Iterator[FileResult]:
-    """The result of standard input, whose source goes to standard output if ``applied``."""
-    from bncodemod.model import FileResult
-    from bncodemod.sweep.run import rewrite_data
-    from bncodemod.sweep.worker import rewrite
-
-    data = sys.stdin.buffer.read()
-    path = name or "<stdin>"
-    result = None
-    if not (name and configuration.force_exclude and _excluded(name, configuration)):
-        if name:
-            result = rewrite_data(data, path, configuration)
-        else:
-            result = rewrite(data, path, configuration.for_path(path))
-    result = result or FileResult(path, data)
-    if applied and not result.errors:
-        output = sys.stdout.buffer
-        output.write(result.before if result.after is None else result.after)
-        output.flush()
-    yield result
-
-
-def _excluded(path: str, configuration: Configuration) -> bool:
-    """Whether a pattern leaves out an existing file although it is named."""
-    from bncodemod.sweep.walk import walk
-
-    found = walk(
-        [path],
-        exclude=configuration.exclude,
-        extend_exclude=configuration.extend_exclude,
-        force_exclude=True,
-        root=configuration.root,
-    )
-    return next(found, None) is None

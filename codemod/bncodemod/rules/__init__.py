@@ -1,7 +1,8 @@
 """One rule a file; a module's docstring is the page that ``explain`` prints.
 
-A module is found by being here. One whose sites need not hold any of the words that
-``scan/prefilter.py`` looks for adds its own there: a file without them is never parsed.
+A module is found by being here; one without a ``rule`` is part of the rule that its name begins
+with. One whose sites need not hold any of the words that ``scan/prefilter.py`` looks for adds its
+own there: a file without them is never parsed.
 """
 
 from __future__ import annotations

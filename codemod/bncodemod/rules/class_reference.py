@@ -42,10 +42,11 @@ from functools import partial
 
 from bncodemod.catalog.torch import FLAG, NormClass, norm_class
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.flow import Demand, Flow, trace, trace_target
+from bncodemod.scan.demand import Demand, Flow
+from bncodemod.scan.excerpt import excerpt
+from bncodemod.scan.flow import trace, trace_target
 from bncodemod.scan.mentions import Role
 from bncodemod.scan.need import TESTS, Need, calls_can_carry
-from bncodemod.scan.summary import excerpt
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.arguments import bind
 from bncodemod.strategies.batch_norm_class import LACKS, BatchNormClass

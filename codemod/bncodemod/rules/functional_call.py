@@ -21,6 +21,7 @@ from functools import partial
 from bncodemod.catalog.torch import Functional
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.libraries import argument
+from bncodemod.scan.literals import is_false, is_none
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
 from bncodemod.strategies.functional import buffers_given, functional_norms, hands_on_by_flag
@@ -40,13 +41,13 @@ def _decide(context: Context, call: ast.Call, function: Functional) -> Decision:
         k.arg is None for k in call.keywords
     ):
         return _open("stars may hide running statistics")
-    if all(_is_none(buffer) for buffer in buffers_given(call, function)):
+    if all(buffer is None or is_none(buffer) for buffer in buffers_given(call, function)):
         return Safe("keeps no running statistics")
     position, name = function.flag
     flag = argument(call, name, position)
     if flag is None and function.flag_default is False:
         return Safe("training is False: the statistics are read, not updated")
-    if isinstance(flag, ast.Constant) and flag.value is False:
+    if is_false(flag):
         return Safe(f"{name} is False: the statistics are read, not updated")
     if hands_on_by_flag(call, function):
         return Safe("the statistics are handed on only if track_running_stats is set")
@@ -58,7 +59,3 @@ def _open(what: str) -> Open:
         f"{what}, which vmap refuses",
         "pass None, None and training=True, or normalise with F.group_norm",
     )
-
-
-def _is_none(node: ast.expr | None) -> bool:
-    return node is None or (isinstance(node, ast.Constant) and node.value is None)

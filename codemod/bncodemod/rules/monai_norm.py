@@ -38,6 +38,7 @@ from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.flow import trace
 from bncodemod.scan.libraries import argument, has_mapping, mentions_library, references
+from bncodemod.scan.literals import is_false
 from bncodemod.scan.mentions import Role, role
 from bncodemod.scan.norm_names import NameUses, name_uses
 from bncodemod.source.splice import Edit
@@ -362,7 +363,7 @@ def _looked_up(context: Context) -> Iterator[Match]:
 def _decide_looked_up(context: Context, node: ast.AST) -> Decision:
     call = node if isinstance(node, ast.Call) else context.tree.parent(node)
     given = argument(call, FLAG, None, 0) if isinstance(call, ast.Call) else None
-    if isinstance(given, ast.Constant) and given.value is False:
+    if is_false(given):
         return Safe("keeps no running statistics")
     if context.keeps_batch_norm and given is None:
         message = "the norm that is looked up keeps no running statistics any more"

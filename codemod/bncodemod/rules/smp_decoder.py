@@ -28,6 +28,7 @@ from bncodemod.catalog.norm_arguments import NormArgument
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_library, references
+from bncodemod.scan.literals import is_false
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import dict_edit
@@ -117,7 +118,7 @@ def _given_dict(context: Context, call: ast.Call, given: ast.Dict, name: str) ->
         return _inplace(name)
     if value is not None and value != "batchnorm":
         return Safe(f"the decoder of {name} holds no batch norm")
-    if isinstance(flag, ast.Constant) and flag.value is False:
+    if is_false(flag):
         return Safe("keeps no running statistics")
     if value is None or not context.keeps_batch_norm:
         return _no_argument(context, call, name)

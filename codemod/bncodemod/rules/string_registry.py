@@ -29,6 +29,7 @@ import libcst as cst
 
 from bncodemod.catalog.torch import FLAG
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.scan.literals import is_false
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit, dict_edit
 from bncodemod.strategies.context import Context
@@ -192,7 +193,7 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
     newline = context.newline(node)
     if context.keeps_batch_norm:
         flag = entries.get(FLAG)
-        if isinstance(flag, ast.Constant) and flag.value is False:
+        if is_false(flag):
             return Safe("keeps no running statistics")
         changes: _Changes = (_switch_call_off, _switch_dict_off)
         message = "the configured norm keeps no running statistics any more"

@@ -29,6 +29,7 @@ from bncodemod.catalog.libraries import TIMM_LAYER_CREATORS, timm_layer_factorie
 from bncodemod.catalog.torch import FLAG, NORM_CLASSES
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.libraries import argument, has_mapping, mentions_library, uses_of
+from bncodemod.scan.literals import is_false
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -65,7 +66,7 @@ def timm_layers(context: Context) -> Iterator[Match]:
 
 def _decide_creator(context: Context, call: ast.Call, said: ast.expr, name: str) -> Decision:
     flag = argument(call, FLAG, None, 0)
-    if isinstance(flag, ast.Constant) and flag.value is False:
+    if is_false(flag):
         return Safe("keeps no running statistics")
     if has_mapping(call):
         return Open(f"** may hide {FLAG}", f"merge {FLAG}=False into the mapping")

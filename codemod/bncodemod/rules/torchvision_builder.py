@@ -44,6 +44,7 @@ from bncodemod.catalog import torchvision
 from bncodemod.catalog.torch import norm_class
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.libraries import argument, has_mapping, is_off, mentions_library, references
+from bncodemod.scan.literals import is_none
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
@@ -112,7 +113,7 @@ def builds_norm(call: ast.Call, builder: torchvision.Builder, skip: int) -> bool
         given = argument(call, builder.needs, None, skip)
         return given is not None and not is_off(given)
     given = argument(call, builder.parameter, builder.position, skip)
-    return given is None or (_is_none(given) and builder.none_builds_norm)
+    return given is None or (is_none(given) and builder.none_builds_norm)
 
 
 def _decide(context: Context, call: ast.Call, builder: torchvision.Builder, skip: int) -> Decision:
@@ -184,7 +185,3 @@ def _is_block_argument(context: Context, node: ast.expr) -> bool:
     return isinstance(above, ast.Call) and any(
         torchvision.lookup(meaning.qualified) for meaning in context.names.meanings(above.func)
     )
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None

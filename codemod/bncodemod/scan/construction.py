@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from bncodemod.catalog.torch import NORM_CLASSES, NormClass, norm_class
 from bncodemod.scan.names import Names
-from bncodemod.scan.scopes import Function
+from bncodemod.scan.scopes import Function, own_method
 from bncodemod.source.tree import LazyTree
 
 # Bases, of whatever library, that leave construction alone.
@@ -54,7 +54,7 @@ def intervenes(tree: LazyTree, owner: ast.ClassDef) -> bool:
 
 def has_init(owner: ast.ClassDef) -> bool:
     """Whether a class has an ``__init__`` of its own."""
-    return any(isinstance(s, Function) and s.name == "__init__" for s in owner.body)
+    return own_method(owner, "__init__") is not None
 
 
 def own_calls(tree: LazyTree, owner: ast.ClassDef) -> Iterator[ast.Call]:

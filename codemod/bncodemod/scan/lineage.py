@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from bncodemod.catalog.torch import norm_class
 from bncodemod.scan.construction import HARMLESS
-from bncodemod.scan.linking import Linker
+from bncodemod.scan.resolving import Resolver
 from bncodemod.scan.summary import ClassFacts
 from bncodemod.scan.targets import External, File, Symbol, Target, Targets
 
@@ -17,22 +17,22 @@ from bncodemod.scan.targets import External, File, Symbol, Target, Targets
 class Lineage:
     """The classes of linked files and their bases."""
 
-    def __init__(self, linker: Linker, files: Mapping[str, File]) -> None:
-        self._linker = linker
+    def __init__(self, resolver: Resolver, files: Mapping[str, File]) -> None:
+        self._resolver = resolver
         self._files = files
 
     def bases(self, target: Symbol) -> list[Targets]:
         """What each base of a class stands for."""
         facts = self._facts(target)
-        return [self._linker.dotted(target.path, base) for base in facts.bases] if facts else []
+        return [self._resolver.dotted(target.path, base) for base in facts.bases] if facts else []
 
     def roots(self, target: Symbol, below: frozenset[Symbol] = frozenset()) -> Iterator[Symbol]:
         """The classes, on the way from a class to the norm, that have the norm itself as a base."""
         for base in (base for targets in self.bases(target) for base in targets):
-            if isinstance(base, Symbol) and self._linker.alias(base) is None:
-                if base not in below and self._linker.derived(base) is not None:
+            if isinstance(base, Symbol) and self._resolver.alias(base) is None:
+                if base not in below and self._resolver.derived(base) is not None:
                     yield from self.roots(base, below | {target})
-            elif self._linker.norm_base(base) is not None:
+            elif self._resolver.norm_base(base) is not None:
                 yield target
 
     def is_plain(self, target: Symbol, below: frozenset[Symbol] = frozenset()) -> bool:
@@ -43,17 +43,17 @@ class Lineage:
         facts = self._facts(target)
         if facts is None or target in below:
             return False
-        derived = self._linker.derived(target)
+        derived = self._resolver.derived(target)
         if facts.intervenes and (derived is None or derived.parameters is None):
             return False
         if facts.parameters is not None and derived is None:
             return False
         if facts.skips and target not in self.roots(target):
-            skipped = [self._linker.dotted(target.path, name) for name in facts.skips]
+            skipped = [self._resolver.dotted(target.path, name) for name in facts.skips]
             if not all(found and all(map(self._is_of_torch, found)) for found in skipped):
                 return False
         bases = self.bases(target)
-        norms = sum(any(self._linker.norm_base(t, below) for t in found) for found in bases)
+        norms = sum(any(self._resolver.norm_base(t, below) for t in found) for found in bases)
         return norms < 2 and all(
             bool(found) and all(self._passes(t, below | {target}) for t in found)
             for found, written in zip(bases, facts.bases, strict=True)
@@ -76,7 +76,7 @@ class Lineage:
         """The files from which one takes its names, and those that define the bases of these."""
         found: set[str] = set()
         imports = self._files[path].summary.imports
-        todo = [target for item in imports for target in self._linker.brought_in(path, item)]
+        todo = [target for item in imports for target in self._resolver.brought_in(path, item)]
         seen: set[Target] = set()
         for target in todo:  # grows by the bases
             if target not in seen and not isinstance(target, External):
@@ -91,12 +91,12 @@ class Lineage:
         return file.summary.classes.get(target.name) if file else None
 
     def _is_plain_base(self, path: str, base: str) -> bool:
-        targets = self._linker.dotted(path, base)
+        targets = self._resolver.dotted(path, base)
         return bool(targets) and all(isinstance(t, Symbol) and self.is_plain(t) for t in targets)
 
     def _is_of_torch(self, target: Target) -> bool:
         if isinstance(target, Symbol):
-            return self._linker.alias(target) is not None
+            return self._resolver.alias(target) is not None
         return isinstance(target, External) and norm_class(target.qualified) is not None
 
     def _passes(self, base: Target, below: frozenset[Symbol]) -> bool:
@@ -104,4 +104,4 @@ class Lineage:
             return base.qualified in HARMLESS or norm_class(base.qualified) is not None
         if not isinstance(base, Symbol):
             return False
-        return self._linker.alias(base) is not None or self.is_plain(base, below)
+        return self._resolver.alias(base) is not None or self.is_plain(base, below)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 
-from bncodemod.scan.scopes import Function
+from bncodemod.scan.scopes import Function, own_method
 
 
 def fields(definition: ast.AST, position: int | None, keyword: str) -> list[str]:
     """The field of a dataclass or NamedTuple that an argument sets."""
     if not isinstance(definition, ast.ClassDef):
         return []
-    if any(isinstance(s, Function) and s.name == "__init__" for s in definition.body):
+    if own_method(definition, "__init__") is not None:
         return []
     names = [
         s.target.id
@@ -33,9 +33,7 @@ def parameters(
         bound_self = int(first in ("self", "cls"))
     if isinstance(definition, ast.ClassDef):
         bound_self = 1
-        definition = next(
-            (s for s in definition.body if isinstance(s, Function) and s.name == "__init__"), None
-        )
+        definition = own_method(definition, "__init__")
     if not isinstance(definition, (ast.Lambda, *Function)):
         return []
     arguments = definition.args

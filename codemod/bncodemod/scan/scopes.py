@@ -13,6 +13,11 @@ Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 ScopeNode = (ast.Module, ast.ClassDef, ast.Lambda, *Function, *Comprehension)
 
 
+def own_method(owner: ast.ClassDef, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The method of that name that a class defines itself."""
+    return next((s for s in owner.body if isinstance(s, Function) and s.name == name), None)
+
+
 class BindingKind(Enum):
     """How a name gets its value."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
+from bncodemod.scan.literals import is_none
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
 
@@ -109,7 +110,7 @@ def _sign(names: Names, node: ast.AST) -> str:
             return sign
     if isinstance(node, ast.Attribute) and node.attr == "grad" and isinstance(node.ctx, ast.Store):
         value = getattr(names.tree.parents.get(node), "value", None)
-        if not (isinstance(value, ast.Constant) and value.value is None):
+        if not is_none(value):
             return f"{ast.unparse(node)} is assigned"
     name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
     if isinstance(node, (ast.Name, ast.Attribute, *Function)) and isinstance(name, str):

@@ -20,7 +20,8 @@ from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
 from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
 
 if TYPE_CHECKING:
-    from bncodemod.scan.project import Project, Task
+    from bncodemod.scan.project import Project
+    from bncodemod.scan.reading import Task
     from bncodemod.scan.summary import Summary
     from bncodemod.sweep.crew import Crew
     from bncodemod.sweep.trail import Trail
@@ -96,7 +97,7 @@ def summarise_files(tasks: Sequence[tuple[str, Task]]) -> list[Summary | None]:
 
 def _summary(data: bytes, path: str, task: Task | None = None) -> Summary | None:
     from bncodemod.core import MAX_BYTES
-    from bncodemod.scan.summary import summarise
+    from bncodemod.scan.summarise import summarise
 
     if len(data) > MAX_BYTES:
         return None
@@ -201,16 +202,20 @@ class Survey:
         if seeds:
             # The rest is heavy, and most files that a hook is given hold no site.
             from bncodemod.scan.project import Project
+            from bncodemod.scan.reading import ProjectReader
 
-            self._project = Project(
+            reader = ProjectReader(
                 self._modules,
                 self._summarise,
                 self._using,
                 self._leads,
                 self._holds_modules,
+                {path: item.stars for path, item in self._seen.items() if item.stars},
+            )
+            self._project = Project(
+                reader,
                 lambda path: configuration.for_path(path).keeps_batch_norm,
                 self._hidden,
-                {path: item.stars for path, item in self._seen.items() if item.stars},
             )
             self._project.build(seeds)
 

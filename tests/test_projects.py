@@ -10,11 +10,8 @@ that builds what the project is about. After a change that is meant: ``pytest te
 from __future__ import annotations
 
 import ast
-import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ import pytest
 from bncodemod.model import FileResult, Status
 from bncodemod.settings import Configuration, Settings
 from bncodemod.sweep.run import sweep
+from project_probe import probe
 
 PROJECTS = Path(__file__).parent / "projects"
 CASES = sorted(folder.name for folder in PROJECTS.iterdir() if (folder / "in").is_dir())
@@ -31,47 +29,6 @@ every_case = pytest.mark.parametrize("case", CASES)
 # Those that rewrite what makes norms, wherever in the project that is.
 OF_NORMS = ("no-running-stats", "group-norm")
 every_strategy = pytest.mark.parametrize("strategy", OF_NORMS)
-
-# Builds everything; says by which lines the norms came that still keep running statistics: those of
-# the calls that were running, and those of the classes.
-PROBE = """
-import inspect, json, os, sys
-try:
-    from torch.nn.modules.batchnorm import _NormBase
-except ImportError:  # a torch of the project's own
-    class _NormBase: pass
-
-top = sys.argv[2] + os.sep
-original = _NormBase.__init__
-
-def init(norm, *args, **kwargs):
-    frame, lines = sys._getframe(1), []
-    while frame:
-        lines.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back
-    original(norm, *args, **kwargs)
-    norm.__dict__["came_by"] = lines
-
-_NormBase.__init__ = init
-sys.path.insert(0, sys.argv[1])
-import main
-
-def came_by(norm):
-    lines = norm.__dict__.get("came_by", [])
-    for cls in type(norm).__mro__:
-        if str(getattr(sys.modules.get(cls.__module__), "__file__", "")).startswith(top):
-            lines.append((inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]))
-    return [(path[len(top):], line) for path, line in lines if path.startswith(top)]
-
-built = main.modules()
-tracking = [
-    came_by(m)
-    for model in built if hasattr(model, "modules")
-    for m in model.modules()
-    if getattr(m, "running_mean", None) is not None
-]
-print(json.dumps({"built": len(built), "tracking": tracking}))
-"""
 
 
 @pytest.fixture
@@ -161,7 +118,7 @@ def test_what_was_built_is_built_and_no_norm_is_missed(
 
 def leads_to(at: tuple[str, int], lines: list[tuple[str, int]]) -> bool:
     """Whether a norm came by a line, or by a name that the line binds and one of ``lines`` uses."""
-    if list(at) in lines:
+    if at in lines:
         return True
     used = {name for path, line in lines for name in names_at(path, line)[0]}
     return not used.isdisjoint(names_at(*at)[1])
@@ -193,15 +150,3 @@ def names_at(path: str, line: int) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             used.add(node.value)
     return used, bound
-
-
-def probe(folder: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(folder), os.getcwd()],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found

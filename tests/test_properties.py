@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from bncodemod.core import rewrite
 from bncodemod.model import Status
 from bncodemod.settings import STRATEGIES, Settings
-from test_fixtures import RUNNABLE, groups_by_the_rule, source, timeless, untouched, with_status
+from fixture_cases import RUNNABLE, source, timeless, with_status
+from test_built_fixtures import groups_by_the_rule
+from untouched import untouched
 
 # Strategies that rewrite the norms which the source builds.
 OF_SOURCE = tuple(s for s in STRATEGIES if s not in ("runtime-patch", "eval-mode"))

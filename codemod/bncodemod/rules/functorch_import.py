@@ -1,9 +1,17 @@
-"""``replace_all_batch_norm_modules_`` is imported from functorch, where it no longer lives.
+"""``replace_all_batch_norm_modules_`` is taken from functorch, where it no longer lives.
 
 Before:
     from functorch.experimental import replace_all_batch_norm_modules_
 After:
     from torch.func import replace_all_batch_norm_modules_
+
+Before:
+    import functorch.experimental
+    functorch.experimental.replace_all_batch_norm_modules_(model)
+After:
+    import functorch.experimental
+    from torch.func import replace_all_batch_norm_modules_
+    replace_all_batch_norm_modules_(model)
 
 By hand: import it from ``torch.func`` (PyTorch 2.0 and newer).
 """

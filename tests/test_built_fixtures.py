@@ -25,14 +25,25 @@ NAMES = {case: re.sub(r"\W", "_", case) for case in RUNNABLE}
 
 @cache
 def probed(mode: str | None) -> dict[str, Any]:
-    """What ``fixtures/probe.py`` says of all cases, rewritten in that mode or, for None, as given.
+    """What each case builds, rewritten in that mode or, for None, as it is given.
 
-    They run in a process of its own, in a folder of its own: some of them save checkpoints.
+    Cases of which no byte changes have run already.
+    """
+    if mode is None:
+        return probe({case: source(case) for case in RUNNABLE})
+    changed = [case for case in RUNNABLE if rewritten(case, mode).after is not None]
+    return {**probed(None), **probe({case: output(case, mode) for case in changed})}
+
+
+def probe(sources: dict[str, bytes]) -> dict[str, Any]:
+    """What ``fixtures/probe.py`` says of these, from a process and a folder of their own.
+
+    Some of them save checkpoints.
     """
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: Path(folder) / f"{name}.py" for name in NAMES.values()}
-        for case, name in NAMES.items():
-            paths[name].write_bytes(source(case) if mode is None else output(case, mode))
+        paths = {NAMES[case]: Path(folder) / f"{NAMES[case]}.py" for case in sources}
+        for case, data in sources.items():
+            paths[NAMES[case]].write_bytes(data)
         process = subprocess.run(
             [sys.executable, str(FIXTURES / "probe.py")],
             input=json.dumps({name: str(path) for name, path in paths.items()}),

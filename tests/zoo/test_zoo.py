@@ -12,6 +12,8 @@ pytest.importorskip("torch", reason="needs the extra 'test'")
 
 import zoo_figures
 import zoo_models
+import zoo_report
+from zoo_leftovers import OpenFindings, judge
 
 import zoo
 
@@ -59,7 +61,7 @@ def test_models_build_and_what_is_left_is_reported(rewrite: Rewrite, package: st
     misses = []
     for strategy in zoo.STRATEGIES:
         found = zoo.examine(rewrite(package, strategy), BUILD[package])
-        publish(f"{package}-{strategy}", zoo.text(found))
+        publish(f"{package}-{strategy}", zoo_report.text(found))
         assert found.models == (BUILD[package] or found.registered)
         misses += zoo_figures.built(found)
     assert misses == []
@@ -100,17 +102,20 @@ def test_a_norm_is_covered_only_by_an_open_finding_where_it_comes_from(
     tmp_path: pathlib.Path,
 ) -> None:
     finding = {"path": "p/a.py", "line": 4, "end_line": 5, "line_after": 6, "code": "BN101"}
-    opened = zoo.OpenFindings([{**finding, "status": "open"}], tmp_path)
+    opened = OpenFindings([{**finding, "status": "open"}], tmp_path)
     (tmp_path / "p").mkdir()
     (tmp_path / "p/a.py").write_text("#\n" * 4 + "class A(\n    B,\n):\n    x = 1\n    y = 2\n")
-    assert zoo.judge([["p/a.py", 7, 7]], opened) == ("line", ["BN101"])
-    assert zoo.judge([["p/b.py", 7, 7], ["p/a.py", 5, 6]], opened) == ("chain", ["BN101"])
-    assert zoo.judge([["p/a.py", 9, 9]], opened) == ("header", ["BN101", "BN101"])
-    assert zoo.judge([["p/a.py", 10, 10], ["p/a.py", 4, 4]], opened) == ("none", [])
+    assert judge([["p/a.py", 7, 7]], opened) == ("line", ["BN101"])
+    assert judge([["p/b.py", 7, 7], ["p/a.py", 5, 6]], opened) == ("chain", ["BN101"])
+    assert judge([["p/a.py", 9, 9]], opened) == ("header", ["BN101", "BN101"])
+    assert judge([["p/a.py", 10, 10], ["p/a.py", 4, 4]], opened) == ("none", [])
     body = "def f():\n    norm = 1\n\n\n\n    norm = 2\n    g(norm)\n\n\ndef h():\n    pass\n"
     (tmp_path / "p/a.py").write_text(body)
-    opened = zoo.OpenFindings([{**finding, "status": "open"}], tmp_path)
-    assert zoo.judge([["p/b.py", 1, 1], ["p/a.py", 5, 5]], opened) == ("function", ["BN101"] * 2)
-    assert zoo.judge([["p/b.py", 1, 1], ["p/a.py", 11, 11]], opened) == ("none", [])
-    rewritten = zoo.OpenFindings([{**finding, "status": "rewritten"}], tmp_path)
-    assert zoo.judge([["p/a.py", 7, 7]], rewritten) == ("none", [])
+    opened = OpenFindings([{**finding, "status": "open"}], tmp_path)
+    assert judge([["p/b.py", 1, 1], ["p/a.py", 5, 5]], opened) == (
+        "function",
+        ["BN101"] * 2,
+    )
+    assert judge([["p/b.py", 1, 1], ["p/a.py", 11, 11]], opened) == ("none", [])
+    rewritten = OpenFindings([{**finding, "status": "rewritten"}], tmp_path)
+    assert judge([["p/a.py", 7, 7]], rewritten) == ("none", [])

@@ -15,7 +15,6 @@ reach (``zoo_figures``) are not reached; the tests hold samples to the same figu
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.metadata
 import importlib.util
 import json
@@ -26,85 +25,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import zoo_figures
 import zoo_models
 from zoo_packages import PACKAGES
+from zoo_report import Report, Rewritten, report, text
 
 HERE = pathlib.Path(__file__).resolve().parent
 STRATEGIES = ("no-running-stats", "group-norm")
 SEED = 20
-# Where the open finding stands: at the line that constructs the norm, at a line that leads there,
-# at the class or def (bases, defaults) that one of these lines is in, elsewhere in the body of
-# such a function (where it chooses the norm that it hands on), or nowhere.
-COVERED = ("line", "chain", "header", "function", "none")
-
-
-@dataclass
-class Leftover:
-    """A line that still constructs norms with running stats, or has another package do it."""
-
-    path: str
-    line: int
-    source: str
-    outside: str = ""
-    norms: int = 0
-    models: int = 0
-    covered: str = "none"
-    findings: list[str] = field(default_factory=list)
-    callers: list[str] = field(default_factory=list)
-    examples: list[str] = field(default_factory=list)  # of models
-
-
-@dataclass
-class Report:
-    """What a package's rewrite left behind.
-
-    Norms that a package outside of the copies constructs are counted apart, as ``outside``.
-    """
-
-    package: str
-    version: str
-    strategy: str
-    exit_code: int
-    summary: dict[str, Any]
-    findings: dict[str, int]
-    errors: list[dict[str, Any]]
-    registered: int
-    models: int
-    built_before: int
-    built_after: int
-    lost: dict[str, str]
-    failed_before: dict[str, str]
-    norms_before: int
-    norms_left: dict[str, int]
-    outside_before: int
-    outside_left: dict[str, int]
-    group_norms: int
-    other_running_stats: dict[str, int]
-    models_with_norms_left: list[str]
-    opacus: dict[str, int] | None
-    leftovers: list[Leftover]
-
-    @property
-    def left(self) -> int:
-        return sum(self.norms_left.values())
-
-
-@dataclass(frozen=True)
-class Rewritten:
-    """A package's copy before and after the rewrite, and what the command line said."""
-
-    package: str
-    strategy: str
-    before: pathlib.Path
-    after: pathlib.Path
-    exit_code: int
-    output: dict[str, Any]
 
 
 # --- copy and rewrite -------------------------------------------------------------------------
@@ -210,163 +143,6 @@ def sample(families: dict[str, str], count: int, seed: int = SEED) -> list[str]:
     return sorted(chosen)
 
 
-# --- join with the findings -------------------------------------------------------------------
-
-
-Definition = tuple[range, range, bool]  # lines of its head and of its body; is it a class
-
-
-class OpenFindings:
-    """Open findings by the lines that they cover in the rewritten files."""
-
-    def __init__(self, findings: Sequence[dict[str, Any]], root: pathlib.Path) -> None:
-        self._lines: dict[tuple[str, int], list[str]] = defaultdict(list)
-        self._definitions: dict[str, list[Definition]] = {}
-        self._root = root
-        for finding in findings:
-            if finding["status"] != "open":
-                continue
-            path = os.path.relpath(root / finding["path"], root)
-            length = finding["end_line"] - finding["line"]
-            for line in range(finding["line_after"], finding["line_after"] + length + 1):
-                self._lines[path, line].append(finding["code"])
-
-    def at(self, frame: Sequence[Any]) -> list[str]:
-        path, first, last = frame
-        return self._within(path, range(first, last + 1))
-
-    def at_headers(self, frame: Sequence[Any]) -> list[str]:
-        """Those at the first lines of the classes and functions that a frame's line is in."""
-        return [
-            code for header, _, _ in self._around(frame) for code in self._within(frame[0], header)
-        ]
-
-    def in_function(self, frame: Sequence[Any]) -> list[str]:
-        """Those in the body of the innermost function that a frame's line is in."""
-        bodies = [body for _, body, is_class in self._around(frame) if not is_class]
-        return self._within(frame[0], min(bodies, key=len)) if bodies else []
-
-    def _around(self, frame: Sequence[Any]) -> list[Definition]:
-        path, line, _ = frame
-        if path not in self._definitions:
-            self._definitions[path] = definitions(self._root / path)
-        return [found for found in self._definitions[path] if line in found[1]]
-
-    def _within(self, path: str, lines: range) -> list[str]:
-        return [code for line in lines for code in self._lines[path, line]]
-
-
-def definitions(path: pathlib.Path) -> list[Definition]:
-    """Every class and function of a file."""
-    if not path.is_file():
-        return []
-    return [
-        (
-            range(node.lineno, node.body[0].lineno),
-            range(node.body[0].lineno, end + 1),
-            isinstance(node, ast.ClassDef),
-        )
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and (end := node.end_lineno)
-    ]
-
-
-def judge(chain: Sequence[Sequence[Any]], findings: OpenFindings) -> tuple[str, list[str]]:
-    """Where the open finding stands that a norm's construction has; see COVERED."""
-    places = (
-        ("line", chain[:1], findings.at),
-        ("chain", chain[1:], findings.at),
-        ("header", chain, findings.at_headers),
-        ("function", chain, findings.in_function),
-    )
-    for covered, frames, look in places:
-        if codes := [code for frame in frames for code in look(frame)]:
-            return covered, codes
-    return "none", []
-
-
-def leftovers(built: dict[str, Any], findings: OpenFindings, root: pathlib.Path) -> list[Leftover]:
-    """The lines that construct norms with running stats, the uncovered first."""
-    table: dict[tuple[str, int, str, str], Leftover] = {}
-    models: dict[tuple[str, int, str, str], set[str]] = defaultdict(set)
-    for name, model in built["models"].items():
-        for number, count in model.get("left", {}).items():
-            outside, chain = built["chains"][int(number)] if int(number) >= 0 else ("", [])
-            path, line, _ = chain[0] if chain else ("?", 0, 0)
-            covered, codes = judge(chain, findings)
-            key = (path, line, covered, outside)
-            source = source_line(root / path, line)
-            row = table.setdefault(key, Leftover(path, line, source, outside, covered=covered))
-            row.norms += count
-            row.findings = sorted({*row.findings, *codes})
-            callers = {f"{frame[0]}:{frame[1]}" for frame in chain[1:2]}
-            row.callers = sorted({*row.callers, *callers})[:5]
-            models[key].add(name)
-            row.models = len(models[key])
-            row.examples = sorted(models[key])[:3]
-    return sorted(table.values(), key=lambda row: (-COVERED.index(row.covered), -row.norms))
-
-
-def source_line(path: pathlib.Path, line: int) -> str:
-    if not path.is_file():
-        return ""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return lines[line - 1].strip() if line <= len(lines) else ""
-
-
-def count_left(built: dict[str, Any], outside: bool) -> int:
-    """Norms with running stats that the copies constructed, or other packages."""
-    return sum(
-        count
-        for model in built["models"].values()
-        for number, count in model.get("left", {}).items()
-        if bool(int(number) >= 0 and built["chains"][int(number)][0]) == outside
-    )
-
-
-def by_cover(rows: Sequence[Leftover]) -> dict[str, int]:
-    left = Counter(dict.fromkeys(COVERED, 0))
-    for row in rows:
-        left[row.covered] += row.norms
-    return dict(left)
-
-
-def report(rewritten: Rewritten, before: dict[str, Any], after: dict[str, Any]) -> Report:
-    errors_before = {n: m["error"] for n, m in before["models"].items() if "error" in m}
-    errors_after = {n: m["error"] for n, m in after["models"].items() if "error" in m}
-    built = {name: model for name, model in after["models"].items() if "error" not in model}
-    findings = rewritten.output["findings"]
-    rows = leftovers(after, OpenFindings(findings, rewritten.after), rewritten.after)
-    complaints = {name: model["opacus"] for name, model in built.items()}
-    return Report(
-        package=rewritten.package,
-        version=importlib.metadata.version(PACKAGES[rewritten.package].distribution),
-        strategy=rewritten.strategy,
-        exit_code=rewritten.exit_code,
-        summary=rewritten.output["summary"],
-        findings=dict(sorted(Counter(f"{f['code']} {f['status']}" for f in findings).items())),
-        errors=rewritten.output["errors"],
-        registered=len(after["registered"]),
-        models=len(before["models"]),
-        built_before=len(before["models"]) - len(errors_before),
-        built_after=len(after["models"]) - len(errors_after),
-        lost={n: e for n, e in errors_after.items() if n not in errors_before},
-        failed_before=errors_before,
-        norms_before=count_left(before, outside=False),
-        norms_left=by_cover([row for row in rows if not row.outside]),
-        outside_before=count_left(before, outside=True),
-        outside_left=by_cover([row for row in rows if row.outside]),
-        group_norms=sum(model["group_norms"] for model in built.values()),
-        other_running_stats=dict(
-            sum((Counter(model["other_running_stats"]) for model in built.values()), Counter())
-        ),
-        models_with_norms_left=sorted(name for name, model in built.items() if model["left"]),
-        opacus=None if None in complaints.values() else {n: c for n, c in complaints.items() if c},
-        leftovers=rows,
-    )
-
-
 def examine(
     rewritten: Rewritten, count: int | None = None, models: Sequence[str] | None = None
 ) -> Report:
@@ -385,58 +161,6 @@ def examine(
 
 # What was built before the rewrite is the same for every strategy.
 _BEFORE: dict[tuple[str, tuple[str, ...] | None], dict[str, Any]] = {}
-
-
-# --- print ------------------------------------------------------------------------------------
-
-
-def text(found: Report, limit: int = 40) -> str:
-    lines = [
-        f"{found.package} {found.version}, strategy {found.strategy}:"
-        f" exit code {found.exit_code}, {len(found.errors)} file errors",
-        f"  findings: {', '.join(f'{n} {c}' for n, c in found.findings.items()) or 'none'}",
-        f"  models: {found.registered} registered, {found.models} tried,"
-        f" {found.built_before} built before, {found.built_after} built after",
-        f"  norms with running stats: {found.norms_before} before, {found.left} after"
-        f" ({where(found.norms_left)})",
-    ]
-    if found.outside_before or any(found.outside_left.values()):
-        lines.append(
-            f"  and from packages that were not rewritten: {found.outside_before} before,"
-            f" {sum(found.outside_left.values())} after ({where(found.outside_left)})"
-        )
-    lines.append(
-        f"  models without any left: {found.built_after - len(found.models_with_norms_left)};"
-        f" GroupNorms: {found.group_norms}; Opacus' validator finds batch norm in"
-        f" {'?' if found.opacus is None else len(found.opacus)} models"
-    )
-    lines += [f"  file error: {e['path']}: {e['message']}" for e in found.errors[:limit]]
-    if found.other_running_stats:
-        lines.append(f"  other modules with a running_var: {found.other_running_stats}")
-    for title, failures in (("lost", found.lost), ("failed before", found.failed_before)):
-        lines += [f"  {title}: {name}: {error}" for name, error in list(failures.items())[:limit]]
-    if found.leftovers:
-        lines.append("  covered   norms  models  constructed at")
-    for row in found.leftovers[:limit]:
-        codes = f"  [{' '.join(row.findings)}]" if row.findings else ""
-        at = f"{row.path}:{row.line}"
-        lines.append(f"  {row.covered:8}  {row.norms:5}  {row.models:6}  {at}  {row.source}{codes}")
-        if row.outside:
-            lines.append(f"{'':26}by {row.outside}")
-        if row.covered == "none":
-            called = f"from {', '.join(row.callers)}, " if row.callers else ""
-            lines.append(f"{'':26}{called}in {', '.join(row.examples)}")
-    if len(found.leftovers) > limit:
-        lines.append(f"  … and {len(found.leftovers) - limit} more lines")
-    return "\n".join(lines)
-
-
-def where(left: dict[str, int]) -> str:
-    return (
-        f"{left['line']} with an open finding at the line that constructs them,"
-        f" {left['chain']} only at a caller's, {left['header']} only at the class or def,"
-        f" {left['function']} only in the function, {left['none']} without one"
-    )
 
 
 # --- everything about one package -------------------------------------------------------------

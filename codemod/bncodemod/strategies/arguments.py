@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass, field
 
 from bncodemod.catalog.torch import FLAG
+from bncodemod.scan.literals import is_false
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ def flag_is_off(bound: Arguments) -> bool:
     """Whether the call surely says ``track_running_stats=False``."""
     value = bound.value.get(FLAG)
     if value is not None:
-        return isinstance(value, ast.Constant) and value.value is False
+        return is_false(value)
     return any(_merges_false(star.value) for star in bound.double_stars)
 
 

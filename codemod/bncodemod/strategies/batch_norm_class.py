@@ -13,6 +13,7 @@ from functools import cached_property
 
 from bncodemod.catalog.torch import FLAG, NormClass
 from bncodemod.scan.construction import base_name, is_patched
+from bncodemod.scan.literals import is_none
 from bncodemod.scan.mentions import Mention, Role
 from bncodemod.scan.scopes import Function
 from bncodemod.strategies.context import Context
@@ -253,8 +254,8 @@ class BatchNormClass:
         """Whether a use of a buffer is right if the buffer is None, or never runs then."""
         above = self.context.tree.parent(node)
         if isinstance(above, ast.Compare):
-            return all(_is_none(side) for side in above.comparators)
-        if isinstance(above, ast.Assign) and node in above.targets and _is_none(above.value):
+            return all(is_none(side) for side in above.comparators)
+        if isinstance(above, ast.Assign) and node in above.targets and is_none(above.value):
             return True
         return self._is_dropped(node) or self._is_dead(node)
 
@@ -314,7 +315,7 @@ class BatchNormClass:
         if isinstance(test, ast.Attribute) and test.attr == FLAG and self._is_own(test.value):
             return None if self._sets_flag else False
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and test.left in self.buffer_reads:
-            if _is_none(test.comparators[0]):
+            if is_none(test.comparators[0]):
                 return {ast.Is: True, ast.Eq: True, ast.IsNot: False, ast.NotEq: False}.get(
                     type(test.ops[0])
                 )
@@ -329,10 +330,6 @@ class BatchNormClass:
             and self._is_inside(node)
             for node in self.context.tree.occurrences(FLAG)
         )
-
-
-def _is_none(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _last_name(node: ast.expr) -> str:

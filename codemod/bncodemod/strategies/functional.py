@@ -10,6 +10,7 @@ import libcst as cst
 from bncodemod.catalog.torch import FLAG, FUNCTIONS, Functional
 from bncodemod.scan.flow import trace
 from bncodemod.scan.libraries import argument, uses_of
+from bncodemod.scan.literals import is_none
 from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
@@ -65,7 +66,7 @@ def hands_on_by_flag(call: ast.Call, function: Functional) -> bool:
 def is_instance_norm(call: ast.Call, function: Functional) -> bool:
     """Whether a call normalises every sample by itself and has no buffers."""
     buffers = buffers_given(call, function)
-    without = all(b is None or (isinstance(b, ast.Constant) and b.value is None) for b in buffers)
+    without = all(b is None or is_none(b) for b in buffers)
     return without and function.flag[1] == "use_input_stats"
 
 
@@ -141,4 +142,4 @@ def _is_own_buffer(node: ast.expr | None, name: str, self_name: str) -> bool:
         return all(_is_own_buffer(n, name, self_name) for n in (node.body, node.orelse))
     if isinstance(node, ast.Attribute):
         return node.attr == name and isinstance(node.value, ast.Name) and node.value.id == self_name
-    return isinstance(node, ast.Constant) and node.value is None
+    return is_none(node)

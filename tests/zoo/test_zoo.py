@@ -29,8 +29,13 @@ BUILD = {
     "monai": None,
 }
 RUN = 4
-PACKAGES = list(BUILD)
 Rewrite = Callable[[str, str], zoo.Rewritten]
+
+
+@pytest.fixture(scope="session", params=BUILD)
+def package(request: pytest.FixtureRequest) -> str:
+    """The tests of one package run one after the other, in one worker: it is rewritten once."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +60,6 @@ def publish(name: str, text: str) -> None:
         (pathlib.Path(folder) / f"{name}.txt").write_text(f"{text}\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("package", PACKAGES)
 def test_models_build_and_what_is_left_is_reported(rewrite: Rewrite, package: str) -> None:
     """With both strategies every model still builds, and next to no running stats are left."""
     misses = []
@@ -67,7 +71,6 @@ def test_models_build_and_what_is_left_is_reported(rewrite: Rewrite, package: st
     assert misses == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
 def test_outputs_stay_bit_identical(rewrite: Rewrite, package: str) -> None:
     """no-running-stats: seeded train-mode outputs and gradients are the same bits."""
     copies = rewrite(package, "no-running-stats")
@@ -76,7 +79,6 @@ def test_outputs_stay_bit_identical(rewrite: Rewrite, package: str) -> None:
     assert ran.misses == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
 def test_group_norm_runs_under_vmap(rewrite: Rewrite, package: str) -> None:
     """group-norm: vmap runs and equals the loop, and no GroupNorm's output is constant."""
     copies = rewrite(package, "group-norm")

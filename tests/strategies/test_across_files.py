@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -318,3 +319,102 @@ def test_runtime_patch_says_where_else_a_class_is_built(project: Path) -> None:
     (finding,) = findings(project, Settings("runtime-patch"), nets=NETS, user=USER)["nets"]
     assert finding.status is Status.OPEN
     assert "user.py" in finding.message
+
+
+CLASSIFIER = """\
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+
+def create():
+    return Classifier()
+"""
+TRAINER = """\
+import torch
+
+
+class Trainer:
+    def __init__(self, **parts):
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def resume(self, path):
+        self.arch.load_state_dict(torch.load(path))
+
+
+def restore(objects, path):
+    states = torch.load(path)
+    for name in objects:
+        objects[name].load_state_dict(states[name])
+"""
+RESTORER = """\
+import torch
+import nets
+
+
+def resume(path):
+    net = nets.create()
+    net.load_state_dict(torch.load(path))
+    return net
+"""
+QUIET = """\
+import torch
+from torch import nn
+from torchvision.models import vgg11
+
+
+class Head(nn.Linear):
+    pass
+
+
+def heads(path):
+    head, features = Head(4, 2), vgg11()
+    head.load_state_dict(torch.load(path))
+    features.load_state_dict(torch.load(path))
+    return head, features
+"""
+
+
+@pytest.mark.parametrize("strategy", ["no-running-stats", "group-norm", "auto"])
+def test_a_load_into_the_norms_of_another_file_is_reported(project: Path, strategy: str) -> None:
+    files = {"nets": CLASSIFIER, "trainer": TRAINER, "restorer": RESTORER, "quiet": QUIET}
+    found = findings(project, Settings(strategy), **files)
+    said = {name: [(f.code, f.line, f.message) for f in found[name]] for name in files}
+    assert [line for _, line, _ in said["trainer"]] == [10, 16]
+    assert [line for _, line, _ in said["restorer"]] == [7]
+    assert not said["quiet"]
+    for code, _, message in (*said["trainer"], *said["restorer"]):
+        assert code == "BN310"
+        assert "nets.py" in message
+    again = findings(project, Settings(strategy), **texts(project, files))
+    assert {n: [(f.code, f.line, f.message) for f in again[n]] for n in said} == {
+        **said,
+        "nets": [(f.code, f.line, f.message) for f in again["nets"]],
+    }
+
+
+def texts(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: (folder / f"{name}.py").read_text() for name in names}
+
+
+def test_a_load_into_models_that_another_file_patches_is_reported(project: Path) -> None:
+    for kind, count in (("replace", 2), ("keep-statistics", 0)):
+        settings = Settings("runtime-patch", patch=kind)
+        found = findings(project, settings, zoo=ZOO, trainer=TRAINER)
+        assert found["zoo"][0].status is Status.REWRITTEN
+        assert [f.code for f in found["trainer"]] == ["BN310"] * count
+        again = findings(project, settings, **texts(project, ("zoo", "trainer")))
+        assert again["trainer"] == found["trainer"]
+
+
+def test_a_model_that_is_looked_up_may_have_norms_of_any_file(project: Path) -> None:
+    looked_up = RESTORER.replace("nets.create()", "getattr(nets, path)()").replace(
+        "import nets", "import importlib\n\nnets = importlib.import_module(input())"
+    )
+    found = findings(project, Settings(), models=CLASSIFIER, restorer=looked_up)["restorer"]
+    assert [f.code for f in found] == ["BN310"]

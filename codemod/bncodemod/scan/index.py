@@ -91,6 +91,21 @@ class Uses:
     is_known: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NormSource:
+    """Which other file builds norms that are rewritten: where models come from that a file loads.
+
+    ``imported`` is one that the file imports, by way of others maybe; else ``anywhere`` is one of
+    its project, and ``without`` names the classes of what it imports, none of which has norms.
+    ``leading`` are the names by which the file imports what leads to such a file.
+    """
+
+    imported: str = ""
+    anywhere: str = ""
+    without: frozenset[str] = frozenset()
+    leading: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class ProjectIndex:
     """What one file needs to know of the others; every name is spelled as the file imports it.
@@ -112,6 +127,7 @@ class ProjectIndex:
     - ``rebased_elsewhere``: the imported ones, which see to the flag whatever is passed over.
     - ``plain``: imported classes of the project that have no say in how a class is built.
     - ``uses``: what other files do with its models, where the strategy asks for that.
+    - ``norm_source``: where the norms come from that it may load weights into, if it loads any.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -126,6 +142,7 @@ class ProjectIndex:
     plain: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
     uses: Uses = field(default_factory=Uses)
+    norm_source: NormSource = field(default_factory=NormSource)
 
     @property
     def words(self) -> set[str]:
@@ -138,6 +155,11 @@ class ProjectIndex:
     def has_demands(self) -> bool:
         """Whether other files ask something of a value that leaves the file."""
         return any(beyond.demands for beyond in self.beyond.values())
+
+    @property
+    def brings_loaded_norms(self) -> bool:
+        """Whether weights that the file loads may be those of another file's norms."""
+        return bool(self.norm_source.imported or self.norm_source.anywhere)
 
     def _brings_norm(self, name: str, target: str) -> bool:
         """Whether a name is a norm, or what may hold or build one under a name that hides it."""

@@ -184,7 +184,13 @@ def _left_to_do(
     if seen.failed is not None:
         return seen.failed
     known, settings = index(seen.path), configuration.for_path(seen.path)
-    if seen.candidate or known.words or known.has_demands or settings.reads_calls:
+    if (
+        seen.candidate
+        or known.words
+        or known.has_demands
+        or known.brings_loaded_norms
+        or settings.reads_calls
+    ):
         return seen.path, settings, known
     return None
 

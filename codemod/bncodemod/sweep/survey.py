@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.modules import ModuleMap, stem
-from bncodemod.scan.prefilter import INSTANCE_NORM, NORM_WORDS, may_hold_site, may_hold_transform
-from bncodemod.settings import Configuration
+from bncodemod.scan.prefilter import (
+    INSTANCE_NORM,
+    NORM_WORDS,
+    may_hold_site,
+    may_hold_transform,
+    may_load_weights,
+)
+from bncodemod.settings import Configuration, Settings
 from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
 from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from bncodemod.scan.reading import Task
     from bncodemod.scan.summary import Summary
     from bncodemod.sweep.crew import Crew
+    from bncodemod.sweep.norm_sources import NormSources
     from bncodemod.sweep.trail import Trail
     from bncodemod.sweep.uses import ProjectUses
 
@@ -42,11 +49,15 @@ _ASCII_WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One file at first sight: what is wrong with it, or whether it may hold a site."""
+    """One file at first sight: what is wrong with it, or whether it may hold a site.
+
+    ``loads`` says whether it may load weights into models.
+    """
 
     path: str
     failed: FileResult | None = None
     candidate: bool = False
+    loads: bool = False
     size: int = 0
     stars: tuple[str, ...] = ()
     summary: Summary | None = None
@@ -66,12 +77,12 @@ def _look(path: str, summaries: bool) -> Seen:
 
 def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
     """Look at the bytes of one file."""
-    candidate = may_hold_site(data, EMPTY_INDEX)
+    candidate, loads = may_hold_site(data, EMPTY_INDEX), may_load_weights(data)
     if not summaries:
-        return Seen(path, None, candidate, len(data))
+        return Seen(path, None, candidate, loads, len(data))
     if candidate or INSTANCE_NORM in data:
         try:
-            return Seen(path, None, candidate, len(data), (), _summary(data, path))
+            return Seen(path, None, candidate, loads, len(data), (), _summary(data, path))
         except Exception as error:  # a bug: this file must not end the sweep
             return Seen(path, failed(path, internal_error(error)))
     stars: tuple[str, ...] = ()
@@ -79,7 +90,7 @@ def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
         from bncodemod.scan.outline import Outline
 
         stars = tuple("." * item.level + item.module for item in Outline(data).stars)
-    return Seen(path, None, candidate, len(data), stars)
+    return Seen(path, None, candidate, loads, len(data), stars)
 
 
 def summarise_files(tasks: Sequence[tuple[str, Task]]) -> list[Summary | None]:
@@ -232,8 +243,17 @@ class Survey:
     def index(self, path: str) -> ProjectIndex:
         """What a named file needs to know of the others."""
         path = absolute(path)
+        known = self._index(path)
+        if path in self._seen and self._seen[path].loads and self._settings(path).changes_weights:
+            return replace(known, norm_source=self._norm_sources.of(path))
+        return known
+
+    def _settings(self, path: str) -> Settings:
+        return self._configuration.for_path(path)
+
+    def _index(self, path: str) -> ProjectIndex:
         known = EMPTY_INDEX if self._project is None else self._project.index(path)
-        settings = self._configuration.for_path(path)
+        settings = self._settings(path)
         if not settings.reads_uses:
             return known
         data = self._contents.get(path) or read(path)
@@ -252,6 +272,19 @@ class Survey:
         paths = list(self._files.all())
         whole = not self._files.too_many
         return ProjectUses(paths, self._spread, self._contents, self._shown_of, whole)
+
+    @cached_property
+    def _norm_sources(self) -> NormSources:
+        from bncodemod.sweep.norm_sources import NormSources
+
+        return NormSources(
+            self._files, self._modules, self._changing, self._settings, self._index, self._shown_of
+        )
+
+    def _changing(self, path: str) -> bytes | None:
+        """The bytes of a file that is rewritten where it has a site."""
+        data = self._contents.get(path) or read(path)
+        return data if isinstance(data, bytes) and not self._hidden(path) else None
 
     def _shown_of(self, path: str) -> str:
         item = self._seen.get(path)

@@ -56,6 +56,13 @@ _TOKENS: _Tokens = (
     (b"NormActivation", None),
     (b"timm", re.compile(rb"\btimm\s*(?:[,;#\\]|$|as\b|import\b|\.\s*models\b)", re.MULTILINE)),
     (b"timm", re.compile(rb"(?:create|get)_norm_(?:act_)?layer\(\s*(?:\w+\s*=\s*)?['\"]")),
+    (
+        b"import",
+        re.compile(
+            rb"(?:import_module|__import__)\s*\([^)]*['\"](?:timm|torchvision|monai)['\".]",
+            re.DOTALL,
+        ),
+    ),
     (b"monai", re.compile(rb"\bmonai\s*(?:[,;.#\\]|$|as\b|import\b)", re.MULTILINE)),
     (b"hub.load", None),
     (b"torch.hub", None),

@@ -22,8 +22,12 @@ A function that is handed around as a value, or imported by another name, is not
 reported where that file trains at all, else said. What is not seen is a training that calls the
 function by way of a third one in another file.
 
+What is computed and only looked at (printed, logged, added to a list that is) is no part of a
+training beside it.
+
 Reported is also where eval mode is not what is wanted: a transform with ``randomness``, a model
-that the code puts into train mode above, a statement that runs the model otherwise as well.
+that the code puts into train mode above or where it calls the function, a statement that runs the
+model otherwise as well.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -40,7 +44,9 @@ from functools import cached_property, partial
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.callers import Definition, is_handed_around
-from bncodemod.scan.last_mode import LastMode, Mode, Said
+from bncodemod.scan.callers_mode import last_mode
+from bncodemod.scan.eval_contexts import sets_eval_mode
+from bncodemod.scan.last_mode import Mode, Said
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.randomness import sign_of_randomness
@@ -59,7 +65,6 @@ from bncodemod.strategies.model_use import safe_use
 rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode.NAME, auto.NAME))
 
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
-_EVAL = re.compile(r"(?:^|\.)_*(?:eval|evaluate|evaluating|eval_mode)$")
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
 _WISHED = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; or put the batch"
@@ -368,13 +373,14 @@ class _Finder:
         """Whether a module is surely in eval mode where a statement runs."""
         for above in self.tree.ancestors(statement):
             if isinstance(above, (ast.With, ast.AsyncWith)):
-                if any(_sets_eval_mode(item.context_expr, text) for item in above.items):
+                held = (item.context_expr for item in above.items)
+                if any(sets_eval_mode(self.context.names, each, text) for each in held):
                     return True
         return self._last_mode(text, statement).mode is Mode.EVAL
 
     def _last_mode(self, text: str, statement: ast.stmt) -> Said:
-        """What the code above a statement, in its scope, says last of a module's mode."""
-        return LastMode(self.context.names, text, statement).said()
+        """What the code above a statement, or above its callers, says last of a module's mode."""
+        return last_mode(self.context.names, text, statement)
 
 
 def _may_run(call: ast.Call, text: str) -> bool:
@@ -386,11 +392,3 @@ def _may_run(call: ast.Call, text: str) -> bool:
         return not _READS.search(called)
     given = [*call.args, *(keyword.value for keyword in call.keywords)]
     return called not in _HARMLESS and any(ast.unparse(value) == text for value in given)
-
-
-def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
-    return (
-        isinstance(expression, ast.Call)
-        and bool(_EVAL.search(ast.unparse(expression.func)))
-        and any(ast.unparse(argument) == text for argument in expression.args)
-    )

@@ -190,14 +190,57 @@ def test_an_evaluation_in_another_file_is_none(project: Path) -> None:
     assert "nothing in the project is seen to train by it" in finding.message
 
 
-def test_no_more_is_said_than_was_looked_at(project: Path) -> None:
-    """A training that calls it by way of a third file is not seen, and nothing denies it."""
-    middle = "from analysis import sensitivity\n\n\ndef cost(m, x):\n    return sensitivity(m, x)\n"
-    training = TRAINING.replace("analysis", "middle").replace("sensitivity", "cost")
-    files = {"analysis": ANALYSIS, "middle": middle, "train": training}
-    (finding,) = findings(project, Settings("eval-mode"), **files)["analysis"]
+MIDDLE = """\
+from analysis import sensitivity
+
+
+def cost(m, x):
+    return sensitivity(m, x)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_training_is_seen_by_way_of_other_files(project: Path, count: int) -> None:
+    files = {"analysis": ANALYSIS, "middle": MIDDLE}
+    name, function = "middle", "cost"
+    if count == 2:
+        name, function = "further", "price"
+        files[name] = MIDDLE.replace("sensitivity", "cost").replace("analysis", "middle")
+        files[name] = files[name].replace("def cost", "def price")
+    training = TRAINING.replace("analysis", name).replace("sensitivity", function)
+    (finding,) = findings(project, Settings("eval-mode"), **files, train=training)["analysis"]
+    assert finding.status is Status.OPEN
+    assert "train.py:7" in finding.message
+    looked_at = f"from {name} import {function}\n\nprint({function}(*input()))\n"
+    (finding,) = findings(project, Settings("eval-mode"), **files, train=looked_at)["analysis"]
     assert finding.status is Status.REWRITTEN
-    assert "is seen to train" in finding.message
+
+
+def test_a_mode_that_another_file_sets_is_seen(project: Path) -> None:
+    caller = "import analysis\n\n\ndef run(net, x):\n    net.train()\n"
+    caller += "    return analysis.sensitivity(net, x)\n"
+    found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=caller)["analysis"]
+    assert [f.status for f in found] == [Status.OPEN]
+    assert "caller.py:6" in found[0].message
+    evaluated = caller.replace("train()", "eval()")
+    found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=evaluated)[
+        "analysis"
+    ]
+    assert [f.status for f in found] == [Status.REWRITTEN]
+
+
+def test_a_function_of_another_file_that_sets_train_mode_is_seen(project: Path) -> None:
+    prepare = "def prepare(net):\n    net.train({})\n    return net\n"
+    user = "from torch.func import vmap\nfrom tools import prepare\n\n\ndef run(net, x):\n"
+    user += "    prepare(net)\n    return vmap(net)(x)\n"
+    for given, status in (("", Status.OPEN), ("False", Status.REWRITTEN)):
+        files = {"tools": prepare.format(given), "user": user}
+        assert [f.status for f in findings(project, Settings("eval-mode"), **files)["user"]] == [
+            status
+        ]
+
+
+def test_no_more_is_said_than_was_looked_at(project: Path) -> None:
     (project / "analysis.py").write_text(ANALYSIS)
     alone = Configuration(os.getcwd(), Settings("eval-mode"), project=False)
     (result,) = sweep(["analysis.py"], alone, write=False, jobs=1)

@@ -19,8 +19,7 @@ reported: eval mode would change what is learnt. ``auto`` puts models into eval 
 in which all that run under transforms can be; else it rewrites their norms.
 
 A function that is handed around as a value, or imported by another name, is not followed: it is
-reported where that file trains at all, else said. What is not seen is a training that calls the
-function by way of a third one in another file.
+reported where that file trains at all, else said.
 
 What is computed and only looked at (printed, logged, added to a list that is) is no part of a
 training beside it.
@@ -267,6 +266,11 @@ class _Finder:
             )
             if sign:
                 return f"which is to draw random numbers ({sign}): eval mode switches dropout off"
+        moded = self.context.names.index.uses.in_train_mode
+        for name, around in holders(self.context.names, site.statement).items():
+            if name in moded and isinstance(around, Function):
+                if not all(last.mode is Mode.EVAL for last in said.values()):
+                    return f"and {moded[name]} calls {name} with a model in train mode"
         for text, last in said.items():
             if last.mode is Mode.TRAIN:
                 return f"and line {last.line} puts {text} or a part of it into train mode"
@@ -327,7 +331,7 @@ class _Finder:
         trained = self.context.names.index.uses.trained
         for name, around in holders(self.context.names, site.statement).items():
             if name in trained and isinstance(around, Function):
-                return f"{trained[name]}: {name} is called or handed around in one"
+                return f"{trained[name]}: {name} is part of one, or handed around beside one"
             handed = self._handed_in_file(around)
             training = any_training(self.context.names) if handed else None
             if training:

@@ -73,7 +73,9 @@ class Uses:
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
     - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
-    - ``trained``: a function that is called in a training.
+    - ``trained``: a function that is called in a training, maybe by way of a third file's.
+    - ``in_train_mode``: a function that is called with a model in train mode.
+    - ``switching``: a function of another file that puts a model into train mode.
     - ``handed``: a function that is handed around as a value, which is not followed.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
     - ``named``: a name of the module that another file may import.
@@ -84,6 +86,8 @@ class Uses:
     loaded: Mapping[str, str] = field(default_factory=dict)
     saved: Mapping[str, str] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
+    in_train_mode: Mapping[str, str] = field(default_factory=dict)
+    switching: Mapping[str, str] = field(default_factory=dict)
     handed: Mapping[str, str] = field(default_factory=dict)
     transformed: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)

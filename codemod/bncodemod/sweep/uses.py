@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -15,12 +16,16 @@ from bncodemod.scan.uses import (
     Transfers,
     glance,
     handed_in,
+    switchers_of,
     trainings_of,
     transfers_of,
     words_in,
 )
 from bncodemod.settings import Settings
 from bncodemod.sweep.worker import paused_gc, read
+
+# Files by way of which a function is followed to a training.
+_MAX_REMOVES = 4
 
 # Does work on files, here or in other processes; gives each file with its result.
 Spread = Callable[[Callable[[list[str]], list[Any]], list[str]], Iterable[tuple[str, Any]]]
@@ -66,7 +71,9 @@ class ProjectUses:
         if settings.reads_calls:
             uses = replace(
                 uses,
-                trained=dict(self._of_others(path, defined, self._trainings.items())),
+                trained=dict(self._of_others(path, defined, self._trainings[0].items())),
+                in_train_mode=dict(self._of_others(path, defined, self._trainings[1].items())),
+                switching=dict(self._switching(path)),
                 handed=dict(self._handed(path)),
                 transformed=dict(self._transformed(path)),
             )
@@ -93,11 +100,50 @@ class ProjectUses:
         return self._told_of(paths, transfers_of)
 
     @cached_property
-    def _trainings(self) -> dict[str, Places]:
-        wanted = (seen.defined for seen in self._glances.values() if seen.words)
-        names = frozenset(name for defined in wanted for name in defined)
-        paths = [path for path, seen in self._glances.items() if names and seen.trains]
-        return self._told_of(paths, partial(trainings_of, wanted=names))
+    def _trainings(self) -> tuple[dict[str, Places], dict[str, Places]]:
+        """The functions of files with transforms that are called in trainings, and in train mode.
+
+        By file and name, with the line; a function that calls one stands for it in turn.
+        """
+        holding = {path: seen.defined for path, seen in self._glances.items() if seen.words}
+        means = {name: {name} for defined in holding.values() for name in defined}
+        modules = {stem(path) for path in holding}
+        trained: dict[str, Places] = defaultdict(tuple)
+        moded: dict[str, Places] = defaultdict(tuple)
+        asked: set[str] = set()
+        for removes in range(_MAX_REMOVES):
+            wanted = frozenset(means) - asked
+            if not wanted:
+                break
+            asked |= wanted
+            tell = partial(
+                trainings_of, wanted=wanted, modules=frozenset(modules), by_import=removes > 0
+            )
+            modules = set()
+            for path, found in sorted(self._told_of([*self._glances], tell).items()):
+                trained[path] += tuple(_by_way(found.trained, means))
+                moded[path] += tuple(_by_way(found.in_train_mode, means))
+                for holder, name in found.carried:
+                    means.setdefault(holder, set()).update(means[name])
+                    modules.add(stem(path))
+        return trained, moded
+
+    @cached_property
+    def _switchers(self) -> dict[str, Places]:
+        wanted = frozenset(word for seen in self._glances.values() for word in seen.words)
+        paths = [
+            path
+            for path, seen in self._glances.items()
+            if seen.switches and not wanted.isdisjoint(seen.defined)
+        ]
+        return self._told_of(paths, partial(switchers_of, wanted=wanted))
+
+    def _switching(self, path: str) -> Iterator[tuple[str, str]]:
+        """The functions of other files that put what they are given into train mode."""
+        words = self._glances.get(path, Glance()).words
+        for name, place in self._of_others(path, words, self._switchers.items()):
+            if name not in self._glances[path].defined:
+                yield name, place
 
     @cached_property
     def _mentions(self) -> dict[str, frozenset[str]]:
@@ -153,6 +199,11 @@ class ProjectUses:
                 for name, line in places:
                     if name.partition("(")[0] in names:
                         yield name, f"{self._shown(other)}:{line}"
+
+
+def _by_way(places: Places, means: Mapping[str, set[str]]) -> Iterator[tuple[str, int]]:
+    """Places of functions, as those of what they call."""
+    return ((meant, line) for name, line in places for meant in sorted(means[name]))
 
 
 def _module(path: str) -> str:

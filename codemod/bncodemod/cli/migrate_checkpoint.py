@@ -54,9 +54,9 @@ Exit codes:
     "--like",
     type=click.Path(),
     metavar="NEW",
-    help="A checkpoint of the same model that the rewritten code has saved, trained or not: OUT gets"
-    " the keys that NEW has, so that norms which the rewrite left keep their statistics. Anything"
-    " else that differs is refused. Needed after runtime-patch, auto and --third-party patch.",
+    help="A checkpoint of the same model, trained or not, that the rewritten code has saved: OUT"
+    " gets the keys that NEW has, so that norms which the rewrite left keep their statistics."
+    " What else differs is refused. Needed after runtime-patch, auto and --third-party patch.",
 )
 @click.option(
     "--keep",

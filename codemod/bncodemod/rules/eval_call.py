@@ -163,6 +163,8 @@ class _Finder:
 
     def all_can_be_evaluated(self, sites: list[_Site]) -> bool:
         """Whether every model of the file that runs under a transform runs in eval mode then."""
+        if not sites:
+            return False
         elsewhere = self.context.names.index.uses.transformed
         holding = {
             name
@@ -170,8 +172,7 @@ class _Finder:
             for name in holders(self.context.names, mention.node)
         }
         return (
-            bool(sites)
-            and holding.isdisjoint(elsewhere)
+            holding.isdisjoint(elsewhere)
             and all(map(self._is_followed, self._uses))
             and not any(isinstance(self._judged(site), Open) for site in sites)
         )

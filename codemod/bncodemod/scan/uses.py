@@ -8,31 +8,36 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.callers_mode import last_mode
-from bncodemod.scan.index import EMPTY_INDEX
+from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.last_mode import Mode, may_train
 from bncodemod.scan.names import Names
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.scan.results import is_only_looked_at
 from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.training import any_training, sign_of_training
+from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import Transfer, holders, loads_of, saves_of
 from bncodemod.source.errors import SourceError
 from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
 
-_DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_NAME = rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*"
+_DEFINITION = re.compile(rb"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(%s)" % _NAME, re.MULTILINE)
 _TOP = re.compile(
-    rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:=(]|$)", re.MULTILINE
+    rb"^(?:(?:async[ \t]+)?(?:def|class)[ \t]+)?(%s)[ \t]*(?:[:=(]|$)" % _NAME, re.MULTILINE
 )
-_WORD = re.compile(rb"\w+")
+_WORD = re.compile(rb"[\w\x80-\xff]+")
 # Words that are not called, defined or given as a keyword.
-_VALUE = re.compile(rb"(?<!def )(?<!class )\b([A-Za-z_]\w*)\b(?!\s*(?:\(|=[^=]))")
+_VALUE = re.compile(
+    rb"(?<!def )(?<!class )(?<![\w\x80-\xff])(%s)(?![\w\x80-\xff])(?!\s*(?:\(|=[^=]))" % _NAME
+)
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+\S+[ \t]+)?import[ \t]+(?:\([^)]*\)|[^\n]*)", re.MULTILINE
 )
@@ -49,15 +54,13 @@ class Glance:
     """What the bytes of a file tell.
 
     ``transfers`` says whether it may load or save weights, ``switches`` whether it may put a module
-    into train mode.
-    ``defined`` are its own functions and classes, ``top`` the names of the module if it may hold a
-    site, ``words`` all its words if it holds transforms.
+    into train mode. If it does so or may hold transforms, ``defined`` are its own functions and
+    classes; ``words`` are all its words if it may hold transforms.
     """
 
     transfers: bool = False
     switches: bool = False
     defined: frozenset[str] = frozenset()
-    top: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
 
 
@@ -88,18 +91,54 @@ class Transfers:
 
 def glance(data: bytes) -> Glance:
     """Look at the bytes of a file."""
+    transforms, switches = may_hold_transform(data), b".train(" in data
     return Glance(
         transfers=any(word in data for word in _TRANSFERS),
-        switches=b".train(" in data,
-        defined=_decoded(_DEFINITION.findall(data)),
-        top=_decoded(_TOP.findall(data)) if may_hold_site(data, EMPTY_INDEX) else frozenset(),
-        words=words_in(data) if may_hold_transform(data) else frozenset(),
+        switches=switches,
+        defined=defined_in(data) if transforms or switches else frozenset(),
+        words=words_in(data) if transforms else frozenset(),
     )
+
+
+def site_holder_names(data: bytes) -> frozenset[str]:
+    """The names of a module if it may hold a site."""
+    return _decoded(_TOP.findall(data)) if may_hold_site(data, EMPTY_INDEX) else frozenset()
 
 
 def words_in(data: bytes) -> frozenset[str]:
     """The words of a file."""
     return _decoded(_WORD.findall(data))
+
+
+def mentioned(data: bytes, wanted: frozenset[bytes]) -> frozenset[str]:
+    """Which of the wanted words a file has. Of a whole project, all words would be too many."""
+    return _decoded(wanted.intersection(_WORD.findall(data)))
+
+
+def encoded(words: Iterable[str]) -> frozenset[bytes]:
+    """Words as they are looked for in the bytes of files."""
+    return frozenset(word.encode() for word in words)
+
+
+def defined_in(data: bytes) -> frozenset[str]:
+    """The functions and classes that a file defines."""
+    return _decoded(_DEFINITION.findall(data))
+
+
+def run_under_transforms(data: bytes, index: ProjectIndex) -> frozenset[str]:
+    """The functions and classes of a file that run a module under a transform, or hold who does."""
+    names = _names(data, index)
+    if names is None:
+        return frozenset()
+    transforms = Transforms(names)
+    modules = CalledModules(names, transforms)
+    return frozenset(
+        name
+        for transformed in transforms.outermost()
+        if modules.may_run_in(transformed)
+        for node in (*transformed.runs, *transformed.escapes)
+        for name in holders(names, names.tree.statement(node))
+    )
 
 
 def transfers_of(data: bytes) -> Transfers:
@@ -113,7 +152,7 @@ def transfers_of(data: bytes) -> Transfers:
 
 
 def trainings_of(
-    data: bytes, wanted: frozenset[str], modules: frozenset[str], by_import: bool
+    data: bytes, wanted: frozenset[bytes], modules: frozenset[bytes], by_import: bool
 ) -> Trainings:
     """Which of the ``wanted`` functions, of other files, a training of this one may call.
 
@@ -122,16 +161,16 @@ def trainings_of(
     one of the ``modules``; ``by_import`` leaves out the methods of objects.
     """
     trains = any(word in data for word in _TRAINS)
-    if not trains and _imported_words(data).isdisjoint(modules):
+    if not trains and modules.isdisjoint(_imported_words(data)):
         return Trainings()
-    wanted &= words_in(data)
-    names = _names(data) if wanted else None
+    spelled = mentioned(data, wanted)
+    names = _names(data) if spelled else None
     if names is None:
         return Trainings()
     trained: list[tuple[str, int]] = []
     moded: list[tuple[str, int]] = []
     carried: list[tuple[str, str]] = []
-    for name in sorted(wanted):
+    for name in sorted(spelled):
         calls = list(_imported_calls(names, name, by_import=by_import))
         line = _line_of_training(names, name, calls)
         trained += [(name, line)] * bool(line)
@@ -158,17 +197,20 @@ def switchers_of(data: bytes, wanted: frozenset[str]) -> Places:
 
 
 def handed_in(
-    data: bytes, wanted: frozenset[str], modules: frozenset[str]
+    data: bytes, wanted: frozenset[bytes], modules: frozenset[bytes]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Which of the wanted names stand in a file as values, and which modules it spells."""
+    """Which of the wanted names of other files stand in a file as values, and which modules."""
+    if not any(name in data for name in wanted):
+        return frozenset(), frozenset()
     code = _IMPORT.sub(lambda found: b" ".join(_RENAMED.findall(found[0])), data)
-    return _decoded(_VALUE.findall(code)) & wanted, words_in(data) & modules
+    values = wanted.intersection(_VALUE.findall(code))
+    return _decoded(values) - defined_in(data), mentioned(data, modules)
 
 
-def _names(data: bytes) -> Names | None:
+def _names(data: bytes, index: ProjectIndex = EMPTY_INDEX) -> Names | None:
     try:
         source = SourceText.decode(data)
-        return Names(LazyTree(source, parse(source)), EMPTY_INDEX)
+        return Names(LazyTree(source, parse(source)), index)
     except (SourceError, RecursionError, MemoryError):
         return None
 
@@ -194,8 +236,8 @@ def _is_of_parameter(function: ast.AST, node: ast.Attribute) -> bool:
     return isinstance(root, ast.Name) and root.id in parameters - {"self"}
 
 
-def _imported_words(data: bytes) -> frozenset[str]:
-    return words_in(b" ".join(_IMPORT.findall(data)))
+def _imported_words(data: bytes) -> list[bytes]:
+    return _WORD.findall(b" ".join(_IMPORT.findall(data)))
 
 
 def _imported_calls(names: Names, name: str, *, by_import: bool) -> Iterator[ast.Call]:
@@ -254,6 +296,6 @@ def _is_imported(names: Names, node: ast.AST) -> bool:
     return not bindings or any(binding.kind is BindingKind.IMPORT for binding in bindings)
 
 
-def _decoded(words: list[bytes]) -> frozenset[str]:
-    found = (word.decode(errors="replace") for word in words)
+def _decoded(words: Iterable[bytes]) -> frozenset[str]:
+    found = (word.decode(errors="replace") for word in {*words})
     return frozenset(word for word in found if not word.startswith("__"))

@@ -20,6 +20,7 @@ from bncodemod.scan.uses import (
     encoded,
     glance,
     handed_in,
+    mentioned,
     run_under_transforms,
     site_holder_names,
     switchers_of,

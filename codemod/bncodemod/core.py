@@ -21,21 +21,39 @@ def rewrite(
     ``path`` only names the file in findings: nothing is read from the disk.
     """
     matters = may_hold_site(data, index) or (settings.reads_calls and may_hold_transform(data))
-    if not matters:
+    if not matters and not index.brings_loaded_norms:
         return FileResult(path, data)
     # What follows needs LibCST and all rules: a file without a site must not pay for them.
     from bncodemod.engine import rewrite_text
 
     try:
-        if len(data) > MAX_BYTES:
-            raise TooComplex(
-                f"the file has {len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB"
-                " that are parsed",
-                remedy="exclude the file, or move its data out of the source",
-            )
-        source = SourceText.decode(data)
+        source = _decoded(data)
         text, findings = rewrite_text(source, path, settings, index)
     except SourceError as error:
         return FileResult(path, data, errors=(error.at(path),))
     after = None if text == source.text else source.encode(text)
     return FileResult(path, data, after, tuple(findings))
+
+
+def changes_state_dicts(data: bytes, settings: Settings, index: ProjectIndex = EMPTY_INDEX) -> bool:
+    """Whether a file builds models that an older checkpoint does not fit, before its rewrite or
+    only after it."""
+    # A GroupNorm may be what a rewrite has made of a batch norm.
+    if not may_hold_site(data, index) and (settings.keeps_batch_norm or b"GroupNorm" not in data):
+        return False
+    from bncodemod import engine
+
+    try:
+        return engine.changes_state_dicts(_decoded(data), settings, index)
+    except SourceError:
+        return False  # said of the file itself, which is not rewritten
+
+
+def _decoded(data: bytes) -> SourceText:
+    if len(data) > MAX_BYTES:
+        raise TooComplex(
+            f"the file has {len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB"
+            " that are parsed",
+            remedy="exclude the file, or move its data out of the source",
+        )
+    return SourceText.decode(data)

@@ -10,6 +10,8 @@ from functools import partial
 from bncodemod.model import Finding, Status
 from bncodemod.rules import all_rules
 from bncodemod.rules.rule import Match, Rule
+from bncodemod.rules.strict_load import builds_norms, builds_own_norms
+from bncodemod.rules.strict_load import rule as strict_load
 from bncodemod.rules.unused_ignore import rule as unused_ignore
 from bncodemod.scan.index import ProjectIndex
 from bncodemod.scan.names import Names
@@ -20,6 +22,7 @@ from bncodemod.source.splice import Edit, Spliced, splice
 from bncodemod.source.suppression import Ignore, Suppressions
 from bncodemod.source.text import SourceText
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies.auto import NAME as AUTO
 from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
@@ -53,8 +56,7 @@ def rewrite_text(
     suppressions = Suppressions.of(source)
     if suppressions.skip_file or path.endswith(".pyi"):
         return source.text, []
-    names = Names(LazyTree(source, parse(source)), index)
-    context = Context(names, settings, _STRATEGIES[settings.strategy], Imports(names))
+    context = _context(source, settings, index)
     decided = list(_decide(context, suppressions))
     if context.keeps_all_statistics:
         decided = [d for d in decided if not d.rule.of_lost_statistics]
@@ -65,6 +67,27 @@ def rewrite_text(
     findings += _unused(context, path, suppressions, spliced)
     findings.sort(key=lambda f: (f.line, f.column, f.code))
     return spliced.text, findings
+
+
+def changes_state_dicts(source: SourceText, settings: Settings, index: ProjectIndex) -> bool:
+    """Whether models of a file have other keys after its rewrite than once they had.
+
+    It says the same of the file once that is rewritten.
+    """
+    suppressions = Suppressions.of(source)
+    if suppressions.skip_file:
+        return False
+    context = _context(source, settings, index)
+    if context.strategy.rewrites_source:
+        # Under auto, models of libraries that weights are loaded into keep their statistics.
+        of_libraries = settings.strategy != AUTO
+        return builds_norms(context) if of_libraries else builds_own_norms(context)
+    return any(context.patches.drop_statistics for _ in _decide(context, suppressions))
+
+
+def _context(source: SourceText, settings: Settings, index: ProjectIndex) -> Context:
+    names = Names(LazyTree(source, parse(source)), index)
+    return Context(names, settings, _STRATEGIES[settings.strategy], Imports(names))
 
 
 def _decide(context: Context, suppressions: Suppressions) -> Iterator[_Decided]:
@@ -91,7 +114,10 @@ def _runs(context: Context, rule: Rule) -> bool:
         return context.strategy.name in rule.strategies
     if context.strategy.rewrites_source or not rule.code.startswith("BN3"):
         return True
-    return rule.at_run_time and context.patches.drop_statistics
+    if not rule.at_run_time:
+        return False
+    from_elsewhere = rule is strict_load and context.names.index.brings_loaded_norms
+    return context.patches.drop_statistics or from_elsewhere
 
 
 def _helper_nodes(context: Context) -> set[ast.AST]:

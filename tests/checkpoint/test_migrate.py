@@ -157,6 +157,62 @@ def test_norms_that_the_rewrite_left_are_kept(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_model_of_which_some_norms_are_rewritten_loads_strictly(folder: Path) -> None:
+    model, other = network(), network()
+    torch.func.replace_all_batch_norm_modules_(other[1])
+    torch.save({"state_dict": model.state_dict(), "epoch": 3}, "in.pth")
+    torch.save(nn.DataParallel(other).state_dict(), "new.pth")
+    result = run("in.pth", "out.pth", "--like", "new.pth", strategy="auto")
+    assert result.exit_code == 0, result.stderr
+    assert "kept in state_dict: 2: --like has it" in result.stdout
+    after = torch.load("out.pth", weights_only=True)
+    assert after["epoch"] == 3
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*1\.running_mean"):
+        other.load_state_dict(model.state_dict())
+    other.load_state_dict(after["state_dict"])
+    assert torch.equal(other[2].running_var, model[2].running_var)
+
+
+def test_what_keeps_all_statistics_needs_no_migration(folder: Path) -> None:
+    torch.save(network().state_dict(), "in.pth")
+    result = run("in.pth", "out.pth", "--like", "in.pth", strategy="runtime-patch")
+    assert result.exit_code == 1
+    assert "loads as it is" in result.stderr
+    result = run("in.pth", "out.pth", strategy="eval-mode")
+    assert result.exit_code == 2
+    assert "loads as it is" in result.stderr
+    assert not Path("out.pth").exists()
+
+
+def test_which_norms_are_rewritten_has_to_be_said(folder: Path) -> None:
+    torch.save(network().state_dict(), "in.pth")
+    result = run("in.pth", "out.pth", strategy="auto")
+    assert result.exit_code == 2
+    assert "--like" in result.stderr
+    after = run("in.pth", "out.pth", "--keep", "2", strategy="auto")
+    assert after.exit_code == 0, after.stderr
+
+
+def test_another_model_is_refused(folder: Path) -> None:
+    torch.save(network().state_dict(), "in.pth")
+    torch.save(network()[:2].state_dict(), "new.pth")
+    result = run("in.pth", "out.pth", "--like", "new.pth", strategy="auto")
+    assert result.exit_code == 2
+    assert "is not in --like" in result.stderr
+    assert not Path("out.pth").exists()
+
+
+def test_safetensors_may_be_held_against_a_torch_file(folder: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    model, other = network(), network()
+    torch.func.replace_all_batch_norm_modules_(other[1])
+    safetensors.save_file(model.state_dict(), "in.safetensors")
+    torch.save(other.state_dict(), "new.pth")
+    result = run("in.safetensors", "out.safetensors", "--like", "new.pth", strategy="auto")
+    assert result.exit_code == 0, result.stderr
+    assert safetensors.load_file("out.safetensors").keys() == other.state_dict().keys()
+
+
 # --- safetensors ----------------------------------------------------------------------------------
 
 

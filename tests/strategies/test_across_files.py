@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -189,14 +190,57 @@ def test_an_evaluation_in_another_file_is_none(project: Path) -> None:
     assert "nothing in the project is seen to train by it" in finding.message
 
 
-def test_no_more_is_said_than_was_looked_at(project: Path) -> None:
-    """A training that calls it by way of a third file is not seen, and nothing denies it."""
-    middle = "from analysis import sensitivity\n\n\ndef cost(m, x):\n    return sensitivity(m, x)\n"
-    training = TRAINING.replace("analysis", "middle").replace("sensitivity", "cost")
-    files = {"analysis": ANALYSIS, "middle": middle, "train": training}
-    (finding,) = findings(project, Settings("eval-mode"), **files)["analysis"]
+MIDDLE = """\
+from analysis import sensitivity
+
+
+def cost(m, x):
+    return sensitivity(m, x)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_training_is_seen_by_way_of_other_files(project: Path, count: int) -> None:
+    files = {"analysis": ANALYSIS, "middle": MIDDLE}
+    name, function = "middle", "cost"
+    if count == 2:
+        name, function = "further", "price"
+        files[name] = MIDDLE.replace("sensitivity", "cost").replace("analysis", "middle")
+        files[name] = files[name].replace("def cost", "def price")
+    training = TRAINING.replace("analysis", name).replace("sensitivity", function)
+    (finding,) = findings(project, Settings("eval-mode"), **files, train=training)["analysis"]
+    assert finding.status is Status.OPEN
+    assert "train.py:7" in finding.message
+    looked_at = f"from {name} import {function}\n\nprint({function}(*input()))\n"
+    (finding,) = findings(project, Settings("eval-mode"), **files, train=looked_at)["analysis"]
     assert finding.status is Status.REWRITTEN
-    assert "is seen to train" in finding.message
+
+
+def test_a_mode_that_another_file_sets_is_seen(project: Path) -> None:
+    caller = "import analysis\n\n\ndef run(net, x):\n    net.train()\n"
+    caller += "    return analysis.sensitivity(net, x)\n"
+    found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=caller)["analysis"]
+    assert [f.status for f in found] == [Status.OPEN]
+    assert "caller.py:6" in found[0].message
+    evaluated = caller.replace("train()", "eval()")
+    found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=evaluated)[
+        "analysis"
+    ]
+    assert [f.status for f in found] == [Status.REWRITTEN]
+
+
+def test_a_function_of_another_file_that_sets_train_mode_is_seen(project: Path) -> None:
+    prepare = "def prepare(net):\n    net.train({})\n    return net\n"
+    user = "from torch.func import vmap\nfrom tools import prepare\n\n\ndef run(net, x):\n"
+    user += "    prepare(net)\n    return vmap(net)(x)\n"
+    for given, status in (("", Status.OPEN), ("False", Status.REWRITTEN)):
+        files = {"tools": prepare.format(given), "user": user}
+        assert [f.status for f in findings(project, Settings("eval-mode"), **files)["user"]] == [
+            status
+        ]
+
+
+def test_no_more_is_said_than_was_looked_at(project: Path) -> None:
     (project / "analysis.py").write_text(ANALYSIS)
     alone = Configuration(os.getcwd(), Settings("eval-mode"), project=False)
     (result,) = sweep(["analysis.py"], alone, write=False, jobs=1)
@@ -318,3 +362,102 @@ def test_runtime_patch_says_where_else_a_class_is_built(project: Path) -> None:
     (finding,) = findings(project, Settings("runtime-patch"), nets=NETS, user=USER)["nets"]
     assert finding.status is Status.OPEN
     assert "user.py" in finding.message
+
+
+CLASSIFIER = """\
+from torch import nn
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+
+def create():
+    return Classifier()
+"""
+TRAINER = """\
+import torch
+
+
+class Trainer:
+    def __init__(self, **parts):
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def resume(self, path):
+        self.arch.load_state_dict(torch.load(path))
+
+
+def restore(objects, path):
+    states = torch.load(path)
+    for name in objects:
+        objects[name].load_state_dict(states[name])
+"""
+RESTORER = """\
+import torch
+import nets
+
+
+def resume(path):
+    net = nets.create()
+    net.load_state_dict(torch.load(path))
+    return net
+"""
+QUIET = """\
+import torch
+from torch import nn
+from torchvision.models import vgg11
+
+
+class Head(nn.Linear):
+    pass
+
+
+def heads(path):
+    head, features = Head(4, 2), vgg11()
+    head.load_state_dict(torch.load(path))
+    features.load_state_dict(torch.load(path))
+    return head, features
+"""
+
+
+@pytest.mark.parametrize("strategy", ["no-running-stats", "group-norm", "auto"])
+def test_a_load_into_the_norms_of_another_file_is_reported(project: Path, strategy: str) -> None:
+    files = {"nets": CLASSIFIER, "trainer": TRAINER, "restorer": RESTORER, "quiet": QUIET}
+    found = findings(project, Settings(strategy), **files)
+    said = {name: [(f.code, f.line, f.message) for f in found[name]] for name in files}
+    assert [line for _, line, _ in said["trainer"]] == [10, 16]
+    assert [line for _, line, _ in said["restorer"]] == [7]
+    assert not said["quiet"]
+    for code, _, message in (*said["trainer"], *said["restorer"]):
+        assert code == "BN310"
+        assert "nets.py" in message
+    again = findings(project, Settings(strategy), **texts(project, files))
+    assert {n: [(f.code, f.line, f.message) for f in again[n]] for n in said} == {
+        **said,
+        "nets": [(f.code, f.line, f.message) for f in again["nets"]],
+    }
+
+
+def texts(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: (folder / f"{name}.py").read_text() for name in names}
+
+
+def test_a_load_into_models_that_another_file_patches_is_reported(project: Path) -> None:
+    for kind, count in (("replace", 2), ("keep-statistics", 0)):
+        settings = Settings("runtime-patch", patch=kind)
+        found = findings(project, settings, zoo=ZOO, trainer=TRAINER)
+        assert found["zoo"][0].status is Status.REWRITTEN
+        assert [f.code for f in found["trainer"]] == ["BN310"] * count
+        again = findings(project, settings, **texts(project, ("zoo", "trainer")))
+        assert again["trainer"] == found["trainer"]
+
+
+def test_a_model_that_is_looked_up_may_have_norms_of_any_file(project: Path) -> None:
+    looked_up = RESTORER.replace("nets.create()", "getattr(nets, path)()").replace(
+        "import nets", "import importlib\n\nnets = importlib.import_module(input())"
+    )
+    found = findings(project, Settings(), models=CLASSIFIER, restorer=looked_up)["restorer"]
+    assert [f.code for f in found] == ["BN310"]

@@ -58,6 +58,12 @@ def counts(qualified: str) -> bool:
     return qualified in _known(root) or qualified in _modules(root)
 
 
+def holds_models(qualified: str) -> bool:
+    """Whether a name is that of a library of layers and models."""
+    root = qualified.partition(".")[0]
+    return root in _roots() or root in ("torch", "transformers")
+
+
 def exported_by(module: str) -> frozenset[str]:
     """The names that count of those that a star import from a module brings in."""
     if module in TORCH_MODULES or module.startswith("torch.nn.modules."):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from bncodemod.checkpoint import safetensors_file, torch_file
 from bncodemod.checkpoint.atomic import check_free, new_file
+from bncodemod.checkpoint.counterpart import narrowed
 from bncodemod.checkpoint.errors import CheckpointError
-from bncodemod.checkpoint.norm_keys import Plan, Selection
+from bncodemod.checkpoint.norm_keys import Decide, Plan, Selection, Shape, plan
+from bncodemod.checkpoint.safetensors_file import SafetensorsFile
+from bncodemod.checkpoint.torch_file import TorchFile
 
 _SUFFIX = ".safetensors"
 
@@ -33,23 +37,47 @@ class Migration:
 
 
 def migrate(
-    source: str, target: str, selection: Selection | None = None, *, force: bool = False
+    source: str,
+    target: str,
+    selection: Selection | None = None,
+    *,
+    like: str | None = None,
+    force: bool = False,
 ) -> Migration:
     """Write ``source`` to ``target`` without the running statistics of norms.
 
-    Where there are none, nothing is written. Raises CheckpointError.
+    Of these, norms that the checkpoint ``like`` has them for keep them. Where there are none to
+    drop, nothing is written. Raises CheckpointError.
     """
     _check_target(source, target, force=force)
-    with _opened(source) as stream:
-        safetensors = safetensors_file.is_safetensors(stream.read(9))
+    decide: Decide = partial(plan, selection=selection or Selection())
+    if like is not None:
+        decide = partial(_as_in, _state_dicts(like), decide)
+    with _read(source) as (checkpoint, safetensors):
         _check_suffix(source, target, safetensors)
-        checkpoint = safetensors_file.read(stream) if safetensors else torch_file.read(source)
-        found = tuple(StateDict(*pair) for pair in checkpoint.plan(selection or Selection()))
+        found = tuple(StateDict(*pair) for pair in checkpoint.plan(decide))
         written = any(state.plan.norms for state in found)
         if written:
             with new_file(target, force=force) as output:
                 checkpoint.write(output)
     return Migration(found, written)
+
+
+def _as_in(likes: list[dict[str, Shape]], decide: Decide, shapes: Mapping[str, Shape]) -> Plan:
+    return narrowed(decide(shapes), shapes, likes)
+
+
+def _state_dicts(path: str) -> list[dict[str, Shape]]:
+    with _read(path) as (checkpoint, _):
+        return checkpoint.state_dicts()
+
+
+@contextlib.contextmanager
+def _read(path: str) -> Iterator[tuple[SafetensorsFile | TorchFile, bool]]:
+    """What a file holds, and whether it is a safetensors file."""
+    with _opened(path) as stream:
+        safetensors = safetensors_file.is_safetensors(stream.read(9))
+        yield safetensors_file.read(stream) if safetensors else torch_file.read(path), safetensors
 
 
 def _check_target(source: str, target: str, *, force: bool) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
-from bncodemod.checkpoint.norm_keys import BUFFERS, Plan, Selection, Shape, plan
+from bncodemod.checkpoint.norm_keys import BUFFERS, Decide, Plan, Shape
 
 
 def plans(
-    checkpoint: Any, shape_of: Callable[[Any], Shape | None], selection: Selection
+    checkpoint: Any, shape_of: Callable[[Any], Shape | None], decide: Decide
 ) -> Iterator[tuple[str, Plan, MutableMapping[Any, Any]]]:
-    """Every mapping with running statistics: its place, what becomes of it, and the mapping.
+    """Every mapping with running statistics: its place, what becomes of it, and the mapping."""
+    for place, shapes, mapping in state_dicts(checkpoint, shape_of):
+        if any(key.rpartition(".")[2] in BUFFERS for key in shapes):
+            yield place, decide(shapes), mapping
+
+
+def state_dicts(
+    checkpoint: Any, shape_of: Callable[[Any], Shape | None]
+) -> Iterator[tuple[str, dict[str, Shape], MutableMapping[Any, Any]]]:
+    """Every mapping that holds tensors: its place, their shapes, and the mapping.
 
     ``shape_of`` gives the shape of a tensor and None for anything else. One mapping that hangs in
     two places comes once.
@@ -25,8 +34,8 @@ def plans(
         seen.add(id(value))
         if isinstance(value, MutableMapping):
             shapes = _shapes(value, shape_of)
-            if any(key.rpartition(".")[2] in BUFFERS for key in shapes):
-                yield place, plan(shapes, selection), value
+            if shapes:
+                yield place, shapes, value
             inner = [(_joined(place, key), held) for key, held in value.items()]
         else:
             inner = [(f"{place}[{number}]", held) for number, held in enumerate(value)]

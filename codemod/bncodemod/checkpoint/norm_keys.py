@@ -7,7 +7,7 @@ alone is anybody's name: a moving average, an observer, a norm that keeps its bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -53,6 +53,10 @@ class Plan:
     def dropped(self) -> frozenset[str]:
         """All keys that go."""
         return frozenset(key for norm in self.norms for key in norm.keys)
+
+
+Decide = Callable[[Mapping[str, Shape]], Plan]
+"""What says what becomes of a state dict."""
 
 
 def plan(shapes: Mapping[str, Shape], selection: Selection) -> Plan:

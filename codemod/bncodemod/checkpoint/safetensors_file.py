@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from bncodemod.checkpoint.errors import CheckpointError
-from bncodemod.checkpoint.norm_keys import Plan, Selection, plan
+from bncodemod.checkpoint.norm_keys import Decide, Plan, Shape
 
 _LENGTH = struct.Struct("<Q")
 _MAX_HEADER = 100_000_000  # the format's own limit
@@ -37,10 +37,13 @@ class SafetensorsFile:
     data_start: int
     dropped: frozenset[str] = frozenset()  # the keys that are planned to go
 
-    def plan(self, selection: Selection) -> list[tuple[str, Plan]]:
-        """The one state dict that such a file holds, as (its place, what becomes of it)."""
-        shapes = {key: tuple(info["shape"]) for key, info in self._tensors().items()}
-        planned = plan(shapes, selection)
+    def state_dicts(self) -> list[dict[str, Shape]]:
+        """The shapes in the one state dict that such a file holds."""
+        return [{key: tuple(info["shape"]) for key, info in self._tensors().items()}]
+
+    def plan(self, decide: Decide) -> list[tuple[str, Plan]]:
+        """That state dict, as (its place, what becomes of it)."""
+        planned = decide(self.state_dicts()[0])
         self.dropped = frozenset(planned.dropped)
         return [("", planned)]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from bncodemod.checkpoint.errors import CheckpointError
-from bncodemod.checkpoint.nested import drop, plans
-from bncodemod.checkpoint.norm_keys import Plan, Selection, Shape
+from bncodemod.checkpoint.nested import drop, plans, state_dicts
+from bncodemod.checkpoint.norm_keys import Decide, Plan, Shape
 
 _PLAIN_DATA = (argparse.Namespace,)  # "args" of many training scripts; holds values, runs nothing
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -30,9 +30,13 @@ class TorchFile:
     checkpoint: Any
     _planned: list[tuple[Plan, MutableMapping[Any, Any]]] = field(default_factory=list)
 
-    def plan(self, selection: Selection) -> Iterator[tuple[str, Plan]]:
-        """Every state dict in it, as (its place, what becomes of it)."""
-        for place, found, mapping in plans(self.checkpoint, _shape, selection):
+    def state_dicts(self) -> list[dict[str, Shape]]:
+        """The shapes in every state dict in it."""
+        return [shapes for _, shapes, _ in state_dicts(self.checkpoint, _shape)]
+
+    def plan(self, decide: Decide) -> Iterator[tuple[str, Plan]]:
+        """Every state dict with running statistics, as (its place, what becomes of it)."""
+        for place, found, mapping in plans(self.checkpoint, _shape, decide):
             self._planned.append((found, mapping))
             yield place, found
 

@@ -19,11 +19,14 @@ reported: eval mode would change what is learnt. ``auto`` puts models into eval 
 in which all that run under transforms can be; else it rewrites their norms.
 
 A function that is handed around as a value, or imported by another name, is not followed: it is
-reported where that file trains at all, else said. What is not seen is a training that calls the
-function by way of a third one in another file.
+reported where that file trains at all, else said.
+
+What is computed and only looked at (printed, logged, added to a list that is) is no part of a
+training beside it.
 
 Reported is also where eval mode is not what is wanted: a transform with ``randomness``, a model
-that the code puts into train mode above, a statement that runs the model otherwise as well.
+that the code puts into train mode above or where it calls the function, a statement that runs the
+model otherwise as well.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -40,7 +43,9 @@ from functools import cached_property, partial
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.callers import Definition, is_handed_around
-from bncodemod.scan.last_mode import LastMode, Mode, Said
+from bncodemod.scan.callers_mode import last_mode
+from bncodemod.scan.eval_contexts import sets_eval_mode
+from bncodemod.scan.last_mode import Mode, Said
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.randomness import sign_of_randomness
@@ -59,7 +64,6 @@ from bncodemod.strategies.model_use import safe_use
 rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode.NAME, auto.NAME))
 
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
-_EVAL = re.compile(r"(?:^|\.)_*(?:eval|evaluate|evaluating|eval_mode)$")
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
 _WISHED = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; or put the batch"
@@ -159,6 +163,8 @@ class _Finder:
 
     def all_can_be_evaluated(self, sites: list[_Site]) -> bool:
         """Whether every model of the file that runs under a transform runs in eval mode then."""
+        if not sites:
+            return False
         elsewhere = self.context.names.index.uses.transformed
         holding = {
             name
@@ -166,8 +172,7 @@ class _Finder:
             for name in holders(self.context.names, mention.node)
         }
         return (
-            bool(sites)
-            and holding.isdisjoint(elsewhere)
+            holding.isdisjoint(elsewhere)
             and all(map(self._is_followed, self._uses))
             and not any(isinstance(self._judged(site), Open) for site in sites)
         )
@@ -262,6 +267,11 @@ class _Finder:
             )
             if sign:
                 return f"which is to draw random numbers ({sign}): eval mode switches dropout off"
+        moded = self.context.names.index.uses.in_train_mode
+        for name, around in holders(self.context.names, site.statement).items():
+            if name in moded and isinstance(around, Function):
+                if not all(last.mode is Mode.EVAL for last in said.values()):
+                    return f"and {moded[name]} calls {name} with a model in train mode"
         for text, last in said.items():
             if last.mode is Mode.TRAIN:
                 return f"and line {last.line} puts {text} or a part of it into train mode"
@@ -322,7 +332,7 @@ class _Finder:
         trained = self.context.names.index.uses.trained
         for name, around in holders(self.context.names, site.statement).items():
             if name in trained and isinstance(around, Function):
-                return f"{trained[name]}: {name} is called or handed around in one"
+                return f"{trained[name]}: {name} is part of one, or handed around beside one"
             handed = self._handed_in_file(around)
             training = any_training(self.context.names) if handed else None
             if training:
@@ -368,13 +378,14 @@ class _Finder:
         """Whether a module is surely in eval mode where a statement runs."""
         for above in self.tree.ancestors(statement):
             if isinstance(above, (ast.With, ast.AsyncWith)):
-                if any(_sets_eval_mode(item.context_expr, text) for item in above.items):
+                held = (item.context_expr for item in above.items)
+                if any(sets_eval_mode(self.context.names, each, text) for each in held):
                     return True
         return self._last_mode(text, statement).mode is Mode.EVAL
 
     def _last_mode(self, text: str, statement: ast.stmt) -> Said:
-        """What the code above a statement, in its scope, says last of a module's mode."""
-        return LastMode(self.context.names, text, statement).said()
+        """What the code above a statement, or above its callers, says last of a module's mode."""
+        return last_mode(self.context.names, text, statement)
 
 
 def _may_run(call: ast.Call, text: str) -> bool:
@@ -386,11 +397,3 @@ def _may_run(call: ast.Call, text: str) -> bool:
         return not _READS.search(called)
     given = [*call.args, *(keyword.value for keyword in call.keywords)]
     return called not in _HARMLESS and any(ast.unparse(value) == text for value in given)
-
-
-def _sets_eval_mode(expression: ast.expr, text: str) -> bool:
-    return (
-        isinstance(expression, ast.Call)
-        and bool(_EVAL.search(ast.unparse(expression.func)))
-        and any(ast.unparse(argument) == text for argument in expression.args)
-    )

@@ -9,9 +9,10 @@ Without running statistics, three keys a layer (``running_mean``, ``running_var`
 load as well, without an error and with another meaning.
 
 Said for every such call of a file that builds norms which are rewritten, and where the state dict
-of a model is written to by hand. Optimizers, schedulers and
+of a model is written to by hand; of a file that builds none, where what it loads into may come from
+a file of its project that does. Optimizers, schedulers and
 scalers have no norms, and a state dict that the same file takes from another module fits: they are
-left alone. Code that loads what another file builds is not seen.
+left alone.
 
 By hand: under no-running-stats, load with ``strict=False`` and see that nothing but running
 statistics is unexpected; under group-norm, train anew, or keep batch norm and patch the loaded
@@ -22,16 +23,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import partial
 
 from bncodemod.catalog import norm_arguments
+from bncodemod.catalog.libraries import holds_models
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
 from bncodemod.rules.torchvision_builder import builder_uses
 from bncodemod.scan.construction import GROUP_NORM_AS
 from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
-from bncodemod.scan.scopes import Function
-from bncodemod.scan.weights import is_strict, may_be_of_module, takes_own_state
+from bncodemod.scan.scopes import BindingKind, Function
+from bncodemod.scan.weights import is_strict, maker, may_be_of_module, takes_own_state
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -40,6 +43,8 @@ from bncodemod.strategies.groups import HELPER, num_groups
 rule = Rule("BN310", "strict load", priority=17, at_run_time=True, of_lost_statistics=True)
 
 _METHOD = "load_state_dict"
+# By what a function may get at any class.
+_LOOK_UPS = frozenset({"__import__", "eval", "getattr", "globals", "import_module", "importlib"})
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
 
 
@@ -49,12 +54,66 @@ def strict_loads(context: Context) -> Iterator[Match]:
     calls: list[ast.expr] = [
         call for call in _loads(context) if is_strict(call) and _takes_checkpoint(context, call)
     ]
-    calls += [load.node for load in context.loads if load.is_by_hand and load.is_strict]
+    calls += [
+        load.node
+        for load in context.loads
+        if load.is_by_hand and load.is_strict and not _only_hands_on(context, load.node)
+    ]
     calls = [call for call in calls if not _is_undisturbed(context, call)]
     # Not whether this run rewrites one: a second run has to say the same.
-    if calls and (_builds_norms(context) or not context.strategy.rewrites_source):
+    if calls and _loses_statistics(context):
         for call in calls:
             yield Match(call, lambda: _open(context))
+        return
+    for call in calls:
+        where = _built_elsewhere(context, call)
+        if where:
+            yield Match(call, partial(_open, context, where))
+
+
+def _loses_statistics(context: Context) -> bool:
+    """Whether norms of the file itself lose their statistics, or have lost them."""
+    if context.strategy.rewrites_source:
+        return builds_norms(context)
+    return context.patches.drop_statistics
+
+
+def _built_elsewhere(context: Context, call: ast.expr) -> str:
+    """Which other file builds the norms of the model that a load goes into; empty if none may."""
+    source = context.names.index.norm_source
+    load = next((load for load in context.loads if load.node is call), None)
+    if load is None or not load.is_linked:
+        return source.imported or source.anywhere
+    of_libraries = {maker(built) for built in load.calls if _is_of_library(context, built)}
+    makers = {name.partition("(")[0] for name in load.makers - of_libraries}
+    makers = {name for name in makers if not _is_of_file_alone(context, name)}
+    if not makers:
+        return ""
+    # A class of no file that builds norms has none; a function may look up what no import leads to.
+    return source.imported or ("" if makers <= source.without else source.anywhere)
+
+
+def _is_of_library(context: Context, call: ast.Call) -> bool:
+    qualified = context.names.qualified(call.func)
+    return holds_models(qualified) and not context.names.index.is_own(qualified)
+
+
+def _is_of_file_alone(context: Context, name: str) -> bool:
+    """Whether what the file defines by a name uses no name that leads to norms elsewhere."""
+    todo, seen = [name], set()
+    while todo:
+        name = todo.pop()
+        bindings = context.names.scopes.bindings(context.tree.module, name)
+        if name in context.names.index.norm_source.leading or name in _LOOK_UPS:
+            return False
+        if name not in seen:
+            seen.add(name)
+            parts = (node for b in bindings for node in ast.walk(b.value or b.node))
+            todo += [part.id for part in parts if isinstance(part, ast.Name)]
+    return any(
+        binding.kind is BindingKind.DEFINITION
+        for binding in context.names.scopes.bindings(context.tree.module, next(iter(seen)))
+    )
 
 
 def _is_undisturbed(context: Context, call: ast.expr) -> bool:
@@ -81,22 +140,27 @@ def _loads(context: Context) -> Iterator[ast.Call]:
 def _takes_checkpoint(context: Context, call: ast.Call) -> bool:
     """Whether what is loaded may come from before the rewrite.
 
-    The state of another module of the program has the same keys, and a method that is itself a
-    ``load_state_dict`` only hands on what its caller gave.
+    The state of another module of the program has the same keys.
     """
-    if takes_own_state(context.names, call):
-        return False
+    return not takes_own_state(context.names, call) and not _only_hands_on(context, call)
+
+
+def _only_hands_on(context: Context, call: ast.expr) -> bool:
+    """Whether a load is part of a ``load_state_dict``: it takes what the caller of that gave."""
     function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
-    return not (isinstance(function, Function) and _METHOD in function.name)
+    return isinstance(function, Function) and _METHOD in function.name
 
 
-def _builds_norms(context: Context) -> bool:
+def builds_norms(context: Context) -> bool:
     """Whether the file builds norms that the rewrite changes, or has changed."""
+    return builds_own_norms(context) or _builds_torchvision(context) or _builds_others(context)
+
+
+def builds_own_norms(context: Context) -> bool:
+    """Whether the source of the file itself, not that of a library, builds such norms."""
     if any(m.norm.family == "batch" and m.role in _BUILT for m in context.mentions):
         return True
-    if not context.keeps_batch_norm and _has_rewritten_group_norm(context):
-        return True
-    return _builds_torchvision(context) or _builds_others(context)
+    return not context.keeps_batch_norm and _has_rewritten_group_norm(context)
 
 
 def _has_rewritten_group_norm(context: Context) -> bool:
@@ -147,17 +211,21 @@ def _is_off(value: ast.expr | None) -> bool:
     )
 
 
-def _open(context: Context) -> Open:
+def _open(context: Context, builder: str = "") -> Open:
+    """What is said of a load into a model whose norms this file builds, or another one."""
+    may = f"the model may have norms that {builder} builds: " if builder else ""
     if context.keeps_batch_norm:
         return Open(
-            "a checkpoint from before the rewrite has three more keys a layer (running_mean,"
+            f"{may}a checkpoint from before the rewrite has three more keys a layer"
+            " (running_mean,"
             " running_var, num_batches_tracked), which a strict load refuses",
             "pass strict=False and see that nothing else is unexpected, or load into the model as"
             " it was and call torch.func.replace_all_batch_norm_modules_(model)",
         )
     return Open(
-        "a checkpoint from before the rewrite has running statistics, which a strict load refuses;"
-        " weight and bias of its batch norms load into GroupNorm with another meaning",
+        f"{may}a checkpoint from before the rewrite has running statistics, which a strict load"
+        " refuses; weight and bias of its batch norms load into GroupNorm with another"
+        " meaning",
         "train anew, or load into the model as it was and call"
         " torch.func.replace_all_batch_norm_modules_(model)",
     )

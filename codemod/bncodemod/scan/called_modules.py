@@ -12,7 +12,7 @@ from bncodemod.scan.libraries import argument
 from bncodemod.scan.model_places import CHAIN
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
-from bncodemod.scan.transforms import Transforms
+from bncodemod.scan.transforms import Transformed, Transforms
 
 FUNCTIONAL_CALLS = frozenset(
     {
@@ -63,6 +63,14 @@ class CalledModules:
         found = Called()
         self._callee(function, found)
         return found
+
+    def may_run_in(self, transformed: Transformed) -> bool:
+        """Whether a call of a transformed function may run a module."""
+        function = transformed.function
+        is_functional = (
+            isinstance(function, ast.expr) and self.names.qualified(function) in FUNCTIONAL_CALLS
+        )
+        return is_functional or bool(self.of(function).modules)
 
     def is_module(self, node: ast.expr) -> bool:
         """Whether an expression is evidently a module: by what it was made from, else by its name.

@@ -73,7 +73,9 @@ class Uses:
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
     - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
-    - ``trained``: a function that is called in a training.
+    - ``trained``: a function that is called in a training, maybe by way of a third file's.
+    - ``in_train_mode``: a function that is called with a model in train mode.
+    - ``switching``: a function of another file that puts a model into train mode.
     - ``handed``: a function that is handed around as a value, which is not followed.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
     - ``named``: a name of the module that another file may import.
@@ -84,11 +86,28 @@ class Uses:
     loaded: Mapping[str, str] = field(default_factory=dict)
     saved: Mapping[str, str] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
+    in_train_mode: Mapping[str, str] = field(default_factory=dict)
+    switching: Mapping[str, str] = field(default_factory=dict)
     handed: Mapping[str, str] = field(default_factory=dict)
     transformed: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""
     is_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NormSource:
+    """Which other file builds norms that are rewritten: where models come from that a file loads.
+
+    ``imported`` is one that the file imports, by way of others maybe; else ``anywhere`` is one of
+    its project, and ``without`` names the classes of what it imports, none of which has norms.
+    ``leading`` are the names by which the file imports what leads to such a file.
+    """
+
+    imported: str = ""
+    anywhere: str = ""
+    without: frozenset[str] = frozenset()
+    leading: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -112,6 +131,7 @@ class ProjectIndex:
     - ``rebased_elsewhere``: the imported ones, which see to the flag whatever is passed over.
     - ``plain``: imported classes of the project that have no say in how a class is built.
     - ``uses``: what other files do with its models, where the strategy asks for that.
+    - ``norm_source``: where the norms come from that it may load weights into, if it loads any.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -126,6 +146,7 @@ class ProjectIndex:
     plain: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
     uses: Uses = field(default_factory=Uses)
+    norm_source: NormSource = field(default_factory=NormSource)
 
     @property
     def words(self) -> set[str]:
@@ -138,6 +159,11 @@ class ProjectIndex:
     def has_demands(self) -> bool:
         """Whether other files ask something of a value that leaves the file."""
         return any(beyond.demands for beyond in self.beyond.values())
+
+    @property
+    def brings_loaded_norms(self) -> bool:
+        """Whether weights that the file loads may be those of another file's norms."""
+        return bool(self.norm_source.imported or self.norm_source.anywhere)
 
     def _brings_norm(self, name: str, target: str) -> bool:
         """Whether a name is a norm, or what may hold or build one under a name that hides it."""

@@ -153,7 +153,9 @@ class LastMode:
         if name == "setattr" and len(call.args) == 3:
             is_mode = isinstance(call.args[1], ast.Constant) and call.args[1].value == "training"
             return None if is_mode and _is_false(call.args[2]) else Mode.UNKNOWN
-        return Mode.UNKNOWN if self._sets_train_mode(call.func) else None
+        switching = self.names.index.uses.switching
+        is_other = self.names.qualified(call.func).rpartition(".")[2] in switching
+        return Mode.UNKNOWN if is_other or self._sets_train_mode(call.func) else None
 
     def _applied(self, function: ast.expr) -> Mode | None:
         known = isinstance(function, ast.Lambda) or any(
@@ -170,7 +172,7 @@ class LastMode:
             if isinstance(meaning.definition, (ast.Lambda, *Function))
         ]
         return any(
-            isinstance(node, ast.Attribute) and _may_train(node, self.tree.parents.get(node))
+            isinstance(node, ast.Attribute) and may_train(node, self.tree.parents.get(node))
             for body in bodies
             for node in self.tree.walk_below(body)
         )
@@ -249,7 +251,7 @@ def _set_by(call: ast.Call) -> Mode:
     return Mode.UNKNOWN if given and not isinstance(given[0], ast.Constant) else Mode.TRAIN
 
 
-def _may_train(node: ast.Attribute, above: ast.AST | None) -> bool:
+def may_train(node: ast.Attribute, above: ast.AST | None) -> bool:
     """Whether an attribute is a call of ``train``, or a store of ``training``, that is not off."""
     if node.attr == "training" and isinstance(node.ctx, ast.Store):
         return not _is_false(getattr(above, "value", None))

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from bncodemod.scan.names import OPTIONAL_IMPORTS, Names
 from bncodemod.scan.scopes import imported
 
+_IMPORTERS = ("import_module", "__import__")
+
 Reference = tuple[ast.expr, str]
 
 
@@ -33,11 +35,15 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
             local.update(
                 q[len(prefix) :].partition(".")[0] for q in exported if q.startswith(prefix)
             )
-    return _sorted(
-        (chain, qualified)
+    roots: list[ast.expr] = [
+        node
         for name in local
         for node in tree.occurrences(name)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    ]
+    return _sorted(
+        (chain, qualified)
+        for node in dict.fromkeys((*roots, *_importing_calls(names)))
         for chain in [_whole(names, node)]
         for qualified in [names.qualified(chain)]
         if any(f"{qualified}.".startswith(f"{package}.") for package in packages)
@@ -46,15 +52,24 @@ def references(names: Names, packages: Iterable[str], exported: Iterable[str]) -
 
 
 def _imported_by_call(names: Names) -> Iterator[str]:
-    """The variables that ``optional_import("torchvision.models")`` and its like are assigned to."""
-    for helper in OPTIONAL_IMPORTS:
-        for node in names.tree.occurrences(helper):
-            if isinstance(names.tree.parents.get(node), ast.Call):
-                statement = names.tree.statement(node)
-                targets = statement.targets if isinstance(statement, ast.Assign) else []
-                for below in (n for target in targets for n in ast.walk(target)):
-                    if isinstance(below, ast.Name):
-                        yield below.id
+    """The variables that ``import_module("torchvision.models")`` and its like are assigned to."""
+    for call in _importing_calls(names):
+        statement = names.tree.statement(call)
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        for below in (n for target in targets for n in ast.walk(target)):
+            if isinstance(below, ast.Name):
+                yield below.id
+
+
+def _importing_calls(names: Names) -> Iterator[ast.Call]:
+    """``import_module("torchvision.models")`` and its like."""
+    for helper in (*OPTIONAL_IMPORTS, *_IMPORTERS):
+        for node in named(names, helper):
+            call = names.tree.parents.get(node)
+            if isinstance(call, ast.Call) and call.func is node:
+                yield call
 
 
 def uses_of(names: Names, wanted: Iterable[str]) -> list[Reference]:
@@ -132,11 +147,21 @@ def named(names: Names, last: str) -> Iterator[ast.expr]:
 
 
 def _whole(names: Names, node: ast.expr) -> ast.expr:
-    """The longest chain of attributes that begins with a name."""
+    """The longest chain of attributes that begins with an expression.
+
+    ``getattr(models, "resnet18")`` is one more.
+    """
     above = names.tree.parents.get(node)
-    while isinstance(above, ast.Attribute):
-        node, above = above, names.tree.parents.get(above)
+    while isinstance(above, ast.Attribute) or _gets_attribute(names, above, node):
+        node, above = above, names.tree.parents.get(above)  # type: ignore[assignment,arg-type]
     return node
+
+
+def _gets_attribute(names: Names, call: ast.AST | None, owner: ast.expr) -> bool:
+    if not isinstance(call, ast.Call) or call.args[:1] != [owner]:
+        return False
+    is_getattr = isinstance(call.func, ast.Name) and call.func.id == "getattr"
+    return is_getattr and bool(names.qualified(call))
 
 
 def _sorted(found: Iterable[Reference]) -> list[Reference]:

@@ -132,12 +132,15 @@ class Names:
 
     def _looked_up(self, call: ast.Call) -> Meaning:
         """What ``import_module("torch.nn")`` and ``getattr(torch, "nn")`` give."""
-        name = call.args[-1] if call.args else None
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        name = given[-1] if given else None
         if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
             return UNKNOWN
         function = self.qualified(call.func)
-        if function in ("importlib.import_module", "builtins.__import__") and len(call.args) == 1:
-            return self._known(name.value)
+        if function == "importlib.import_module":
+            return self._known(_absolute(given))
+        if function == "builtins.__import__" and len(given) == 1:
+            return self._known(name.value.partition(".")[0])  # as ``import a.b`` binds a
         if function == "builtins.getattr" and len(call.args) == 2:
             base = self.qualified(call.args[0])
             return self._known(f"{base}.{name.value}") if base else UNKNOWN
@@ -190,6 +193,17 @@ class Names:
 
     def _known(self, qualified: str) -> Meaning:
         return Meaning(self.index.names.get(qualified, qualified))
+
+
+def _absolute(given: list[ast.expr]) -> str:
+    """The module that ``import_module(".nn", "torch")`` gives."""
+    written = [n.value for n in given if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    if len(written) < len(given):
+        return ""
+    module, package = (*written, "")[:2]
+    level = len(module) - len(module.lstrip("."))
+    parents = package.split(".")[: 1 - level or None] if level else []
+    return ".".join([*parents, module[level:]]) if package or not level else ""
 
 
 def _import_statements(body: list[ast.stmt]) -> list[ast.ImportFrom]:

@@ -24,6 +24,7 @@ _FROM = re.compile(
 _IMPORT = re.compile(rf"{_START}import[ \t]+([^\n#;]*)", re.MULTILINE)
 _ITEM = re.compile(rf"({_DOTTED}|\*)(?:\s+as\s+({_NAME}))?")
 _CLASS = re.compile(rf"^[ \t]*class[ \t]+({_NAME})\s*(?:\[[^\]]*\])?\s*\(([^)]*)\)", re.MULTILINE)
+_DEFINED = re.compile(rf"^[ \t]*class[ \t]+({_NAME})", re.MULTILINE)
 _ASSIGNED = re.compile(
     rf"^[ \t]*({_NAME})[ \t]*(?::[^=\n]*)?=[ \t]*({_DOTTED})[ \t]*(?:[#;]|$)", re.MULTILINE
 )
@@ -90,6 +91,11 @@ class Outline:
     def called(self) -> list[Imported]:
         """The modules that ``import_module("a.b")`` and its like give."""
         return [Imported(place[1], 0, "*") for place in _CALLED.finditer(self._text)]
+
+    @cached_property
+    def classes(self) -> frozenset[str]:
+        """The names of its classes."""
+        return frozenset(_DEFINED.findall(self._text))
 
     @property
     def names(self) -> set[str]:

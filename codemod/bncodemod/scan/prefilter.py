@@ -56,6 +56,13 @@ _TOKENS: _Tokens = (
     (b"NormActivation", None),
     (b"timm", re.compile(rb"\btimm\s*(?:[,;#\\]|$|as\b|import\b|\.\s*models\b)", re.MULTILINE)),
     (b"timm", re.compile(rb"(?:create|get)_norm_(?:act_)?layer\(\s*(?:\w+\s*=\s*)?['\"]")),
+    (
+        b"import",
+        re.compile(
+            rb"(?:import_module|__import__)\s*\([^)]*['\"](?:timm|torchvision|monai)['\".]",
+            re.DOTALL,
+        ),
+    ),
     (b"monai", re.compile(rb"\bmonai\s*(?:[,;.#\\]|$|as\b|import\b)", re.MULTILINE)),
     (b"hub.load", None),
     (b"torch.hub", None),
@@ -75,6 +82,14 @@ _TRANSFORMS: _Tokens = (
 )
 
 
+# Where weights may be loaded into models: by a method, or tensor by tensor.
+_LOADS: _Tokens = (
+    (b".load_state_dict", None),
+    (b".state_dict()", (b".copy_(", b".set_(")),
+    (b"functional_call", (b"load",)),
+)
+
+
 def may_define_norm(data: bytes) -> bool:
     """Whether other files may take a norm from a file with these bytes."""
     return INSTANCE_NORM in data or may_hold_site(data, EMPTY_INDEX)
@@ -87,6 +102,11 @@ def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
         or _found(data, _TOKENS)
         or any(word.encode() in data for word in index.words)
     )
+
+
+def may_load_weights(data: bytes) -> bool:
+    """Whether weights may be loaded into a model in these bytes."""
+    return _found(data, _LOADS)
 
 
 def may_hold_transform(data: bytes) -> bool:

@@ -10,6 +10,7 @@ from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.literals import is_none
 from bncodemod.scan.names import Names
+from bncodemod.scan.results import is_only_looked_at
 from bncodemod.scan.scopes import Function
 
 _TRAINING_NAME = re.compile(
@@ -35,7 +36,7 @@ def sign_of_training(
 
     Looked at are the functions around the statement, without loops that it does not stand in, the
     ``functions`` that it runs, and the statements of the file that call the functions around it.
-    What gradients cannot reach trains nothing.
+    What gradients cannot reach trains nothing, nor does what is only looked at.
     """
     todo = [statement]
     seen: set[ast.AST] = set()
@@ -44,10 +45,13 @@ def sign_of_training(
         if statement in seen or _without_gradients(names, statement):
             continue
         seen.add(statement)
-        sign = _sign_in(names, functions) or _sign_around(names, statement)
+        sign = _sign_in(names, functions)
+        functions = []
+        if not sign and is_only_looked_at(names, statement):
+            continue
+        sign = sign or _sign_around(names, statement)
         if sign:
             return sign
-        functions = []
         todo += _callers(names, statement)
     return None
 

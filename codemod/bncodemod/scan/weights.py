@@ -394,6 +394,7 @@ class _Seeker:
             self.seek(value)
         if not values:
             self.transfer.is_linked &= not self._is_set_from_outside(node)
+            self.transfer.is_linked &= not self._is_first_parameter(node.value)
             self.seek(node.value)
 
     def _is_set_from_outside(self, node: ast.Attribute) -> bool:
@@ -404,6 +405,17 @@ class _Seeker:
             and ast.unparse(other) == ast.unparse(node)
             for other in self.tree.occurrences(node.attr)
         )
+
+    def _is_first_parameter(self, node: ast.expr) -> bool:
+        """Whether an expression is the ``self`` of a method: what no statement of its class sets
+        comes from a base, or by ``setattr``."""
+        bindings = self.names.scopes.reaching(node) if isinstance(node, ast.Name) else None
+        for binding in bindings or ():
+            method = self.tree.parents.get(self.tree.parents.get(binding.node, binding.node))
+            if binding.kind is BindingKind.PARAMETER and isinstance(method, Function):
+                is_method = isinstance(self.tree.parents.get(method), ast.ClassDef)
+                return is_method and method.args.args[:1] == [binding.node]
+        return False
 
     def _assigned(self, node: ast.Attribute) -> Iterator[ast.expr]:
         owner = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)

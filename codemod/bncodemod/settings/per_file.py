@@ -55,6 +55,13 @@ class Settings:
         return self.strategy != "eval-mode"
 
     @property
+    def changes_weights(self) -> bool:
+        """Whether models may have other keys in their state dicts than before."""
+        return self.strategy != "eval-mode" and (
+            self.strategy != "runtime-patch" or self.patch != "keep-statistics"
+        )
+
+    @property
     def unused(self) -> dict[str, str]:
         """The options that have no effect here, each with the options that would give it one."""
         found = {}

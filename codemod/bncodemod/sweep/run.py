@@ -156,7 +156,7 @@ def _seen(paths: list[str], configuration: Configuration, crew: Crew) -> Iterato
         return
     for batch, results in crew.map(first_look, (batch for batch, _ in batches)):
         yield from (
-            results if results is not None else (Seen(path, candidate=True) for path in batch)
+            results if results is not None else (Seen(path, None, True, True) for path in batch)
         )
 
 
@@ -184,7 +184,11 @@ def _left_to_do(
     if seen.failed is not None:
         return seen.failed
     known, settings = index(seen.path), configuration.for_path(seen.path)
-    if seen.candidate or known.words or known.has_demands or settings.reads_calls:
+    if (
+        seen.is_rewritten(known)
+        or known.brings_loaded_norms
+        or (settings.reads_calls and seen.transforms)
+    ):
         return seen.path, settings, known
     return None
 

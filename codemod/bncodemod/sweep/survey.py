@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.modules import ModuleMap, stem
-from bncodemod.scan.prefilter import INSTANCE_NORM, NORM_WORDS, may_hold_site, may_hold_transform
-from bncodemod.settings import Configuration
+from bncodemod.scan.prefilter import (
+    INSTANCE_NORM,
+    NORM_WORDS,
+    may_hold_site,
+    may_hold_transform,
+    may_load_weights,
+)
+from bncodemod.settings import Configuration, Settings
 from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
 from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from bncodemod.scan.reading import Task
     from bncodemod.scan.summary import Summary
     from bncodemod.sweep.crew import Crew
+    from bncodemod.sweep.norm_sources import NormSources
     from bncodemod.sweep.trail import Trail
     from bncodemod.sweep.uses import ProjectUses
 
@@ -37,19 +44,28 @@ _DOTTED = re.compile(rb"\s*(?:\w+\s*\.\s*)*(\w+)\s*[,)]")
 _MAX_NAME = 100
 # What begins with letters is searched for ten times as fast; what is found is read properly.
 _STAR = re.compile(rb"import\s*\(?\s*\*")
-_ASCII_WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One file at first sight: what is wrong with it, or whether it may hold a site."""
+    """One file at first sight: what is wrong with it, or whether it may hold a site.
+
+    ``transforms`` says whether models may be called under a transform in it, ``loads`` whether it
+    may load weights into models.
+    """
 
     path: str
     failed: FileResult | None = None
     candidate: bool = False
+    transforms: bool = False
+    loads: bool = False
     size: int = 0
     stars: tuple[str, ...] = ()
     summary: Summary | None = None
+
+    def is_rewritten(self, known: ProjectIndex) -> bool:
+        """Whether it may hold a site, given what it needs to know of other files."""
+        return self.candidate or bool(known.words) or known.has_demands
 
 
 def look(paths: Sequence[str], *, summaries: bool) -> list[Seen]:
@@ -66,20 +82,21 @@ def _look(path: str, summaries: bool) -> Seen:
 
 def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
     """Look at the bytes of one file."""
-    candidate = may_hold_site(data, EMPTY_INDEX)
+    candidate, transforms = may_hold_site(data, EMPTY_INDEX), may_hold_transform(data)
+    seen = Seen(path, None, candidate, transforms, may_load_weights(data), len(data))
     if not summaries:
-        return Seen(path, None, candidate, len(data))
+        return seen
     if candidate or INSTANCE_NORM in data:
         try:
-            return Seen(path, None, candidate, len(data), (), _summary(data, path))
+            return replace(seen, summary=_summary(data, path))
         except Exception as error:  # a bug: this file must not end the sweep
             return Seen(path, failed(path, internal_error(error)))
-    stars: tuple[str, ...] = ()
     if b"*" in data and _STAR.search(data):
         from bncodemod.scan.outline import Outline
 
         stars = tuple("." * item.level + item.module for item in Outline(data).stars)
-    return Seen(path, None, candidate, len(data), stars)
+        return replace(seen, stars=stars)
+    return seen
 
 
 def summarise_files(tasks: Sequence[tuple[str, Task]]) -> list[Summary | None]:
@@ -232,26 +249,56 @@ class Survey:
     def index(self, path: str) -> ProjectIndex:
         """What a named file needs to know of the others."""
         path = absolute(path)
-        known = EMPTY_INDEX if self._project is None else self._project.index(path)
-        settings = self._configuration.for_path(path)
+        known = self._index(path)
+        if path in self._seen and self._seen[path].loads and self._settings(path).changes_weights:
+            return replace(known, norm_source=self._norm_sources.of(path))
+        return known
+
+    def _settings(self, path: str) -> Settings:
+        return self._configuration.for_path(path)
+
+    def _index(self, path: str) -> ProjectIndex:
+        known, settings = self._known(path), self._settings(path)
         if not settings.reads_uses:
             return known
-        data = self._contents.get(path) or read(path)
-        if not isinstance(data, bytes) or not (
-            (settings.patches and may_hold_site(data, known))
-            or (settings.reads_calls and may_hold_transform(data))
+        seen = self._seen.get(path) or _look(path, summaries=False)
+        if not (
+            (settings.patches and seen.is_rewritten(known))
+            or (settings.reads_calls and seen.transforms)
         ):
             return known
-        words = frozenset(map(bytes.decode, _ASCII_WORD.findall(data)))
-        return replace(known, uses=self._uses.of(path, words, settings))
+        data = self._contents.get(path) or read(path)
+        if not isinstance(data, bytes):
+            return known
+        return replace(known, uses=self._uses.of(path, data, settings))
+
+    def _known(self, path: str) -> ProjectIndex:
+        """What a file needs to know of the others, but for what they do with its models."""
+        return EMPTY_INDEX if self._project is None else self._project.index(path)
 
     @cached_property
     def _uses(self) -> ProjectUses:
         from bncodemod.sweep.uses import ProjectUses
 
+        named = {path: item.candidate for path, item in self._seen.items()}
         paths = list(self._files.all())
         whole = not self._files.too_many
-        return ProjectUses(paths, self._spread, self._contents, self._shown_of, whole)
+        return ProjectUses(
+            named, paths, self._spread, self._contents, self._shown_of, whole, self._known
+        )
+
+    @cached_property
+    def _norm_sources(self) -> NormSources:
+        from bncodemod.sweep.norm_sources import NormSources
+
+        return NormSources(
+            self._files, self._modules, self._changing, self._settings, self._index, self._shown_of
+        )
+
+    def _changing(self, path: str) -> bytes | None:
+        """The bytes of a file that is rewritten where it has a site."""
+        data = self._contents.get(path) or read(path)
+        return data if isinstance(data, bytes) and not self._hidden(path) else None
 
     def _shown_of(self, path: str) -> str:
         item = self._seen.get(path)

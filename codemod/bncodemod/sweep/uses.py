@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
-from bncodemod.scan.index import Uses
+from bncodemod.scan.index import ProjectIndex, Uses
 from bncodemod.scan.modules import stem
 from bncodemod.scan.uses import (
     Glance,
     Places,
     Transfers,
+    defined_in,
+    encoded,
     glance,
     handed_in,
+    mentioned,
+    run_under_transforms,
+    site_holder_names,
+    switchers_of,
     trainings_of,
     transfers_of,
     words_in,
@@ -22,8 +31,13 @@ from bncodemod.scan.uses import (
 from bncodemod.settings import Settings
 from bncodemod.sweep.worker import paused_gc, read
 
+# Files by way of which a function is followed to a training.
+_MAX_REMOVES = 4
+
 # Does work on files, here or in other processes; gives each file with its result.
 Spread = Callable[[Callable[[list[str]], list[Any]], list[str]], Iterable[tuple[str, Any]]]
+# Files and lines by the names that something is found of: those without brackets, the whole ones.
+Found = dict[str, dict[str, list[tuple[str, int]]]]
 
 
 def each(paths: Sequence[str], *, tell: Callable[[bytes], Any]) -> list[Any]:
@@ -33,50 +47,53 @@ def each(paths: Sequence[str], *, tell: Callable[[bytes], Any]) -> list[Any]:
         return [tell(data if isinstance(data, bytes) else b"") for data in contents]
 
 
-def mentioned(data: bytes, wanted: frozenset[str]) -> frozenset[str]:
-    """Which of the wanted words a file has."""
-    return words_in(data) & wanted
-
-
 class ProjectUses:
     """The uses in all files of a project, each kind found when it is asked for.
 
-    ``contents`` holds what counts instead of what stands on the disk; ``shown`` says how a file is
-    called in what is said of it; ``is_whole`` whether no file of the project is left out.
+    Of the ``paths``, the ``named`` ones are those that are asked about, each with whether it may
+    hold a site. ``contents`` holds what counts instead of what stands on the disk; ``shown`` says
+    how a file is called in what is said of it; ``is_whole`` whether no file of the project is left
+    out; ``index`` gives what else a file needs to know of the others.
     """
 
     def __init__(
         self,
+        named: Mapping[str, bool],
         paths: Iterable[str],
         spread: Spread,
         contents: Mapping[str, bytes],
         shown: Callable[[str], str],
         is_whole: bool,
+        index: Callable[[str], ProjectIndex],
     ) -> None:
         self._spread = spread
         self._contents = contents
         self._shown = shown
         self._is_whole = is_whole
+        self._index = index
         self._glances: dict[str, Glance] = self._told_of([*paths, *contents], glance)
+        self._asked = list(named)
+        self._quiet = {path for path, may_hold_site in named.items() if not may_hold_site}
 
-    def of(self, path: str, words: frozenset[str], settings: Settings) -> Uses:
-        """What the other files do with what a file defines or builds, of which it has ``words``."""
-        defined = self._glances.get(path, Glance()).defined
+    def of(self, path: str, data: bytes, settings: Settings) -> Uses:
+        """What the other files do with what a file, which has these bytes, defines or builds."""
         uses = Uses(is_known=self._is_whole)
         if settings.reads_calls:
+            running = self._running.get(path, frozenset())
             uses = replace(
                 uses,
-                trained=dict(self._of_others(path, defined, self._trainings.items())),
+                trained=dict(self._of_others(path, running, self._trainings[0])),
+                in_train_mode=dict(self._of_others(path, running, self._trainings[1])),
+                switching=dict(self._switching(path)),
                 handed=dict(self._handed(path)),
-                transformed=dict(self._transformed(path)),
+                transformed=dict(self._transformed(path, defined_in(data))),
             )
         if settings.patches:
-            loaded = ((other, found.loaded) for other, found in self._transfers.items())
-            saved = ((other, found.saved) for other, found in self._transfers.items())
+            words = words_in(data)
             uses = replace(
                 uses,
-                loaded=dict(self._of_others(path, words, loaded)),
-                saved=dict(self._of_others(path, words, saved)),
+                loaded=dict(self._of_others(path, words, self._loaded)),
+                saved=dict(self._of_others(path, words, self._saved)),
                 named=dict(self._named(path)),
                 unlinked=self._unlinked(path),
             )
@@ -93,66 +110,169 @@ class ProjectUses:
         return self._told_of(paths, transfers_of)
 
     @cached_property
-    def _trainings(self) -> dict[str, Places]:
-        wanted = (seen.defined for seen in self._glances.values() if seen.words)
-        names = frozenset(name for defined in wanted for name in defined)
-        paths = [path for path, seen in self._glances.items() if names and seen.trains]
-        return self._told_of(paths, partial(trainings_of, wanted=names))
+    def _loaded(self) -> Found:
+        return _by_name((path, found.loaded) for path, found in self._transfers.items())
+
+    @cached_property
+    def _saved(self) -> Found:
+        return _by_name((path, found.saved) for path, found in self._transfers.items())
+
+    @cached_property
+    def _running(self) -> dict[str, frozenset[str]]:
+        """The definitions of the named files by which models run under transforms."""
+        found = {}
+        for path in self._asked:
+            if self._glances[path].words:
+                data = self._contents.get(path) or read(path)
+                if isinstance(data, bytes):
+                    with paused_gc():
+                        found[path] = run_under_transforms(data, self._index(path))
+        return {path: names for path, names in found.items() if names}
+
+    @cached_property
+    def _trainings(self) -> tuple[Found, Found]:
+        """Where what runs models under transforms is called in trainings, and in train mode.
+
+        A function that calls one stands for it in turn.
+        """
+        means = {name: {name} for names in self._running.values() for name in names}
+        modules = {stem(path) for path in self._running}
+        trained: dict[str, Places] = defaultdict(tuple)
+        moded: dict[str, Places] = defaultdict(tuple)
+        asked: set[str] = set()
+        for removes in range(_MAX_REMOVES):
+            wanted = means.keys() - asked
+            if not wanted:
+                break
+            asked |= wanted
+            tell = partial(
+                trainings_of,
+                wanted=encoded(wanted),
+                modules=encoded(modules),
+                by_import=removes > 0,
+            )
+            modules = set()
+            for path, found in sorted(self._told_of([*self._glances], tell).items()):
+                trained[path] += tuple(_by_way(found.trained, means))
+                moded[path] += tuple(_by_way(found.in_train_mode, means))
+                for holder, name in found.carried:
+                    means.setdefault(holder, set()).update(means[name])
+                    modules.add(stem(path))
+        return _by_name(trained.items()), _by_name(moded.items())
+
+    @cached_property
+    def _switchers(self) -> Found:
+        wanted = frozenset(word for seen in self._glances.values() for word in seen.words)
+        paths = [
+            path
+            for path, seen in self._glances.items()
+            if seen.switches and not wanted.isdisjoint(seen.defined)
+        ]
+        return _by_name(self._told_of(paths, partial(switchers_of, wanted=wanted)).items())
+
+    def _switching(self, path: str) -> Iterator[tuple[str, str]]:
+        """The functions of other files that put what they are given into train mode."""
+        seen = self._glances.get(path, Glance())
+        return self._of_others(path, seen.words - seen.defined, self._switchers)
+
+    @cached_property
+    def _tops(self) -> dict[str, frozenset[str]]:
+        """The names of the modules that may hold sites."""
+        loud = [path for path in self._glances if path not in self._quiet]
+        told = self._told_of(loud, site_holder_names)
+        return {path: names for path, names in told.items() if names}
 
     @cached_property
     def _mentions(self) -> dict[str, frozenset[str]]:
-        wanted = {name for seen in self._glances.values() for name in seen.top}
+        wanted = {name for top in self._tops.values() for name in top}
         wanted.update(filter(None, map(_module, self._glances)))
-        return self._told_of([*self._glances], partial(mentioned, wanted=frozenset(wanted)))
+        return self._told_of([*self._glances], partial(mentioned, wanted=encoded(wanted)))
+
+    @cached_property
+    def _mentioning(self) -> dict[str, list[str]]:
+        """The files that spell each module; under the empty name, all."""
+        modules = {*map(_module, self._glances)}
+        found = defaultdict(list, {"": sorted(self._glances)})
+        for path in found[""]:
+            for module in self._mentions[path] & modules:
+                found[module].append(path)
+        return found
 
     @cached_property
     def _values(self) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-        holding = {path: seen for path, seen in self._glances.items() if seen.words}
-        names = frozenset(name for seen in holding.values() for name in seen.defined)
-        modules = frozenset(filter(None, map(_module, holding)))
+        names = encoded(name for found in self._running.values() for name in found)
+        modules = encoded(filter(None, map(_module, self._running)))
         if not names:
             return {}
-        return self._told_of([*self._glances], partial(handed_in, wanted=names, modules=modules))
+        told = self._told_of([*self._glances], partial(handed_in, wanted=names, modules=modules))
+        return {path: told[path] for path in sorted(told) if told[path][0]}
 
     def _handed(self, path: str) -> Iterator[tuple[str, str]]:
         """The functions of a file that other files which spell its module take as values."""
-        defined, module = self._glances.get(path, Glance()).defined, _module(path)
-        for other, (values, modules) in sorted(self._values.items(), reverse=True):
+        running, module = self._running.get(path, frozenset()), _module(path)
+        for other, (values, modules) in reversed(self._values.items()):
             if other != path and (module in modules or not module):
-                handed = (defined & values) - self._glances.get(other, Glance()).defined
-                yield from ((name, self._shown(other)) for name in handed)
+                yield from ((name, self._shown(other)) for name in running & values)
 
     def _named(self, path: str) -> Iterator[tuple[str, str]]:
         """The names of a module that other files spell which spell the module as well."""
-        top, module = self._glances.get(path, Glance()).top, _module(path)
-        for other, words in sorted(self._mentions.items(), reverse=True):
-            if other != path and (module in words or not module):
-                imported = (top & words) - self._glances.get(other, Glance()).top
+        top = self._tops.get(path, frozenset())
+        for other in reversed(self._mentioning.get(_module(path), ())) if top else ():
+            if other != path:
+                imported = (top & self._mentions[other]) - self._tops.get(other, frozenset())
                 yield from ((name, self._shown(other)) for name in imported)
 
     def _unlinked(self, path: str) -> str:
         """Where another file loads weights into what it does not show."""
-        for other, found in sorted(self._transfers.items()):
-            if other != path and found.unlinked:
-                return f"{self._shown(other)}:{found.unlinked}"
+        for other, line in self._unlinked_loads:
+            if other != path:
+                return f"{self._shown(other)}:{line}"
         return ""
 
-    def _transformed(self, path: str) -> Iterator[tuple[str, str]]:
+    @cached_property
+    def _unlinked_loads(self) -> list[tuple[str, int]]:
+        transfers = sorted(self._transfers.items())
+        return [(path, found.unlinked) for path, found in transfers if found.unlinked]
+
+    def _transformed(self, path: str, defined: frozenset[str]) -> Iterator[tuple[str, str]]:
         """The definitions of a file that other files spell which hold transforms."""
-        defined = self._glances.get(path, Glance()).defined
-        for other, seen in sorted(self._glances.items(), reverse=True):
+        for other, seen in self._transforming:
             if other != path:
                 spelled = (defined & seen.words) - seen.defined
                 yield from ((name, self._shown(other)) for name in spelled)
 
+    @cached_property
+    def _transforming(self) -> list[tuple[str, Glance]]:
+        """The files with transforms, the first one last."""
+        found = [(path, seen) for path, seen in self._glances.items() if seen.words]
+        return sorted(found, key=itemgetter(0), reverse=True)
+
     def _of_others(
-        self, path: str, names: frozenset[str], found: Iterable[tuple[str, Places]]
+        self, path: str, names: Iterable[str], found: Found
     ) -> Iterator[tuple[str, str]]:
-        for other, places in sorted(found, reverse=True):
-            if other != path:
-                for name, line in places:
-                    if name.partition("(")[0] in names:
-                        yield name, f"{self._shown(other)}:{line}"
+        """What is found of some names, each in the first other file, in the order of these."""
+        firsts = []
+        for base in names:
+            for name, places in found.get(base, {}).items():
+                others = (place for place in places if place[0] != path)
+                firsts += [(other, line, name) for other, line in islice(others, 1)]
+        for other, line, name in sorted(firsts):
+            yield name, f"{self._shown(other)}:{line}"
+
+
+def _by_name(found: Iterable[tuple[str, Places]]) -> Found:
+    """What is found in files, by the names without what is in brackets, then by the whole ones."""
+    by_name: Found = {}
+    for path, places in sorted(found):
+        for name, line in places:
+            whole = by_name.setdefault(name.partition("(")[0], {})
+            whole.setdefault(name, []).append((path, line))
+    return by_name
+
+
+def _by_way(places: Places, means: Mapping[str, set[str]]) -> Iterator[tuple[str, int]]:
+    """Places of functions, as those of what they call."""
+    return ((meant, line) for name, line in places for meant in sorted(means[name]))
 
 
 def _module(path: str) -> str:

@@ -118,7 +118,10 @@ def looped_gradients(
     def gradients(part: Arguments) -> Outputs:
         model = fresh()
         parameters = list(differentiated(model).values())
-        found = torch.autograd.grad(loss(run(model, part)), parameters, allow_unused=True)
+        value = loss(run(model, part))
+        if not value.requires_grad:  # no parameter has a part in the answer
+            return tuple(map(torch.zeros_like, parameters))
+        found = torch.autograd.grad(value, parameters, allow_unused=True)
         return tuple(
             torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)
         )

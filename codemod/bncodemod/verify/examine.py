@@ -38,7 +38,7 @@ from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
-from bncodemod.verify.refusal import in_a_line
+from bncodemod.verify.refusal import import_remedy, in_a_line
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timed
@@ -92,6 +92,7 @@ def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResul
     return ModuleResult(
         job.path,
         in_a_line(error),
+        import_remedy(error),
         "".join(traceback.format_exception(error)),
         seconds=seconds,
     )

@@ -189,8 +189,8 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
     """Why a candidate does not decide on a site that it reaches."""
     if site in candidate.idle:
         return (
-            f"{candidate.name} was built and run, but a norm of this line that keeps running"
-            " statistics did not run"
+            f"{candidate.name} was built and run, but a norm of this line did not run that keeps"
+            " running statistics, or that is of another class than those that did"
         )
     if candidate.checks and not _showing(candidate, site) & {
         check.check for check in candidate.checks
@@ -227,6 +227,9 @@ def _why_not(
     if site.code in _REGISTRIES and site.kind is SiteKind.VALUE:
         return REGISTRY
     if not parts:
+        for candidate in candidates:  # a model that is built where the site stands
+            if _same(candidate.path, site.path) and candidate.line == site.line and candidate.error:
+                return candidate.error
         return "nothing that could be built from the module uses it"
     return f"{site.owner} was not built on its own, and nothing that was built uses it"
 

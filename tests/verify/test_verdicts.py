@@ -85,6 +85,25 @@ def test_verdict(candidates: tuple[CandidateResult, ...], expected: Verdict, by:
     assert (found.verdict, found.candidate, found.device) == (expected, by, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("checks", "shown"),
+    [
+        ([check(Check.BUFFERS, Cause.LEAK), check(Check.VMAP, Cause.ITEM, line=7)], Cause.ITEM),
+        ([check(Check.BUFFERS, Cause.LEAK), check(Check.VMAP, Cause.ITEM)], Cause.LEAK),
+        ([check(Check.BUFFERS, Cause.LEAK), check(Check.VMAP, Cause.OTHER, line=7)], Cause.LEAK),
+        ([check(Check.EVAL, Cause.OTHER), check(Check.VMAP, Cause.ITEM, line=7)], Cause.ITEM),
+        (
+            [check(Check.VMAP, Cause.ITEM, line=7), check(Check.BIT_IDENTICAL, Cause.CHANGED)],
+            Cause.CHANGED,
+        ),
+    ],
+)
+def test_a_cause_with_a_line_is_what_is_said(checks: list[CheckResult], shown: Cause) -> None:
+    failure = verdict(candidate("Net", *checks)).failure
+    assert failure is not None
+    assert failure.cause is shown
+
+
 def test_a_failure_does_not_hide_what_passes() -> None:
     assert verdict(PASSES, NORM_FAILS).passed_in == "Good"
     assert verdict(NORM_FAILS).passed_in == ""

@@ -161,11 +161,11 @@ def _over_batches(
 
 @check(Check.GRAD)
 def _grad(subject: Subject) -> CheckResult:
-    model = subject.fresh()
+    model = subject.kept()
     wanting = sum(p.requires_grad for p in model.parameters())
     if not wanting:
         raise Skipped("no parameter wants a gradient")
-    if (chosen := len(calling.differentiated(model))) < wanting:
+    if (chosen := len(calling.smallest(model))) < wanting:
         subject.note(f"gradients were taken of the {chosen} smallest of {wanting} parameters")
     if (multiple := subject.prepared.inputs.multiple) > 1:
         return _gradients(subject, samples=multiple)
@@ -209,7 +209,7 @@ def _gradients(subject: Subject, samples: int) -> CheckResult:
 
 @check(Check.ENSEMBLE)
 def _ensemble(subject: Subject) -> CheckResult:
-    if not any(True for _ in subject.fresh().parameters()):
+    if next(subject.kept().parameters(), None) is None:
         raise Skipped("it has no parameters to stack")
 
     def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:

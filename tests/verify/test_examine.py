@@ -694,10 +694,75 @@ class Net(nn.Module):
     block = "⟪nn.GroupNorm(2, width)⟫" if owner == "Block" else "norm_layer(width)"
     net = "None" if owner == "Block" else "⟨partial(nn.GroupNorm, 4)⟩"
     said = examined(tmp_path, source.replace("BLOCK", block).replace("NET", net))
-    assert said.of("Net").notes == ("not checked: others reach its sites",)
+    assert said.of("Net").notes[0].startswith("its parts were checked in its place")
+    assert Check.VMAP not in {each.check for each in said.of("Net").checks}
+    assert said.result(Check.META_VMAP).outcome is Outcome.PASSED
     assert said.of("Block").built is Built.HARVESTED
     assert said.of("Block").sites == said.job.sites
     assert said.result(Check.VMAP, "Block").outcome is Outcome.PASSED
+
+
+def test_a_part_is_checked_with_the_norm_of_each_dear_model(tmp_path: Path) -> None:
+    source = """
+class Block(nn.Module):
+    def __init__(self, width, norm_layer, scale):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1)
+        self.norm = norm_layer(width)
+        self.scale = scale
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) * self.scale
+
+class Net(nn.Module):
+    def __init__(self, norm_layer):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 256, 1)
+        self.blocks = nn.Sequential(*(Block(256, norm_layer, i) for i in range(14)))
+
+    def forward(self, x):
+        assert x.shape[-1] > 60, "size must be large"
+        return self.blocks(self.stem(x))
+
+def one() -> nn.Module:
+    return Net(⟨partial(nn.GroupNorm, 4)⟩)
+
+def two() -> nn.Module:
+    return Net(⟨partial(nn.GroupNorm, 8)⟩)
+"""
+    said = examined(tmp_path, source)
+    assert [found for _, found in said.verdicts(SiteKind.VALUE)] == [Verdict.VERIFIED] * 2
+    parts = [each for each in said.candidates if each.name.startswith("Block")]
+    assert {site for each in parts for site in each.sites} == set(said.job.sites)
+    for name in ("one", "two", *(each.name for each in parts)):
+        ran = {each.check for each in said.of(name).checks if each.outcome is Outcome.PASSED}
+        assert (Check.GRAD in ran) == name.startswith("Block")
+        assert Check.META_VMAP in ran
+
+
+def test_what_alone_reaches_a_site_is_checked_first(tmp_path: Path) -> None:
+    source = """
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = ⟪nn.GroupNorm(1, 4)⟫
+
+    def forward(self, x):
+        return self.norm(x)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = Block()
+        self.norm = ⟪nn.GroupNorm(2, 4)⟫
+
+    def forward(self, x):
+        return self.norm(self.block(x))
+"""
+    said = examined(tmp_path, source)
+    assert said.result(Check.VMAP).outcome is Outcome.PASSED
+    assert said.of("Block").notes == ("not checked: others reach its sites",)
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [Verdict.VERIFIED] * 2
 
 
 def test_gradients_of_a_large_model_are_those_of_its_smallest_parameters(tmp_path: Path) -> None:

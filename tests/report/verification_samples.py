@@ -83,7 +83,11 @@ VERIFICATION = Verification(
     modules=(
         ModuleResult("models/net.py", output="hello", seconds=0.5, notes=("it forked",)),
         ModuleResult(
-            "models/old.py", "ModuleNotFoundError: No module named 'apex'", "Traceback", "hi\nthere"
+            "models/old.py",
+            "ModuleNotFoundError: No module named 'apex'",
+            "install apex where the verifier runs, or leave the file out with --exclude",
+            "Traceback",
+            "hi\nthere",
         ),
         ModuleResult("models/plan.py", seconds=0.25),
     ),

@@ -148,6 +148,10 @@ def test_an_import_that_fails(run: Run, name: str, expected: str) -> None:
     assert run.error(name).startswith(expected)
 
 
+def test_an_import_that_does_not_end_has_a_remedy(run: Run) -> None:
+    assert "__main__" in run.found.modules[run.path("loop")].remedy
+
+
 @pytest.mark.parametrize(
     "name", ["prints", "forks", "child_sleeps", "never_ends", "meddles", "parses"]
 )

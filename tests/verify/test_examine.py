@@ -246,7 +246,54 @@ def test_what_is_no_module_is_called_by_its_own_name(tmp_path: Path) -> None:
 
 
 def test_an_exit_at_import_is_an_error(tmp_path: Path) -> None:
-    assert examined(tmp_path, "raise SystemExit(3)").module.error == "SystemExit: 3"
+    module = examined(tmp_path, "raise SystemExit(3)").module
+    assert module.error == "SystemExit: 3"
+    assert "__main__" in module.remedy
+
+
+def test_a_package_that_is_missing_is_to_be_installed(tmp_path: Path) -> None:
+    module = examined(tmp_path, "import nowhere_to_be_found.at_all").module
+    assert module.remedy.startswith("install nowhere_to_be_found ")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
+@pytest.mark.parametrize("annotation", ["", " -> nn.Module"])
+@pytest.mark.parametrize("compiled", ["script(Net())", "trace(Net(), torch.zeros(2, 3, 4, 4))"])
+def test_a_model_that_is_compiled_says_so(tmp_path: Path, compiled: str, annotation: str) -> None:
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            return self.norm(x)
+
+    def make(){annotation}:
+        net = torch.jit.{compiled}
+        return net
+
+    MODEL = torch.jit.script(nn.Sequential(⟪nn.GroupNorm(1, 3)⟫))
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.jit.script(⟪nn.GroupNorm(1, 3)⟫)
+
+        def forward(self, x):
+            return self.norm(x)
+    """
+    said = examined(tmp_path, text)
+    for name, how in (("make", "gives a model"), ("MODEL", "gives a model"), ("Outer", "holds")):
+        assert f"{name}() {how}" in said.of(name).error
+        assert "torch.jit has compiled" in said.of(name).error
+    assert [verdict for _, verdict in said.verdicts(SiteKind.CALL)] == [
+        Verdict.VERIFIED,
+        Verdict.NOT_REACHED,
+        Verdict.NOT_REACHED,
+    ]
 
 
 @pytest.mark.parametrize("owner", ["Block", "Net"])
@@ -274,10 +321,75 @@ class Net(nn.Module):
     block = "⟪nn.GroupNorm(2, width)⟫" if owner == "Block" else "norm_layer(width)"
     net = "None" if owner == "Block" else "⟨partial(nn.GroupNorm, 4)⟩"
     said = examined(tmp_path, source.replace("BLOCK", block).replace("NET", net))
-    assert said.of("Net").notes == ("not checked: others reach its sites",)
+    assert said.of("Net").notes[0].startswith("its parts were checked in its place")
+    assert Check.VMAP not in {each.check for each in said.of("Net").checks}
+    assert said.result(Check.META_VMAP).outcome is Outcome.PASSED
     assert said.of("Block").built is Built.HARVESTED
     assert said.of("Block").sites == said.job.sites
     assert said.result(Check.VMAP, "Block").outcome is Outcome.PASSED
+
+
+def test_a_part_is_checked_with_the_norm_of_each_dear_model(tmp_path: Path) -> None:
+    source = """
+class Block(nn.Module):
+    def __init__(self, width, norm_layer, scale):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1)
+        self.norm = norm_layer(width)
+        self.scale = scale
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) * self.scale
+
+class Net(nn.Module):
+    def __init__(self, norm_layer):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 256, 1)
+        self.blocks = nn.Sequential(*(Block(256, norm_layer, i) for i in range(14)))
+
+    def forward(self, x):
+        assert x.shape[-1] > 60, "size must be large"
+        return self.blocks(self.stem(x))
+
+def one() -> nn.Module:
+    return Net(⟨partial(nn.GroupNorm, 4)⟩)
+
+def two() -> nn.Module:
+    return Net(⟨partial(nn.GroupNorm, 8)⟩)
+"""
+    said = examined(tmp_path, source)
+    assert [found for _, found in said.verdicts(SiteKind.VALUE)] == [Verdict.VERIFIED] * 2
+    parts = [each for each in said.candidates if each.name.startswith("Block")]
+    assert {site for each in parts for site in each.sites} == set(said.job.sites)
+    for name in ("one", "two", *(each.name for each in parts)):
+        ran = {each.check for each in said.of(name).checks if each.outcome is Outcome.PASSED}
+        assert (Check.GRAD in ran) == name.startswith("Block")
+        assert Check.META_VMAP in ran
+
+
+def test_what_alone_reaches_a_site_is_checked_first(tmp_path: Path) -> None:
+    source = """
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = ⟪nn.GroupNorm(1, 4)⟫
+
+    def forward(self, x):
+        return self.norm(x)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = Block()
+        self.norm = ⟪nn.GroupNorm(2, 4)⟫
+
+    def forward(self, x):
+        return self.norm(self.block(x))
+"""
+    said = examined(tmp_path, source)
+    assert said.result(Check.VMAP).outcome is Outcome.PASSED
+    assert said.of("Block").notes == ("not checked: others reach its sites",)
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [Verdict.VERIFIED] * 2
 
 
 def test_gradients_of_a_large_model_are_those_of_its_smallest_parameters(tmp_path: Path) -> None:
@@ -342,6 +454,73 @@ class Net(nn.Module):
 """
     said = examined(tmp_path, source, **image())
     assert [verdict for _, verdict in said.verdicts(SiteKind.CALL)] == [Verdict.NOT_REACHED]
+
+
+@pytest.mark.parametrize("holder", ["list", "tuple", "nn.ModuleList"])
+@pytest.mark.parametrize(
+    ("flag", "runs", "verdict"),
+    [
+        ("i > 0", "self.norms[:1]", Verdict.NOT_REACHED),
+        ("i > 0", "self.norms", Verdict.FAILED),
+        ("False", "self.norms[:1]", Verdict.VERIFIED),
+    ],
+)
+def test_norms_in_a_plain_list_count(
+    tmp_path: Path, holder: str, flag: str, runs: str, verdict: Verdict
+) -> None:
+    runs = runs.replace("self.norms", "list(self.norms)")
+    source = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        norms = [⟪nn.BatchNorm2d(3, track_running_stats={flag})⟫ for i in range(2)]
+        self.norms = {holder}(norms)
+
+    def forward(self, x):
+        for norm in {runs}:
+            x = norm(x)
+        return x
+"""
+    said = examined(tmp_path, source, **image())
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [verdict]
+
+
+TWO_KINDS = {
+    "one that keeps statistics is frozen": (
+        "nn.BatchNorm2d(3, track_running_stats=i > 0)",
+        "self.norms[1](self.norms[0](x))",
+        Verdict.NOT_REACHED,
+    ),
+    "one of another class does not run": (
+        "(nn.GroupNorm(1, 3) if i else nn.InstanceNorm2d(3))",
+        "self.norms[0](x)",
+        Verdict.NOT_REACHED,
+    ),
+    "one of two alike does not run": ("nn.GroupNorm(1, 3)", "self.norms[0](x)", Verdict.VERIFIED),
+    "both run": (
+        "(nn.GroupNorm(1, 3) if i else nn.InstanceNorm2d(3))",
+        "self.norms[1](self.norms[0](x))",
+        Verdict.VERIFIED,
+    ),
+}
+
+
+@pytest.mark.parametrize(("norm", "answer", "verdict"), TWO_KINDS.values(), ids=TWO_KINDS)
+def test_two_kinds_of_norms_of_one_line(
+    tmp_path: Path, norm: str, answer: str, verdict: Verdict
+) -> None:
+    source = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleList(⟪{norm}⟫ for i in range(2))
+
+    def forward(self, x):
+        self.norms[1].eval()
+        return {answer}
+"""
+    said = examined(tmp_path, source, **image())
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [verdict]
 
 
 @pytest.mark.parametrize("checks", [{Check.FORWARD}, {Check.EVAL, Check.SINGLE}])

@@ -204,6 +204,9 @@ def test_a_leak(tmp_path: Path, state: str, outcome: Outcome) -> None:
     result = said.result(Check.BUFFERS)
     assert (result.outcome, result.cause) == (outcome, Cause.LEAK)
     assert "seen" in result.message
+    if outcome is Outcome.FAILED:
+        text = Path(result.path).read_text().splitlines()
+        assert text[result.line - 1].strip() == "self.seen = x.mean((0, 2, 3))"
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
 
 

@@ -85,6 +85,25 @@ def test_verdict(candidates: tuple[CandidateResult, ...], expected: Verdict, by:
     assert (found.verdict, found.candidate, found.device) == (expected, by, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("checks", "shown"),
+    [
+        ([check(Check.BUFFERS, Cause.LEAK), check(Check.VMAP, Cause.ITEM, line=7)], Cause.ITEM),
+        ([check(Check.BUFFERS, Cause.LEAK), check(Check.VMAP, Cause.ITEM)], Cause.LEAK),
+        ([check(Check.BUFFERS, Cause.LEAK), check(Check.VMAP, Cause.OTHER, line=7)], Cause.LEAK),
+        ([check(Check.EVAL, Cause.OTHER), check(Check.VMAP, Cause.ITEM, line=7)], Cause.ITEM),
+        (
+            [check(Check.VMAP, Cause.ITEM, line=7), check(Check.BIT_IDENTICAL, Cause.CHANGED)],
+            Cause.CHANGED,
+        ),
+    ],
+)
+def test_a_cause_with_a_line_is_what_is_said(checks: list[CheckResult], shown: Cause) -> None:
+    failure = verdict(candidate("Net", *checks)).failure
+    assert failure is not None
+    assert failure.cause is shown
+
+
 def test_a_failure_does_not_hide_what_passes() -> None:
     assert verdict(PASSES, NORM_FAILS).passed_in == "Good"
     assert verdict(NORM_FAILS).passed_in == ""
@@ -126,6 +145,8 @@ def test_why_a_site_is_not_reached() -> None:
     assert reason(idle) == "Net was built and run, but this line made no norm that ran"
     assert reason() == "Net.__init__ was not built on its own, and nothing that was built uses it"
     assert reason(site=top) == "nothing that could be built from the module uses it"
+    at_the_top = CandidateResult("/a.py", "model", 1, error="model() gives what cannot be watched")
+    assert reason(at_the_top, site=top) == "model() gives what cannot be watched"
     assert (
         reason(site=config) == "a configuration that only the library reads which it is written for"
     )
@@ -149,7 +170,7 @@ def test_a_check_verifies_only_what_ran_in_it() -> None:
 def test_a_norm_that_keeps_statistics_and_did_not_run_is_not_verified() -> None:
     found = verdict(replace(PASSES, idle=(HERE,)))
     assert found.verdict is Verdict.NOT_REACHED
-    assert found.reason.endswith("a norm of this line that keeps running statistics did not run")
+    assert "a norm of this line did not run that keeps running statistics" in found.reason
 
 
 def test_a_model_that_fails_elsewhere_says_so() -> None:

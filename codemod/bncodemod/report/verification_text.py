@@ -86,6 +86,7 @@ class _Writer:
         if module.output and (self._verbose or module.error):
             for line in module.output.splitlines()[-20:]:
                 self._console.line(("    it printed: ", "dim"), (line, ""))
+        self._remedy(module.remedy)
 
     def _sites(self, results: list[SiteResult]) -> None:
         """Sites in a row that have one remedy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,12 +29,13 @@ class Arguments:
     """The text of a call's arguments, and how to make them.
 
     ``values`` are the keywords that may be changed when the call fails; None where somebody else
-    has chosen them.
+    has chosen them. ``makers`` are the ids of classes and functions, which may share their text.
     """
 
     text: str
     make: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
     values: dict[str, Any] | None = field(default=None, compare=False)
+    makers: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, positional: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
@@ -43,13 +45,15 @@ class Arguments:
         def make() -> tuple[tuple[Any, ...], dict[str, Any]]:
             return refresh(positional), refresh(keywords)
 
-        return cls(", ".join(parts), make)
+        values = (*positional, *keywords.values())
+        makers = frozenset(id(value) for value in values if callable(value))
+        return cls(", ".join(parts), make, makers=makers)
 
     @classmethod
     def deduced(cls, values: dict[str, Any]) -> Arguments:
         """Keywords that were guessed, and may be changed."""
         whole = cls.of((), values)
-        return cls(whole.text, whole.make, values)
+        return cls(whole.text, whole.make, values, whole.makers)
 
     @classmethod
     def written(cls, text: str, module: ModuleType) -> Arguments:
@@ -92,5 +96,8 @@ def show(value: Any) -> str:
         return f"[{inside}]" if type(value) is list else f"({inside}{',' * (len(value) == 1)})"
     if isinstance(value, nn.Module):
         return f"{type(value).__name__}(…)"
+    if isinstance(value, functools.partial):
+        keywords = (f"{name}={show(each)}" for name, each in value.keywords.items())
+        return f"partial({', '.join([show(value.func), *map(show, value.args), *keywords])})"
     text = repr(value)
     return text if len(text) <= 60 else f"{type(value).__name__}(…)"

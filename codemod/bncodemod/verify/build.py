@@ -118,7 +118,7 @@ class _Attempts:
         self._deduction = Deduction(harvest)
         self._sources = self._planned(name, namespace, job, harvest)
         self._mended: deque[_Attempt] = deque()
-        self._tried: set[str] = set()
+        self._tried: set[tuple[str, frozenset[int]]] = set()
 
     def __iter__(self) -> Iterator[_Attempt]:
         end = time.process_time() + _MOST_SECONDS
@@ -126,8 +126,9 @@ class _Attempts:
             attempt = self._mended.popleft() if self._mended else next(self._sources, None)
             if attempt is None:
                 return
-            if attempt.arguments.text not in self._tried:
-                self._tried.add(attempt.arguments.text)
+            key = attempt.arguments.text, attempt.arguments.makers
+            if key not in self._tried:
+                self._tried.add(key)
                 yield attempt
 
     def mend(self, attempt: _Attempt, refusal: Refusal) -> None:

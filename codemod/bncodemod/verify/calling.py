@@ -88,19 +88,26 @@ def parts(arguments: Arguments) -> list[Arguments]:
 
 
 def differentiated(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that gradients are taken of; no other wants one any more.
+    """The parameters that gradients are taken of; no other wants one any more."""
+    chosen = smallest(module)
+    for name, parameter in module.named_parameters():
+        if name not in chosen:
+            parameter.requires_grad_(False)
+    return chosen
 
-    All, or the smallest of a large model, the norms' among them: the way back is the same, and the
-    weights of large layers only cost time and memory.
+
+def smallest(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that want gradients, or the smallest of a large model, the norms' among them.
+
+    The way back is the same, and the weights of large layers only cost time and memory.
     """
     wanting = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     numbers, chosen = 0, dict[str, nn.Parameter]()
     for name, parameter in sorted(wanting, key=lambda pair: pair[1].numel()):
         numbers += parameter.numel()
         if chosen and numbers > _MOST_NUMBERS:
-            parameter.requires_grad_(False)
-        else:
-            chosen[name] = parameter
+            break
+        chosen[name] = parameter
     return chosen
 
 
@@ -118,7 +125,10 @@ def looped_gradients(
     def gradients(part: Arguments) -> Outputs:
         model = fresh()
         parameters = list(differentiated(model).values())
-        found = torch.autograd.grad(loss(run(model, part)), parameters, allow_unused=True)
+        value = loss(run(model, part))
+        if not value.requires_grad:  # no parameter has a part in the answer
+            return tuple(map(torch.zeros_like, parameters))
+        found = torch.autograd.grad(value, parameters, allow_unused=True)
         return tuple(
             torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)
         )

@@ -21,17 +21,20 @@ from bncodemod.verify.promises import builds_module
 class Candidate:
     """``name`` is the dotted name in the module, ``line`` where it is defined.
 
-    It is built as ``call`` says, if that is given.
+    It is built as ``call`` says, if that is given; ``variant`` tells it from others of its name.
     """
 
     name: str
     line: int
     target: Callable[..., Any]
     call: Example | None = None
+    variant: str = ""
 
     @property
     def title(self) -> str:
         """The name, with the arguments of the call that it is to be built by."""
+        if self.variant:
+            return f"{self.name} {self.variant}"
         return f"{self.name}({self.call.arguments})" if self.call else self.name
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bncodemod.verify import calling
+from bncodemod.verify.assignments import assignments
 from bncodemod.verify.blame import Lenient
 from bncodemod.verify.calling import Outputs
 from bncodemod.verify.causes import explain
@@ -160,11 +161,11 @@ def _over_batches(
 
 @check(Check.GRAD)
 def _grad(subject: Subject) -> CheckResult:
-    model = subject.fresh()
+    model = subject.kept()
     wanting = sum(p.requires_grad for p in model.parameters())
     if not wanting:
         raise Skipped("no parameter wants a gradient")
-    if (chosen := len(calling.differentiated(model))) < wanting:
+    if (chosen := len(calling.smallest(model))) < wanting:
         subject.note(f"gradients were taken of the {chosen} smallest of {wanting} parameters")
     if (multiple := subject.prepared.inputs.multiple) > 1:
         return _gradients(subject, samples=multiple)
@@ -208,7 +209,7 @@ def _gradients(subject: Subject, samples: int) -> CheckResult:
 
 @check(Check.ENSEMBLE)
 def _ensemble(subject: Subject) -> CheckResult:
-    if not any(True for _ in subject.fresh().parameters()):
+    if next(subject.kept().parameters(), None) is None:
         raise Skipped("it has no parameters to stack")
 
     def run(dtype: torch.dtype, how: str) -> tuple[Outputs, Sequence[Outputs]]:
@@ -268,7 +269,7 @@ def _buffers(subject: Subject) -> CheckResult:
     context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
     inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
     try:
-        with torch.no_grad(), context:
+        with torch.no_grad(), context, assignments(module, subject.roots) as places:
             _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
     except Exception as error:
         _call_again(subject)
@@ -289,6 +290,7 @@ def _buffers(subject: Subject) -> CheckResult:
             Cause.LEAK,
             "return the new value from forward instead of assigning it, or do not update it under"
             " vmap",
+            *next((places[name] for name in state if name in places), ()),
         )
     if held:
         message = f"what forward keeps in {', '.join(sorted(held))} cannot be used after vmap"

@@ -16,12 +16,14 @@ from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.recorder import GROUP_NORMS, NormCall, NormCalls
 from bncodemod.verify.subject import BATCH, Subject
 
+_WHOLE_BATCH = "batch norm takes its statistics from the whole batch"
 _SAME = 1e-3  # what samples that are one after the norm differ by, for rounding
 
 
 @check(Check.CONSTANT)
 def _constant(subject: Subject) -> CheckResult:
     _, calls = _watched(subject, subject.feed())
+    subject.uses_batch = any(call.uses_batch for call in calls)
     if not calls:
         raise Skipped("no norm runs")
     dead = [call for call in calls if _is_constant(call)]
@@ -46,10 +48,12 @@ def _constant(subject: Subject) -> CheckResult:
 
 @check(Check.INDEPENDENCE)
 def _independence(subject: Subject) -> CheckResult:
+    if subject.uses_batch:
+        raise Skipped(_WHOLE_BATCH)
     first = subject.feed()
     answers, calls = _watched(subject, first)
     if any(call.uses_batch for call in calls):
-        raise Skipped("batch norm takes its statistics from the whole batch")
+        raise Skipped(_WHOLE_BATCH)
     if not calls:
         raise Skipped("no norm runs")
     changed, others = _watched(subject, _with_other_samples(first, subject))

@@ -120,7 +120,7 @@ def _suffixes(keys: set[str]) -> str:
 @check(Check.BIT_IDENTICAL)
 def _bit_identical(subject: Subject) -> CheckResult:
     device, seed = subject.device, subject.job.seed
-    new = subject.rebuilt(device)
+    new = subject.new()
     with original_of(subject) as original, torch.no_grad():
         old = original.on(device, seed)
         _refuse_other_norms(old, new)

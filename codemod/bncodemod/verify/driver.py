@@ -31,6 +31,7 @@ from bncodemod.verify.model import (
 )
 from bncodemod.verify.process import WorkerProcess, frames, printed
 from bncodemod.verify.protocol import Finished, Hello, Setup
+from bncodemod.verify.refusal import GUARD
 from bncodemod.verify.verdicts import cleared
 
 _PATIENCE = 0.05  # seconds between two looks at the clock and the memory
@@ -273,7 +274,7 @@ class Driver:
         if message.trace and not work.imported:
             last = message.trace.strip().splitlines()[-1]
             output = _shortened(post.process.output())
-            self.gathered.add(ModuleResult(path, last, message.trace, output))
+            self.gathered.add(ModuleResult(path, last, "", message.trace, output))
         if message.trace and work.imported:
             self._note(path, f"given up: {message.trace.strip().splitlines()[-1]}")
         if message.forked:
@@ -316,7 +317,7 @@ class Driver:
                 self._note(job.path, f"given up: {reason}")
             else:
                 output = _shortened(printed(post.process.output()))
-                self.gathered.add(ModuleResult(job.path, reason, trace, output))
+                self.gathered.add(ModuleResult(job.path, reason, GUARD, trace, output))
             return True
         if now.is_timed:
             self.gathered.add_times(Timed(job.path, now.name, notes=(f"not timed: {reason}",)))

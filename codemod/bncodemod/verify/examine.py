@@ -38,7 +38,7 @@ from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reaching import Builder, Reached
 from bncodemod.verify.recorder import Recorder
-from bncodemod.verify.refusal import in_a_line
+from bncodemod.verify.refusal import import_remedy, in_a_line
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timed
@@ -59,7 +59,20 @@ _AFTER_NORMS = frozenset(
     }
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
-_DEAR = 2e8  # the cost of a model from which on its parts are checked instead, where they can be
+# The cost of a model from which on its parts are checked, where they can be, and of itself only
+# what takes no loop: that vmap runs on meta, and that it is the original.
+_DEAR = 5e7
+_OF_THE_WHOLE = frozenset(
+    {
+        Check.META_VMAP,
+        Check.BUFFERS,
+        Check.ORIGINAL_FAILS,
+        Check.STATE_DICT,
+        Check.BIT_IDENTICAL,
+        Check.KEPT_STATE,
+        Check.KEPT_EVAL,
+    }
+)
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -92,6 +105,7 @@ def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResul
     return ModuleResult(
         job.path,
         in_a_line(error),
+        import_remedy(error),
         "".join(traceback.format_exception(error)),
         seconds=seconds,
     )
@@ -118,19 +132,24 @@ class _Examination:
         if not self._job.sites:
             own = frozenset(self._wanted)
         built: list[Reached] = []
+        dear: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
             built += self._builder.reach(missing)
-            dear = [self._open(each.sites) for each in built if each.cost > _DEAR]
-            built += self._builder.smaller(frozenset().union(*dear))
-            for each in sorted(built, key=lambda reached: reached.cost):
+            dear = [each for each in built if each.cost > _DEAR]
+            left = (self._open(each.sites) for each in dear)
+            built += self._builder.smaller(frozenset().union(*left))
+            for each in _in_turn(built, own):
                 if self._open(each.sites):
                     built.remove(each)
                     self._examine(each)
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
         for each in built:
-            note = "not checked: others reach its sites" if each.sites else "it reaches no site"
-            self._emit(self._result(each, notes=(note,)))
+            if each.sites and each in dear:
+                self._examine(each, self._job.checks & _OF_THE_WHOLE)
+            else:
+                note = "not checked: others reach its sites" if each.sites else "it reaches no site"
+                self._emit(self._result(each, notes=(note,)))
         for result in self._builder.refused.values():
             self._emit(result)
 
@@ -138,16 +157,19 @@ class _Examination:
         """Those that are wanted still, and not given up."""
         return frozenset(s for s in sites if s in self._wanted and self._tries[s] < _TRIES)
 
-    def _examine(self, each: Reached) -> None:
+    def _examine(self, each: Reached, checks: frozenset[Check] | None = None) -> None:
         """Check a candidate, say what came of it, and then see how long it takes.
 
+        ``checks`` are those of a model whose parts have been checked.
         Where it fails for what was guessed at, it is checked with other inputs, or refused.
         """
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
-        result = self._checked(each, subject)
+        if checks is not None:
+            subject.note("its parts were checked in its place, and of the whole what takes no loop")
+        result = self._checked(each, subject, checks)
         if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
             other = self._builder.refed(each, subject.rehearsed)
             if other is None:
@@ -155,19 +177,21 @@ class _Examination:
                 return
             each, sites = other, in_order(other.sites)
             subject = replace(subject, prepared=each.prepared, sites=sites)
-            result = self._checked(each, subject)
+            result = self._checked(each, subject, checks)
         self._settle(result)
         self._emit(result)
-        if self._job.time and not each.candidate.call and _succeeded(result.checks):
+        if self._job.time and each.candidate.title == name and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
 
-    def _checked(self, each: Reached, subject: Subject) -> CandidateResult:
+    def _checked(
+        self, each: Reached, subject: Subject, checks: frozenset[Check] | None
+    ) -> CandidateResult:
         start = time.perf_counter()
         results: list[CheckResult] = []
         for which in Check:
-            if which in self._job.checks and which in CHECKS:
+            if which in (self._job.checks if checks is None else checks) and which in CHECKS:
                 started = Started(
                     each.candidate.title, which, subject.sites, line=each.candidate.line
                 )
@@ -212,6 +236,17 @@ class _Examination:
             idle=in_order(each.idle & each.sites),
             parts=each.prepared.parts,
         )
+
+
+def _in_turn(built: Iterable[Reached], wanted: Iterable[Site]) -> list[Reached]:
+    """The candidates that alone reach some site, then the others; the cheapest first.
+
+    What these decide needs no other candidate.
+    """
+    candidates = sorted(built, key=lambda each: each.cost)
+    reaching = {site: [e for e in candidates if site in e.sites - e.idle] for site in wanted}
+    alone = [found[0] for found in reaching.values() if len(found) == 1]
+    return sorted(candidates, key=lambda each: each not in alone)
 
 
 def _decides(failed: CheckResult, which: Check, subject: Subject) -> bool:

@@ -25,17 +25,27 @@ from bncodemod.verify.arguments import Arguments, Fresh, refresh
 from bncodemod.verify.offline import replaced
 from bncodemod.verify.specs import Feed, describe
 
-_MOST_PER_CLASS = 12  # different ways of building one class
+_MOST_ALIKE_BUT_FOR_SIZES = 12  # ways of building one class with the same classes and functions
+_MOST_PER_CLASS = 96  # ways of building one class
 _MOST_ALIKE = 2  # ways of building other classes that are tried for one
 
 
 @dataclass
 class Sighting:
-    """One module that was built, with what it was fed once it has been called."""
+    """One module that was built, with what it was fed once it has been called.
+
+    ``rank`` counts those of its class that were given the same classes and functions before.
+    """
 
     positional: tuple[Any, ...]
     keywords: dict[str, Any]
     feed: Feed | None = None
+    rank: int = 0
+
+    def makers(self) -> frozenset[int]:
+        """The ids of what it is to make its own parts of."""
+        values = (*self.positional, *self.keywords.values())
+        return frozenset(id(v) for v in values if callable(v) and not isinstance(v, nn.Module))
 
 
 class Harvest:
@@ -82,8 +92,9 @@ class Harvest:
         self._batch = batch
 
     def sightings(self, target: type) -> Iterator[Sighting]:
-        """How ``target`` was built, those that were also run first."""
-        yield from sorted(self._sightings.get(target, ()), key=lambda seen: seen.feed is None)
+        """How ``target`` was built: those that were also run first, and with each norm in turn."""
+        known = self._sightings.get(target, ())
+        yield from sorted(known, key=lambda seen: (seen.feed is None, seen.rank))
 
     def alike(self, names: Collection[str]) -> Iterator[dict[str, Any]]:
         """What other classes were given under names that tell, as ``block_args``."""
@@ -136,8 +147,11 @@ class Harvest:
         known = self._sightings.setdefault(kind, []) if self._belongs(kind) else None
         if known is None or len(known) >= _MOST_PER_CLASS:
             return
-        if not any(_alike(seen, other) for other in known):
-            known.append(seen)
+        makers = seen.makers()
+        seen.rank = sum(other.makers() == makers for other in known)
+        if seen.rank < _MOST_ALIKE_BUT_FOR_SIZES:
+            if not any(_alike(seen, other) for other in known):
+                known.append(seen)
 
     def _fed(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._belongs(type(module)) or (seen := self._origins.get(module)) is None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bncodemod.verify.compiled import is_compiled
 from bncodemod.verify.offline import replaced
 
 META = torch.device("meta")
@@ -41,8 +42,9 @@ def build(make: Callable[[], object]) -> object:
 
 
 def _moved(made: object) -> object:
-    """On meta, with what a constructor has put on the CPU by name."""
-    return made.to(META) if isinstance(made, nn.Module) else made
+    """On meta, with what a constructor has put on the CPU by name; compiled code stays there."""
+    moves = isinstance(made, nn.Module) and not is_compiled(made)
+    return made.to(META) if moves else made  # type: ignore[attr-defined]
 
 
 def device_of(module: nn.Module) -> torch.device:

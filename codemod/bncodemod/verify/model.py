@@ -247,10 +247,11 @@ class CandidateResult:
 
 @dataclass(frozen=True, slots=True)
 class ModuleResult:
-    """A module that was imported, or the reason why not."""
+    """A module that was imported, or the reason why not, and what to do about that."""
 
     path: str
     error: str = ""
+    remedy: str = ""
     trace: str = ""
     output: str = ""  # what it printed, shortened
     seconds: float = 0.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from bncodemod.verify import meta
+from bncodemod.verify import compiled, meta
 from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
@@ -51,6 +51,8 @@ def prepare(
 
     def accept(constructed: Constructed) -> Prepared | Refusal:
         if not wanted(constructed.module):
+            if why := compiled.reason(constructed.call, constructed.module):
+                return Refusal(why)
             if any(sites_of(norm) for _, norm in norms_in(constructed.module)):
                 return Refusal(f"{constructed.call} makes norms of other lines only")
             return Refusal(f"{constructed.call} makes none of the norms that are looked for")

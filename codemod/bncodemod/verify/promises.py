@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from torch import nn
 
+from bncodemod.verify.compiled import is_compiler
 from bncodemod.verify.patch_results import gives_patched, named_in
 
 _DEEPEST = 6  # functions that return what other functions return
@@ -30,6 +31,8 @@ def builds_module(target: Callable[..., Any]) -> bool:
 def _promises(target: Any, depth: int) -> bool:
     if inspect.isclass(target):
         return issubclass(target, nn.Module)
+    if is_compiler(target):
+        return True
     target = inspect.unwrap(target) if callable(target) else target
     if not inspect.isfunction(target) or depth == 0:
         return False

@@ -134,7 +134,7 @@ class Builder:
         missing = below_tests(candidate.target, in_order(self._held(candidate)))
         if not missing or candidate.name in self.refused:
             return None
-        return self._again(candidate, "another branch", prepare, missing)
+        return self._named_by_call(candidate, "for another branch", prepare, missing)
 
     def _in_parts(self) -> Iterator[Reached]:
         """What was built and does not run as a whole, by those of its parts that it calls."""
@@ -143,7 +143,7 @@ class Builder:
             if self._holds_wanted(candidate) or self._leads(candidate):
                 if self._stopped_by_the_rewrite(candidate):
                     continue
-                built = self._again(candidate, "its parts", prepare_parts, self._wanted)
+                built = self._named_by_call(candidate, "in parts", prepare_parts, self._wanted)
                 if built is not None:
                     self._wanted -= built.sites
                     yield built
@@ -157,32 +157,53 @@ class Builder:
             return True
         return self._unfed[candidate.name]
 
-    def _again(
-        self, candidate: Candidate, what: str, how: Prepare, sites: frozenset[Site]
+    def _named_by_call(
+        self, candidate: Candidate, variant: str, how: Prepare, sites: frozenset[Site]
     ) -> Reached | None:
-        """A candidate, built another time in another way; None if that does not lead anywhere."""
-        again = f"{candidate.name} for {what}"
-        if again in self._job.skip:
+        built = self._again(replace(candidate, variant=variant), sites, how)
+        if built is None or (call := built.prepared.constructed.call) in self._job.skip:
+            return None
+        return replace(built, candidate=replace(candidate, name=call))
+
+    def _again(
+        self, candidate: Candidate, sites: frozenset[Site], how: Prepare = prepare
+    ) -> Reached | None:
+        """A candidate that was tried already, built another time in another way."""
+        if candidate.title in self._job.skip:
             return None
         start = time.perf_counter()
-        self._emit(Started(again, line=candidate.line))
+        self._emit(Started(candidate.title, line=candidate.line))
         try:
             prepared = self._for(candidate, sites, self._job, how)
-            if isinstance(prepared, Refusal) or prepared.constructed.call in self._job.skip:
+            if isinstance(prepared, Refusal):
                 return None
             ran, cost = self._run(prepared)
         except Exception:  # the candidate itself was tried, and will be reported
             return None
-        named = replace(candidate, name=prepared.constructed.call)
-        return _reached(named, prepared, ran, cost, time.perf_counter() - start)
+        return _reached(candidate, prepared, ran, cost, time.perf_counter() - start)
 
     def smaller(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build what may reach the sites at less cost: their owners, and the parts of models."""
         self._wanted = sites
         for candidate in self._taken(lambda each: self._holds_wanted(each) or self._is_part(each)):
-            if (built := self._build(candidate)) is not None:
+            built = self._build(candidate)
+            while built is not None:
+                gained = self._wanted & built.sites
                 self._wanted -= built.sites
                 yield built
+                built = self._with_other_norms(candidate) if gained else None
+
+    def _with_other_norms(self, candidate: Candidate) -> Reached | None:
+        """The same part as other models build it, for the sites that are left."""
+        if not self._is_part(candidate):
+            return None
+        built = self._again(replace(candidate, variant="with another norm"), self._wanted)
+        reached = built.sites & self._wanted if built is not None else frozenset()
+        if built is None or not reached:
+            return None
+        lines = ", ".join(str(site.line) for site in in_order(reached))
+        named = replace(candidate, variant=f"with the norm of line {lines}")
+        return None if named.title in self._job.skip else replace(built, candidate=named)
 
     def refed(self, each: Reached, rehearse: Rehearse) -> Reached | None:
         """The same with inputs that run on the device too; None if there are none: it is refused.

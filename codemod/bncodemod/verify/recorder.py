@@ -13,7 +13,7 @@ import itertools
 import linecache
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -26,6 +26,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from bncodemod.verify.held import modules_in
 from bncodemod.verify.instrument import (
     signing_sites,
     sites_being_called,
@@ -63,20 +64,29 @@ def place_of(norm: nn.Module) -> str:
 
 
 def norms_in(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The norms of a module, with their names."""
-    return ((name, m) for name, m in module.named_modules() if isinstance(m, NORMS))
+    """The norms of a module, with their names; those in plain lists too."""
+    return ((name, m) for name, m in modules_in(module) if isinstance(m, NORMS))
 
 
 @dataclass
 class Ran:
     """The sites whose norms ran, and how many numbers all norms put out.
 
-    ``idle`` are the sites of norms that keep running statistics and did not run.
+    ``idle`` are the sites of norms that did not run and for which no other norm of the site
+    speaks: they keep running statistics, or are of a class of which none ran.
     """
 
     sites: set[Site]
     numbers: int = 0
     idle: set[Site] = field(default_factory=set)
+
+    def add_idle(self, norms: Iterable[nn.Module], seen: Collection[nn.Module]) -> None:
+        """Note which sites made norms that were not ``seen`` to run."""
+        kinds = {(site, type(norm)) for norm in seen for site in sites_of(norm)}
+        for norm in norms:
+            if norm not in seen:
+                tracks = getattr(norm, "track_running_stats", False)
+                self.idle |= {s for s in sites_of(norm) if tracks or (s, type(norm)) not in kinds}
 
 
 class Recorder:
@@ -105,16 +115,18 @@ class Recorder:
 
     @contextmanager
     def transformed(self) -> Iterator[set[Site]]:
-        """Collect the sites whose norms run under a transform of torch.func, as in training.
+        """Collect the sites whose norms run under a transform of torch.func, all as in training.
 
         A patch may freeze norms: its sites count in whatever mode they run.
         """
         ran: set[Site] = set()
+        frozen: set[Site] = set()
 
         def note(module: nn.Module, inputs: Any) -> None:
             if isinstance(module, NORMS) and _is_transformed():
-                trains = _runs_as_in_training(module)
-                ran.update(s for s in sites_of(module) if trains or s.kind is SiteKind.PATCH)
+                ran.update(sites_of(module))
+                if not _runs_as_in_training(module):
+                    frozen.update(s for s in sites_of(module) if s.kind is not SiteKind.PATCH)
 
         hook = register_module_forward_pre_hook(note)
         try:
@@ -123,6 +135,7 @@ class Recorder:
         finally:
             hook.remove()
         ran |= calls.sites
+        ran -= frozen
 
     def _recording(self, construct: Any) -> Any:
         @functools.wraps(construct)
@@ -153,9 +166,7 @@ class Recorder:
                 hook.remove()
         ran.sites.update(site for call in calls.seen for site in call.sites)
         ran.numbers = sum(call.answer.numel() for call in calls.seen)
-        for _, norm in norms_in(module):
-            if norm not in seen and getattr(norm, "track_running_stats", False):
-                ran.idle |= sites_of(norm)
+        ran.add_idle((norm for _, norm in norms_in(module)), seen)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,20 @@ def refused(what: str, error: BaseException, steps: int = 0) -> Refusal:
     return Refusal(f"{what}: {in_a_line(error)}", trace, error, steps)
 
 
+def import_remedy(error: BaseException) -> str:
+    """What to do about a module that cannot be imported; empty where only its author knows."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        return f"install {top} where the verifier runs, or leave the file out with --exclude"
+    return GUARD if isinstance(error, (SystemExit, EOFError)) else ""
+
+
+GUARD = (
+    "it is imported, without arguments: put what it does as a script below"
+    ' `if __name__ == "__main__":`'
+)
+
+
 def in_a_line(error: BaseException) -> str:
     """An exception for a line of the report: its class, and the first line that it says."""
     first = (str(error).strip().splitlines() or [""])[0]

@@ -23,6 +23,7 @@ BATCH = 5
 STACK = 2  # batches under vmap, samples for gradients, models of an ensemble
 
 _RANDOM = re.compile(r"drop_?(out|path|block|connect)|stochastic_?depth|rrelu", re.IGNORECASE)
+_EVEN = 12**0.5  # what even noise of this width spreads is 1
 _RATES = ("p", "drop_prob", "drop_rate", "prob")
 
 
@@ -37,6 +38,8 @@ class Subject:
     roots: Sequence[str]
     recorder: Recorder
     notes: list[str] = field(default_factory=list)
+    uses_batch: bool | None = None  # whether a batch norm ran on its batch, once that is known
+    _new: nn.Module | None = None
     _fresh: nn.Module | None = None
 
     @property
@@ -57,10 +60,22 @@ class Subject:
 
     def fresh(self, dtype: torch.dtype | None = None) -> nn.Module:
         """A copy of the model in train mode; random layers are off, norms weigh their channels."""
-        if self._fresh is None:
-            self._fresh = self._prepared(self.rebuilt(self.device))
-        module = copied(self._fresh)
+        module = copied(self.kept())
         return module if dtype is None else module.to(dtype)
+
+    def kept(self) -> nn.Module:
+        """What :meth:`fresh` copies; to be looked at only."""
+        if self._fresh is None:
+            # What is to be held against the original is kept as it was built, too.
+            module = self.new() if self.job.original_root else self.rebuilt(self.device)
+            self._fresh = self._prepared(module)
+        return self._fresh
+
+    def new(self) -> nn.Module:
+        """A copy of the model as it is built on the device."""
+        if self._new is None:
+            self._new = self.rebuilt(self.device)
+        return copied(self._new)
 
     def rebuilt(self, device: torch.device, seed: int = 0) -> nn.Module:
         """The model as it is built on a device from a seed."""
@@ -156,8 +171,9 @@ def varied(module: nn.Module, seed: int) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
-            if parameter.is_floating_point():
-                noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-                scale = 0.1 * parameter.abs().mean() + 1e-3
-                parameter.add_(noise.to(parameter.device) * scale)
+            if parameter.is_floating_point() and parameter.numel():
+                # Even noise is made in a third of the time that normal noise takes.
+                noise = torch.rand(parameter.shape, generator=generator, dtype=parameter.dtype)
+                scale = 0.1 * float(parameter.norm(1)) / parameter.numel() + 1e-3
+                parameter.add_(noise.sub_(0.5).to(parameter.device), alpha=_EVEN * scale)
     return module

@@ -28,6 +28,8 @@ REGISTRY = "a configuration that only the library reads which it is written for"
 
 
 _UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
+# Causes that no other hides: the rewrite itself has done harm.
+_DAMAGE = frozenset({Cause.BROKEN, Cause.CHANGED, Cause.STATISTICS})
 
 
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
@@ -125,7 +127,8 @@ def _judged(
     passed_in = verifying[0].name if verifying else ""
     for candidate, failure in failures:
         if failure.cause in NORM_CAUSES:
-            return _fails(site, candidate, failure, passed_in)
+            shown = failure if failure.cause in _DAMAGE else _named(_failures(candidate, site))
+            return _fails(site, candidate, shown or failure, passed_in)
     blamed = _blamed_by_line(site, candidates)
     if blamed is not None:
         return _fails(site, *blamed, passed_in)
@@ -142,11 +145,21 @@ def _judged(
             parts=best.parts,
         )
     if failures:
-        return _fails(site, *failures[0])
+        named = _named(failure for _, failure in failures)
+        return _fails(site, *next((f for f in failures if f[1] is named), failures[0]))
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))
     why = reasons.get(site) or _why_not(site, modules, candidates)
     return SiteResult(site, Verdict.NOT_REACHED, reason=why)
+
+
+def _named(failures: Iterable[CheckResult]) -> CheckResult | None:
+    """The failure that says most: its cause and the user's line are known, and it is vmap's."""
+    for failure in failures:
+        if failure.check in _UNDER_VMAP and failure.cause not in (None, Cause.OTHER):
+            if failure.line:
+                return failure
+    return None
 
 
 def _fails(
@@ -189,8 +202,8 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
     """Why a candidate does not decide on a site that it reaches."""
     if site in candidate.idle:
         return (
-            f"{candidate.name} was built and run, but a norm of this line that keeps running"
-            " statistics did not run"
+            f"{candidate.name} was built and run, but a norm of this line did not run that keeps"
+            " running statistics, or that is of another class than those that did"
         )
     if candidate.checks and not _showing(candidate, site) & {
         check.check for check in candidate.checks
@@ -227,6 +240,9 @@ def _why_not(
     if site.code in _REGISTRIES and site.kind is SiteKind.VALUE:
         return REGISTRY
     if not parts:
+        for candidate in candidates:  # a model that is built where the site stands
+            if _same(candidate.path, site.path) and candidate.line == site.line and candidate.error:
+                return candidate.error
         return "nothing that could be built from the module uses it"
     return f"{site.owner} was not built on its own, and nothing that was built uses it"
 

@@ -5,7 +5,7 @@ Without running statistics they are None, and a GroupNorm has no such attribute.
 Before:
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
 
-Said once for each function that reads them.
+Said once for each function that reads them, models that keep their statistics left out.
 
 By hand: leave the norms that are read here out of the rewrite (``# bncodemod: ignore``), or have
 the code cope with None.
@@ -40,6 +40,7 @@ def reads(context: Context) -> Iterator[Match]:
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Load)
         and not _is_own(context.names, node)
+        and not context.patches.keeps(node)
     ]
     found += _by_getattr(context)
     by_function: dict[ast.AST, ast.expr] = {}
@@ -65,6 +66,7 @@ def _by_getattr(context: Context) -> list[ast.expr]:
         and node is call.func
         and len(call.args) > 1
         and isinstance(call.args[1], ast.Constant)
+        and not context.patches.keeps(call.args[0])
         and call.args[1].value in _BUFFERS
     ]
 

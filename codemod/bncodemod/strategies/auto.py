@@ -19,7 +19,12 @@ from bncodemod.strategies.model_loads import (
     loaded_into_another,
     takes_state,
 )
-from bncodemod.strategies.model_use import runs_under_no_transform, safe_use, stays_in_file
+from bncodemod.strategies.model_use import (
+    places_of,
+    runs_under_no_transform,
+    safe_use,
+    stays_in_file,
+)
 from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.patching import is_loaded, patch, patched_already, places
 
@@ -48,6 +53,7 @@ class Auto(NoRunningStats):
             return decision
         reason = safe_use(context, node)
         if reason:
+            context.patches.note_kept(places_of(context, node))
             return Safe(f"auto: {reason}")
         return Safe(_EVALUATED) if context.calls_work else _because(decision, _OWN)
 

@@ -42,6 +42,15 @@ def safe_use(context: Context, node: ast.AST) -> str:
     return reasons[0] if built and all(reasons) else ""
 
 
+def places_of(context: Context, node: ast.AST) -> Iterator[Place]:
+    """Where the models are kept that a site builds, or is part of."""
+    for expression in _outermost(context, node, set()) if isinstance(node, ast.expr) else ():
+        if expression is not None:
+            place = kept_in(context.names, holder_of(context.names, expression))
+            if place is not None:
+                yield place
+
+
 def runs_under_no_transform(context: Context, node: ast.expr) -> bool:
     """Whether the model that an expression builds stays where it is built, and vmap does as well.
 

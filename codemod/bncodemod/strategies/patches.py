@@ -64,12 +64,23 @@ class Patches:
         self._kept += [Scope(self.names, place) for place in places]
 
     def keeps(self, node: ast.AST) -> bool:
-        """Whether a node stands in a loop over the modules of a model that keeps its statistics."""
+        """Whether a node is a part of a model that keeps its statistics.
+
+        That is seen in a loop over its modules as well.
+        """
+        root = node
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+            if isinstance(root, ast.expr) and self._is_kept(ast.unparse(root), node):
+                return True
         for loop in self.names.tree.ancestors(node):
             if model := modules_of(loop):
-                scope = self.names.scopes.scope_of(loop)
-                return any(k.scope is scope and model in k.targets for k in self._kept)
+                return self._is_kept(model, loop)
         return False
+
+    def _is_kept(self, model: str, at: ast.AST) -> bool:
+        scope = self.names.scopes.scope_of(at)
+        return any(kept.scope is scope and model in kept.targets for kept in self._kept)
 
     @cached_property
     def standing(self) -> dict[ast.AST, Patch]:

@@ -251,6 +251,11 @@ def test_an_exit_at_import_is_an_error(tmp_path: Path) -> None:
     assert "__main__" in module.remedy
 
 
+def test_a_torchvision_for_another_torch_says_what_to_do(tmp_path: Path) -> None:
+    text = "raise RuntimeError('operator torchvision::nms does not exist')"
+    assert "do not fit each other" in examined(tmp_path, text).module.remedy
+
+
 def test_a_package_that_is_missing_is_to_be_installed(tmp_path: Path) -> None:
     module = examined(tmp_path, "import nowhere_to_be_found.at_all").module
     assert module.remedy.startswith("install nowhere_to_be_found ")

@@ -215,7 +215,11 @@ def _seconds(whole: Verification) -> str:
     if not taken["time"]:  # it was not asked for
         del taken["time"]
     parts = [f"{name} {seconds:.1f}" for name, seconds in taken.items()]
-    return f"{total:.1f} s ({', '.join(parts)})"
+    alone, shared = ", ".join(parts[:_ALONE]), ", ".join(parts[_ALONE:])
+    return f"{total:.1f} s ({alone}; in all workers: {shared})"
+
+
+_ALONE = 2  # the stages that come before the workers'
 
 
 def _longest(whole: Verification) -> Iterator[str]:

@@ -40,6 +40,8 @@ def import_remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
         return f"install {top} where the verifier runs, or leave the file out with --exclude"
+    if "operator torchvision::" in str(error):
+        return "torch and torchvision do not fit each other: install both from the same index"
     return GUARD if isinstance(error, (SystemExit, EOFError)) else ""
 
 

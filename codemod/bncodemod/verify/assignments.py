@@ -14,12 +14,13 @@ from bncodemod.verify.causes import is_users
 from bncodemod.verify.offline import replaced
 
 Place = tuple[str, int]
+Assigned = dict[str, Place]  # by the dotted names of attributes
 
 
 @contextmanager
-def assignments(module: nn.Module, roots: Sequence[str]) -> Iterator[dict[str, Place]]:
-    """The user's lines that last assigned to attributes of a module's parts, by dotted names."""
-    found: dict[str, Place] = {}
+def assignments(module: nn.Module, roots: Sequence[str]) -> Iterator[Assigned]:
+    """The user's lines that last assigned to the attributes of a module's parts."""
+    found: Assigned = {}
     names = {id(part): f"{name}." if name else "" for name, part in module.named_modules()}
     assign = nn.Module.__setattr__
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bncodemod.verify import calling
-from bncodemod.verify.assignments import assignments
+from bncodemod.verify.assignments import Assigned, assignments
 from bncodemod.verify.blame import Lenient
 from bncodemod.verify.calling import Outputs
 from bncodemod.verify.causes import explain
@@ -51,6 +51,7 @@ def run_check(which: Check, subject: Subject) -> list[CheckResult]:
         start = time.perf_counter()
         with Lenient(subject.recorder) as lenient:
             second = _attempt(which, subject)
+        subject.mapped = None  # without what makes it fail
         results = _blamed(results[0], replace(second, seconds=time.perf_counter() - start), lenient)
     return results
 
@@ -107,18 +108,24 @@ def _meta_vmap(subject: Subject) -> CheckResult:
     device = subject.built_on
     if device.type != "meta":
         raise Skipped("its constructor asks for values, so it is built on the CPU")
-    module = subject.built()
-    inputs = subject.feed(stack=STACK, device=device)
-    with torch.no_grad(), device:
-        try:
-            _with_randomness(
-                subject, lambda how: calling.vmapped(module, inputs, subject.job.seed, how)
-            )
-        except Exception as error:
-            if (found := explain(error, subject.roots)).cause is Cause.RUNNING_STATS:
-                raise
-            raise Skipped(f"vmap on the meta device: {found.message}") from error
+    try:
+        subject.mapped = _run_under_vmap(subject)
+    except Exception as error:
+        if (found := explain(error, subject.roots)).cause is Cause.RUNNING_STATS:
+            raise
+        raise Skipped(f"vmap on the meta device: {found.message}") from error
     return CheckResult(Check.META_VMAP, Outcome.PASSED)
+
+
+def _run_under_vmap(subject: Subject) -> tuple[nn.Module, Assigned]:
+    """A model that has run under vmap where it was built, and what was assigned to meanwhile."""
+    device = subject.built_on
+    module = subject.built()
+    context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
+    inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
+    with torch.no_grad(), context, assignments(module, subject.roots) as places:
+        _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
+    return module, places
 
 
 @check(Check.FORWARD)
@@ -264,13 +271,8 @@ class _Attributes:
 
 @check(Check.BUFFERS)
 def _buffers(subject: Subject) -> CheckResult:
-    device = subject.built_on
-    module = subject.built()
-    context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
-    inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
     try:
-        with torch.no_grad(), context, assignments(module, subject.roots) as places:
-            _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
+        module, places = subject.mapped or _run_under_vmap(subject)
     except Exception as error:
         _call_again(subject)
         raise Skipped("vmap does not run to its end") from error

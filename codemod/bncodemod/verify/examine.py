@@ -122,6 +122,7 @@ class _Examination:
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
         self._verified: set[Site] = set()
+        self._held: set[Site] = set()  # those verified by what holds them in its own text
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
@@ -145,7 +146,8 @@ class _Examination:
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
         for each in built:
-            if each.sites and each in dear:
+            # What a part is given is not the original's where it is what was rewritten.
+            if each in dear and each.sites - self._held:
                 self._examine(each, self._job.checks & _OF_THE_WHOLE)
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"
@@ -178,7 +180,7 @@ class _Examination:
             each, sites = other, in_order(other.sites)
             subject = replace(subject, prepared=each.prepared, sites=sites)
             result = self._checked(each, subject, checks)
-        self._settle(result)
+        self._settle(result, each)
         self._emit(result)
         if self._job.time and each.candidate.title == name and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True, line=each.candidate.line))
@@ -207,8 +209,10 @@ class _Examination:
                 return [CheckResult(which, Outcome.SKIPPED, message)]
         return run_check(which, subject)
 
-    def _settle(self, result: CandidateResult) -> None:
+    def _settle(self, result: CandidateResult, each: Reached) -> None:
         """Want no more what the checks have decided: what they clear, and norms at fault."""
+        text = f"{each.candidate.name}."
+        self._held |= {s for s in cleared(result) if f"{s.owner}.".startswith(text)}
         failed = (check for check in result.checks if check.outcome is Outcome.FAILED)
         blamed = (check.sites or result.sites for check in failed if check.cause in NORM_CAUSES)
         self._verified |= set(cleared(result))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from bncodemod.verify.assignments import Assigned
 from bncodemod.verify.calling import Arguments, copied, run
 from bncodemod.verify.inputs import Inputs
 from bncodemod.verify.meta import device_of, is_lazy
@@ -38,7 +39,10 @@ class Subject:
     roots: Sequence[str]
     recorder: Recorder
     notes: list[str] = field(default_factory=list)
-    uses_batch: bool | None = None  # whether a batch norm ran on its batch, once that is known
+    # What one check has found out and another one uses: whether a batch norm ran on its batch, and
+    # a model that has run under vmap, with the lines that assigned to its attributes.
+    uses_batch: bool | None = None
+    mapped: tuple[nn.Module, Assigned] | None = None
     _new: nn.Module | None = None
     _fresh: nn.Module | None = None
 

@@ -34,18 +34,15 @@ _MOST_ALIKE = 2  # ways of building other classes that are tried for one
 class Sighting:
     """One module that was built, with what it was fed once it has been called.
 
-    ``rank`` counts those of its class that were given the same classes and functions before.
+    ``makers`` are the ids of the classes and functions that it was given to make its parts of, and
+    ``rank`` counts those of its class that were given the same before.
     """
 
     positional: tuple[Any, ...]
     keywords: dict[str, Any]
     feed: Feed | None = None
+    makers: frozenset[int] = frozenset()
     rank: int = 0
-
-    def makers(self) -> frozenset[int]:
-        """The ids of what it is to make its own parts of."""
-        values = (*self.positional, *self.keywords.values())
-        return frozenset(id(v) for v in values if callable(v) and not isinstance(v, nn.Module))
 
 
 class Harvest:
@@ -147,10 +144,13 @@ class Harvest:
         known = self._sightings.setdefault(kind, []) if self._belongs(kind) else None
         if known is None or len(known) >= _MOST_PER_CLASS:
             return
-        makers = seen.makers()
-        seen.rank = sum(other.makers() == makers for other in known)
+        values = (*seen.positional, *seen.keywords.values())
+        makes = (v for v in values if callable(v) and not isinstance(v, nn.Module))
+        seen.makers = frozenset(map(id, makes))
+        others = [other for other in known if other.makers == seen.makers]
+        seen.rank = len(others)
         if seen.rank < _MOST_ALIKE_BUT_FOR_SIZES:
-            if not any(_alike(seen, other) for other in known):
+            if not any(_alike(seen, other) for other in others):
                 known.append(seen)
 
     def _fed(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

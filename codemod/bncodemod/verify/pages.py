@@ -105,8 +105,8 @@ By hand: fewer groups (`--groups`, `--min-group-size`), or no-running-stats for 
 After vmap, a buffer or an attribute holds a tensor that is of no use outside of it.
 
 A buffer that is reassigned under vmap (`self.m = …`) raises nothing and leaves a dead tensor; the
-next call fails, or is wrong. So it is with what a hook appends to a list: the report then names
-the line that uses it in a later call.
+next call fails, or is wrong. The report names the line of the assignment. So it is with what a hook
+appends to a list: the report then names the line that uses it in a later call.
 
 By hand: return the value from forward, or do not update it in train mode.
 """,

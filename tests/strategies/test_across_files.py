@@ -461,3 +461,48 @@ def test_a_model_that_is_looked_up_may_have_norms_of_any_file(project: Path) -> 
     )
     found = findings(project, Settings(), models=CLASSIFIER, restorer=looked_up)["restorer"]
     assert [f.code for f in found] == ["BN310"]
+
+
+INFLUENCE = """\
+import torch
+import torch.nn as nn
+from torch.func import grad, vmap
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def scores(model, x):
+    def loss(row):
+        return model(row[None]).sum()
+
+    return vmap(grad(loss))(x)
+
+
+def main(net, x):
+    net.eval()
+    return scores(net, x)
+"""
+
+
+@pytest.mark.parametrize("strategy", ["eval-mode", "auto"])
+def test_a_model_that_comes_in_eval_mode_is_left(project: Path, strategy: str) -> None:
+    """So long as no other file calls the function, nor this one in another way."""
+    settings = Settings(strategy)
+    found = findings(project, settings, influence=INFLUENCE)["influence"]
+    assert {f.status for f in found} == {Status.SAFE}
+    caller = "from influence import scores\n\n\ndef run(net, x):\n    return scores(net, x)\n"
+    for other, text in (("caller", caller), ("influence", f"{INFLUENCE}\n\nALL = [scores]\n")):
+        files = {"influence": INFLUENCE, other: text}
+        found = findings(project, settings, **files)["influence"]
+        assert Status.SAFE not in {f.status for f in found if f.code == "BN113"}
+        (project / f"{other}.py").unlink()
+
+
+def test_a_training_is_looked_for_in_lines_that_name_nothing_of_it(project: Path) -> None:
+    caller = "from analysis import sensitivity\n\nlog = open\nlog = log(__file__)\nlog.close()\n\n\n"
+    caller += "def run(net, x):\n    return sensitivity(net, x)\n"
+    found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=caller)["analysis"]
+    assert [f.status for f in found] == [Status.REWRITTEN]

@@ -180,6 +180,8 @@ class _Finder:
     def _is_followed(self, use: _Use) -> bool:
         """Whether it is known what a transformed function calls."""
         function = use.transformed.function
+        if use.called.is_partial:
+            return False
         return bool(use.called.modules or use.called.functions) or (
             isinstance(function, ast.expr)
             and self.context.names.qualified(function).startswith("torch.")

@@ -40,6 +40,7 @@ _SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.scr
 class Called:
     """What is called: ``modules`` by expression, and the functions of the file that were followed.
 
+    ``is_partial`` says whether other functions may be called that are not seen.
     ``parameters`` tells of a functional call that gets its parameters as an argument of the
     function around it: what is differentiated may be differentiated by them.
     """
@@ -47,6 +48,7 @@ class Called:
     modules: list[ast.expr] = field(default_factory=list)
     functions: list[ast.AST] = field(default_factory=list)
     parameters: bool = False
+    is_partial: bool = False
 
 
 class CalledModules:
@@ -229,14 +231,20 @@ class CalledModules:
             return False
         self._asked.add(function)  # a function that hands its parameter to itself
         try:
-            name: str = parameter.arg  # type: ignore[attr-defined]
-            places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-            skip = 1 if isinstance(self.tree.parents.get(function), ast.ClassDef) else 0
-            position = places.index(name) - skip if name in places else None
-            handed = (argument(call, name, position) for call in calls_of(self.tree, function))
+            handed = self._handed_to(parameter, function)
             return any(value is not None and self.is_module(value) for value in handed)
         finally:
             self._asked.discard(function)
+
+    def _handed_to(
+        self, parameter: ast.AST, function: ast.FunctionDef | ast.AsyncFunctionDef
+    ) -> list[ast.expr | None]:
+        """What the calls of the file hand to a parameter of a function."""
+        name: str = parameter.arg  # type: ignore[attr-defined]
+        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
+        skip = 1 if isinstance(self.tree.parents.get(function), ast.ClassDef) else 0
+        position = places.index(name) - skip if name in places else None
+        return [argument(call, name, position) for call in calls_of(self.tree, function)]
 
     def _is_first(self, name: ast.AST) -> bool:
         target = self.tree.parents.get(name)
@@ -314,6 +322,23 @@ class CalledModules:
             for binding in self.names.scopes.reaching(node) or ():
                 if binding.kind is BindingKind.VALUE and isinstance(binding.value, ast.Call):
                     self._called_value(binding.value, found)
+                elif binding.kind is BindingKind.PARAMETER:
+                    self._given_functions(binding.node, found)
+
+    def _given_functions(self, parameter: ast.AST, found: Called) -> None:
+        """A parameter that is called: the functions that it is given."""
+        function = self.tree.parent(self.tree.parent(parameter))
+        if not isinstance(function, Function) or parameter in self._asked:
+            return
+        self._asked.add(parameter)
+        try:
+            for value in self._handed_to(parameter, function):
+                before = len(found.modules)
+                if value is not None:
+                    self._callee(value, found)
+                found.is_partial |= len(found.modules) == before
+        finally:
+            self._asked.discard(parameter)
 
     def _called_value(self, value: ast.Call, found: Called) -> None:
         """What a call gives is called: a partial, or a module that is built in place."""

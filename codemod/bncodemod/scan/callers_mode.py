@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from bncodemod.scan.callers import calls_of
+from bncodemod.scan.callers import calls_of, is_handed_around
 from bncodemod.scan.last_mode import LastMode, Mode, Said
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.names import Names
@@ -17,20 +17,39 @@ _MAX_CALLERS = 3
 def last_mode(names: Names, module: str, statement: ast.stmt, depth: int = _MAX_CALLERS) -> Said:
     """What is said last of a module's mode above a statement, or above the calls that lead to it.
 
-    Of those only a train mode is told: then eval mode is not what is wanted.
+    One call with the module in train mode is enough for that; in eval mode all have to have it.
     """
     said = LastMode(names, module, statement).said()
     if said.mode is not Mode.UNKNOWN or said.is_undone or not depth:
         return said
-    for text, call in _at_callers(names, module, statement):
-        there = last_mode(names, text, call, depth - 1)
-        if there.mode is Mode.TRAIN:
-            return there
-    return said
+    found = [
+        last_mode(names, text, call, depth - 1) if text else Said()
+        for text, call in _at_callers(names, module, statement)
+    ]
+    trained = [there for there in found if there.mode is Mode.TRAIN]
+    if trained:
+        return trained[0]
+    evaluated = found and all(there.mode is Mode.EVAL for there in found)
+    return found[0] if evaluated and _shows_all_calls(names, statement) else said
+
+
+def _shows_all_calls(names: Names, statement: ast.stmt) -> bool:
+    """Whether nothing but the calls that the file shows runs the function around a statement."""
+    function = next((a for a in names.tree.ancestors(statement) if isinstance(a, Function)), None)
+    if not isinstance(function, Function) or function.decorator_list:
+        return False
+    if isinstance(names.tree.parents.get(function), ast.ClassDef):
+        return False  # whoever has an object calls its methods
+    if any(is_handed_around(names.tree, use) for use in names.tree.occurrences(function.name)):
+        return False
+    return function.name in names.index.uses.alone
 
 
 def _at_callers(names: Names, module: str, statement: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
-    """What the module is called where the function around a statement is called, and where."""
+    """What the module is called where the function around a statement is called, and where.
+
+    Empty where that is no name.
+    """
     function = next((a for a in names.tree.ancestors(statement) if isinstance(a, Function)), None)
     if not isinstance(function, Function):
         return
@@ -40,8 +59,8 @@ def _at_callers(names: Names, module: str, statement: ast.stmt) -> Iterator[tupl
     for call in calls:
         caller = names.tree.statement(call)
         text = _handed(names, function, call, root) if bound_in is function else root
-        if text and (bound_in is function or _sees(names, caller, root, bound_in)):
-            yield text + rest, caller
+        is_seen = bound_in is function or _sees(names, caller, root, bound_in)
+        yield (text + rest if text and is_seen else ""), caller
     if not calls and bound_in is not None and bound_in is not function:
         yield module, function
 

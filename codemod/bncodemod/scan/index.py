@@ -77,6 +77,7 @@ class Uses:
     - ``in_train_mode``: a function that is called with a model in train mode.
     - ``switching``: a function of another file that puts a model into train mode.
     - ``handed``: a function that is handed around as a value, which is not followed.
+    - ``alone``: functions that run models under transforms and that no other file speaks of.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
     - ``named``: a name of the module that another file may import.
 
@@ -89,6 +90,7 @@ class Uses:
     in_train_mode: Mapping[str, str] = field(default_factory=dict)
     switching: Mapping[str, str] = field(default_factory=dict)
     handed: Mapping[str, str] = field(default_factory=dict)
+    alone: frozenset[str] = frozenset()
     transformed: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""

@@ -96,6 +96,7 @@ def _sign_around(names: Names, statement: ast.stmt) -> tuple[str, int] | None:
 
 def _straight(scope: ast.AST, statement: ast.stmt, names: Names) -> Iterator[ast.AST]:
     """The nodes of a scope, without loops, and for a module functions, that do not hold a node."""
+    names.tree.expand(scope)
     around = {*names.tree.ancestors(statement), statement}
     skipped = (*_LOOPS, ast.ClassDef, *Function) if isinstance(scope, ast.Module) else _LOOPS
     pending = list(ast.iter_child_nodes(scope))

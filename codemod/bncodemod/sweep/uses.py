@@ -86,6 +86,7 @@ class ProjectUses:
                 in_train_mode=dict(self._of_others(path, running, self._trainings[1])),
                 switching=dict(self._switching(path)),
                 handed=dict(self._handed(path)),
+                alone=self._alone(path),
                 transformed=dict(self._transformed(path, defined_in(data))),
             )
         if settings.patches:
@@ -213,6 +214,27 @@ class ProjectUses:
         for other, (values, modules) in reversed(self._values.items()):
             if other != path and (module in modules or not module):
                 yield from ((name, self._shown(other)) for name in running & values)
+
+    @cached_property
+    def _spellings(self) -> dict[str, frozenset[str]]:
+        """Which files spell what runs models under transforms, or the modules that it is in."""
+        names = {name for found in self._running.values() for name in found}
+        modules = filter(None, map(_module, self._running))
+        return self._told_of(
+            [*self._glances], partial(mentioned, wanted=encoded({*names, *modules}))
+        )
+
+    def _alone(self, path: str) -> frozenset[str]:
+        """What runs models under transforms in a file and is spelled in no other beside it."""
+        running, module = self._running.get(path, frozenset()), _module(path)
+        if not running or not self._is_whole:
+            return frozenset()
+        others = (
+            words
+            for other, words in self._spellings.items()
+            if other != path and (module in words or not module)
+        )
+        return running.difference(*others)
 
     def _named(self, path: str) -> Iterator[tuple[str, str]]:
         """The names of a module that other files spell which spell the module as well."""

@@ -121,6 +121,8 @@ def _by_libraries(names: Names) -> Iterator[Transfer]:
         function = found.call.func
         if isinstance(function, ast.Attribute) and function.attr == "load_from_checkpoint":
             load.makers.add(_last(function.value))
+            own = names.tree.occurrences(function.attr)
+            load.is_by_library = not any(isinstance(node, Function) for node in own)
         else:
             _Seeker(names, load).seek(found.model)
         yield load

@@ -134,6 +134,13 @@ def test_why_a_patch_is_not_reached(text: str, reason: str, tmp_path: Path) -> N
     assert [each.startswith(reason) for each in said.reasons()] == [True]
 
 
+def test_what_an_example_would_have_to_say_is_said(tmp_path: Path) -> None:
+    head, patch = "def main(args, *more, seed=0):", "freeze_batch_norm_statistics"
+    text = f"{head}\n    net = backbone()\n    {patch}(net)\n"
+    reason = patched(tmp_path, text).reasons()[0]
+    assert reason.endswith('up to this line (name = "main", arguments = "args=…")')
+
+
 def test_a_function_that_an_example_names_is_called_up_to_its_patch(tmp_path: Path) -> None:
     said = patched(tmp_path, MAIN, examples=(Example("main", "3"),))
     assert verdicts(said) == [GOOD]
@@ -150,7 +157,10 @@ class Trainer:
 
 def test_a_plain_class_that_patches_its_model(tmp_path: Path) -> None:
     said = patched(tmp_path, PLAIN)
-    assert said.reasons() == ["Trainer is no nn.Module: it is built only if an example names it"]
+    assert said.reasons() == [
+        "Trainer is no nn.Module: it is built only if an example names it"
+        ' (name = "Trainer", arguments = "lr=…")'
+    ]
     assert verdicts(patched(tmp_path, PLAIN, examples=(Example("Trainer", "1"),))) == [GOOD]
 
 

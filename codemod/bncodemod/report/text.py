@@ -19,10 +19,10 @@ _STYLES = {
 class TextReport:
     """Writes each file's part as it comes, and the summary at the end.
 
-    Open findings and errors are always shown, and what the strategy ``auto`` chose unless ``quiet``
-    is set. ``verbose`` shows the other findings too; ``quiet``
-    leaves out the summary and the lines on changed files; ``name_changed`` is False where
-    something else shows the changes, as a diff does.
+    Open findings and errors are always shown; so are, unless ``quiet`` is set, what the strategy
+    ``auto`` chose and rewrites that leave something to be done. ``verbose`` shows the other
+    findings too; ``quiet`` leaves out the summary and the lines on changed files; ``name_changed``
+    is False where something else shows the changes, as a diff does.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class TextReport:
         if result.after is not None and not result.errors and self._name_changed:
             self._changed(result)
         for finding in result.findings:
-            # Which way auto has taken, and why, is part of its result.
-            chosen = finding.strategy == "auto" and not self._quiet
-            if self._verbose or finding.status is Status.OPEN or chosen:
+            # Which way auto has taken, and why, is part of its result; a remedy is for a person.
+            said = (finding.strategy == "auto" or finding.remedy) and not self._quiet
+            if self._verbose or finding.status is Status.OPEN or said:
                 self._finding(finding)
         self._console.flush()
 

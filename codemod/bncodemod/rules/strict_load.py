@@ -10,7 +10,9 @@ load as well, without an error and with another meaning.
 
 Said for every such call of a file that builds norms which are rewritten, and where the state dict
 of a model is written to by hand; of a file that builds none, where what it loads into may come from
-a file of its project that does. Optimizers, schedulers and
+a file of its project that does. Loads that another library does count as well: Lightning's
+``ckpt_path`` and ``load_from_checkpoint``, Accelerate's ``load_state``, safetensors' and timm's
+functions. Optimizers, schedulers and
 scalers have no norms, and a state dict that the same file takes from another module fits: they are
 left alone.
 
@@ -43,6 +45,11 @@ from bncodemod.strategies.groups import HELPER, num_groups
 rule = Rule("BN310", "strict load", priority=17, at_run_time=True, of_lost_statistics=True)
 
 _METHOD = "load_state_dict"
+_BY_LIBRARY = (
+    "take the checkpoint across with bncodemod migrate-checkpoint, or have it loaded with"
+    " strict=False (Lightning: strict_loading = False in the module) and see that nothing else is"
+    " unexpected"
+)
 # By what a function may get at any class.
 _LOOK_UPS = frozenset({"__import__", "eval", "getattr", "globals", "import_module", "importlib"})
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
@@ -57,18 +64,20 @@ def strict_loads(context: Context) -> Iterator[Match]:
     calls += [
         load.node
         for load in context.loads
-        if load.is_by_hand and load.is_strict and not _only_hands_on(context, load.node)
+        if (load.is_by_hand or load.is_by_library)
+        and load.is_strict
+        and not _only_hands_on(context, load.node)
     ]
     calls = [call for call in calls if not _is_undisturbed(context, call)]
     # Not whether this run rewrites one: a second run has to say the same.
     if calls and _loses_statistics(context):
         for call in calls:
-            yield Match(call, lambda: _open(context))
+            yield Match(call, partial(_open, context, call))
         return
     for call in calls:
         where = _built_elsewhere(context, call)
         if where:
-            yield Match(call, partial(_open, context, where))
+            yield Match(call, partial(_open, context, call, where))
 
 
 def _loses_statistics(context: Context) -> bool:
@@ -119,6 +128,8 @@ def _is_of_file_alone(context: Context, name: str) -> bool:
 def _is_undisturbed(context: Context, call: ast.expr) -> bool:
     """Whether a load, or every call of the function it is in, goes into a model not patched yet."""
     loads = context.patches.loads
+    if call in context.patches.calls:
+        return True  # it builds the model that it loads into, which is patched then
     if call in loads or not loads:
         return call in loads
     function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
@@ -211,7 +222,7 @@ def _is_off(value: ast.expr | None) -> bool:
     )
 
 
-def _open(context: Context, builder: str = "") -> Open:
+def _open(context: Context, call: ast.expr, builder: str = "") -> Open:
     """What is said of a load into a model whose norms this file builds, or another one."""
     may = f"the model may have norms that {builder} builds: " if builder else ""
     if context.keeps_batch_norm:
@@ -219,8 +230,10 @@ def _open(context: Context, builder: str = "") -> Open:
             f"{may}a checkpoint from before the rewrite has three more keys a layer"
             " (running_mean,"
             " running_var, num_batches_tracked), which a strict load refuses",
-            "pass strict=False and see that nothing else is unexpected, or load into the model as"
-            " it was and call torch.func.replace_all_batch_norm_modules_(model)",
+            _BY_LIBRARY
+            if any(load.node is call and load.is_by_library for load in context.loads)
+            else "pass strict=False and see that nothing else is unexpected, or load into the model"
+            " as it was and call torch.func.replace_all_batch_norm_modules_(model)",
         )
     return Open(
         f"{may}a checkpoint from before the rewrite has running statistics, which a strict load"

@@ -27,6 +27,8 @@ _MODULE_NAME = re.compile(
     r"|discriminator|extractor|regressor|teacher|student|resnet|cnn|mlp)\d*$",
     re.IGNORECASE,
 )
+# ``create_model`` gives one, and is none.
+_GIVER_NAME = re.compile(r"(?:^|_)(?:build|construct|create|get|init|load|make|new|setup)_")
 _BUILDER_NAME = re.compile(r"(?:net|network|model|module)\w{0,4}$", re.IGNORECASE)
 _LIBRARIES = ("torch.nn.", "torchvision.models.", "timm.", "segmentation_models_pytorch.", "monai.")
 _GIVE_MODULES = frozenset({"torch.hub.load", "torch.jit.script", "torch.compile"})
@@ -85,11 +87,11 @@ class CalledModules:
             return self.is_module_class(self._class_around(node))
         if isinstance(node, ast.Subscript):
             last = _last(node.value)
-            return bool(_MODULE_NAME.search(last.removesuffix("s"))) and last.endswith("s")
+            return _is_module_name(last.removesuffix("s")) and last.endswith("s")
         if isinstance(node, ast.Attribute):
             values = self._assigned(node)
             known = [self.builds_module(value) for value in values if isinstance(value, ast.Call)]
-            return any(known) or bool(_MODULE_NAME.search(node.attr))
+            return any(known) or _is_module_name(node.attr)
         if not isinstance(node, ast.Name):
             return False
         bindings = self.names.scopes.reaching(node)
@@ -103,10 +105,12 @@ class CalledModules:
         qualified = self.names.qualified(function)
         if qualified in _SAME and call.args:
             return self.is_module(call.args[0])
-        if qualified.startswith("torch.nn.functional.") or self.is_module(function):
+        if qualified.startswith("torch.nn.functional."):
             return False
         if qualified in _GIVE_MODULES or qualified.startswith(_LIBRARIES):
             return True
+        if self.is_module(function):
+            return False
         definitions = [m.definition for m in self.names.meanings(function) if m.definition]
         if definitions:
             return any(self.is_module_class(d) or self._gives_module(d) for d in definitions)
@@ -124,7 +128,7 @@ class CalledModules:
         return [v for v in map(_unchained, values) if isinstance(v, ast.Call)]
 
     def _bound_to_module(self, name: str, binding: Binding) -> bool:
-        named = bool(_MODULE_NAME.search(name))
+        named = _is_module_name(name)
         if binding.kind is BindingKind.PARAMETER:
             annotation = getattr(binding.node, "annotation", None)
             if annotation is not None and "Module" in ast.unparse(annotation):
@@ -210,7 +214,7 @@ class CalledModules:
             return False
         if isinstance(node, (ast.Name, ast.Attribute)):
             last = _last(node)
-            if last.endswith("s") and _MODULE_NAME.search(last.removesuffix("s")):
+            if last.endswith("s") and _is_module_name(last.removesuffix("s")):
                 return True
         if isinstance(node, ast.Name):
             bindings = self.names.scopes.reaching(node) or ()
@@ -408,3 +412,7 @@ def _is_self(node: ast.expr) -> bool:
 def _last(node: ast.expr) -> str:
     """The last name of a dotted expression."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _is_module_name(name: str) -> bool:
+    return bool(_MODULE_NAME.search(name)) and not _GIVER_NAME.search(name)

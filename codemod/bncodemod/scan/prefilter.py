@@ -85,6 +85,15 @@ _TRANSFORMS: _Tokens = (
 # Where weights may be loaded into models: by a method, or tensor by tensor.
 _LOADS: _Tokens = (
     (b".load_state_dict", None),
+    (b".load_from_checkpoint(", None),
+    (b"ckpt_path", (b".fit(", b".test(", b".validate(", b".predict(")),
+    (b"resume_from_checkpoint", (b"lightning",)),
+    (b".load_state(", (b"accelerator",)),
+    (b"load(", (b"fabric",)),
+    (b"load_model", (b"safetensors",)),
+    (b"load_checkpoint", (b"accelerate", b"mmcv", b"mmengine", b"timm")),
+    (b"load_objects", (b"ignite",)),
+    (b"set_model_state_dict", None),
     (b".state_dict()", (b".copy_(", b".set_(")),
     (b"functional_call", (b"load",)),
 )

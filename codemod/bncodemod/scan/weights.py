@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from bncodemod.scan.callers import Definition, calls_of
 from bncodemod.scan.libraries import argument
+from bncodemod.scan.library_loads import library_loads
 from bncodemod.scan.model_places import CHAIN, WRAPPERS
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
@@ -37,7 +38,8 @@ class Transfer:
     itself; ``entries`` are the calls that hand a model to the function around the transfer.
     ``is_linked`` says whether all of them are seen, ``is_strict`` whether a load refuses
     other keys than those of the model, ``is_own_state`` whether it takes another model's state.
-    ``is_by_hand`` says of a load that it is no call of a method that loads.
+    ``is_by_hand`` says of a load that it is no call of a method that loads, ``is_by_library`` that
+    a library calls that.
     """
 
     node: ast.expr
@@ -48,13 +50,20 @@ class Transfer:
     is_strict: bool = True
     is_own_state: bool = False
     is_by_hand: bool = False
+    is_by_library: bool = False
 
 
 def loads_of(names: Names) -> list[Transfer]:
     """The loads of a file, in the order of the source."""
     words = {word for part in LOADING_WORDS for word in names.tree.words_with(part)}
-    called = _transfers(names, filter(LOADING.search, words), _load)
-    return sorted([*called, *_by_hand(names)], key=_position)
+    by_libraries = list(_by_libraries(names))
+    known = {load.node for load in by_libraries}
+    called = [
+        load
+        for load in _transfers(names, filter(LOADING.search, words), _load)
+        if load.node not in known
+    ]
+    return sorted([*called, *_by_hand(names), *by_libraries], key=_position)
 
 
 def saves_of(names: Names) -> list[Transfer]:
@@ -104,6 +113,19 @@ def _by_hand(names: Names) -> Iterator[Transfer]:
                 strict = argument(call, "strict", None, 0)
                 made.is_strict = isinstance(strict, ast.expr) and ast.unparse(strict) != "False"
                 yield made
+
+
+def _by_libraries(names: Names) -> Iterator[Transfer]:
+    for found in library_loads(names):
+        load = Transfer(found.call, is_strict=found.is_strict, is_by_library=True)
+        function = found.call.func
+        if isinstance(function, ast.Attribute) and function.attr == "load_from_checkpoint":
+            load.makers.add(_last(function.value))
+            own = names.tree.occurrences(function.attr)
+            load.is_by_library = not any(isinstance(node, Function) for node in own)
+        else:
+            _Seeker(names, load).seek(found.model)
+        yield load
 
 
 def _made_by_hand(
@@ -224,9 +246,6 @@ def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
             return None
         load.is_strict, load.is_own_state = is_strict(call), takes_own_state(names, call)
         seeker.seek(function.value)
-        return load
-    if isinstance(function, ast.Attribute) and word == "load_from_checkpoint":
-        load.makers.add(_last(function.value))
         return load
     return _handed(call, seeker)
 

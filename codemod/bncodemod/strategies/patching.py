@@ -50,6 +50,10 @@ _WITHOUT_WEIGHTS = {
     " (--patch replace makes it use the batch's)",
 }
 _SAVED = "; what is saved from it lacks their keys and no longer loads into a model not patched yet"
+_RELOAD = (
+    "pass --patch keep-statistics, which leaves the state dict as it is, or patch before weights"
+    " are loaded and take older checkpoints across with bncodemod migrate-checkpoint"
+)
 _MUST_BE_MODULE = "; what is built must be a module"
 _NO_MODEL = re.compile(r"token|util|process|config|transform|dataset", re.IGNORECASE)
 _MODULE_NAMES = ("model", "net", "network", "backbone", "encoder", "extractor")
@@ -148,9 +152,10 @@ def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: 
         message += _WITHOUT_WEIGHTS.get(kind, "")
     if not model.is_module and any(_is_returned_model(context, call) for call in model.calls):
         message += _MUST_BE_MODULE
+    remedy = ""
     if kind not in KEEPING and any(_goes_around(context, call, loads) for call in model.calls):
-        message += _SAVED
-    return Rewrite(edits, message, is_patch=True)
+        message, remedy = message + _SAVED, _RELOAD
+    return Rewrite(edits, message, remedy, is_patch=True)
 
 
 def _undisturbed(

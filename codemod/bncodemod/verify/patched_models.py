@@ -68,13 +68,29 @@ def _why(site: Site, module: ModuleType) -> str:
     if inspect.isclass(holder) and issubclass(holder, nn.Module):
         return ""
     if (plain := _plain_class(module, site.owner)) is not None:
-        return f"{plain.__qualname__} is no nn.Module: it is built only if an example names it"
+        return (
+            f"{plain.__qualname__} is no nn.Module: it is built only if an example names it"
+            f" ({_example(plain.__qualname__, plain)})"
+        )
     if inspect.isfunction(owner) and not builds_module(owner):
         return (
             f"{site.owner} is not known to give back the model: it is called only if an example"
-            " names it, and then up to this line"
+            f" names it, and then up to this line ({_example(site.owner, owner)})"
         )
     return ""
+
+
+def _example(name: str, function: Callable[..., Any]) -> str:
+    """What an example has to say for a call of a function or class, as pyproject.toml writes it."""
+    parameters = inspect.signature(function).parameters.values()
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    arguments = ", ".join(f"{parameter}=…" for parameter in needed)
+    return f'name = "{name}"' + (f', arguments = "{arguments}"' if needed else "")
 
 
 def guarded_lines(path: str) -> set[int]:

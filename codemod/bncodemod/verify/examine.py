@@ -62,10 +62,8 @@ _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
 # The cost of a model from which on its parts are checked, where they can be, and of itself only
 # what takes no loop: that vmap runs on meta, and that it is the original.
 _DEAR = 5e7
-_OF_THE_WHOLE = frozenset(
+_OF_THE_ORIGINAL = frozenset(
     {
-        Check.META_VMAP,
-        Check.BUFFERS,
         Check.ORIGINAL_FAILS,
         Check.STATE_DICT,
         Check.BIT_IDENTICAL,
@@ -73,6 +71,7 @@ _OF_THE_WHOLE = frozenset(
         Check.KEPT_EVAL,
     }
 )
+_OF_THE_WHOLE = _OF_THE_ORIGINAL | {Check.META_VMAP, Check.BUFFERS}
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -147,7 +146,8 @@ class _Examination:
             self._examine(each)
         for each in built:
             # What a part is given is not the original's where it is what was rewritten.
-            if each in dear and each.sites - self._held:
+            unshown = each.sites - self._held if self._job.checks & _OF_THE_ORIGINAL else ()
+            if each in dear and unshown:
                 self._examine(each, self._job.checks & _OF_THE_WHOLE)
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"

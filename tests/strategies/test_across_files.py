@@ -502,7 +502,9 @@ def test_a_model_that_comes_in_eval_mode_is_left(project: Path, strategy: str) -
 
 
 def test_a_training_is_looked_for_in_lines_that_name_nothing_of_it(project: Path) -> None:
-    caller = "from analysis import sensitivity\n\nlog = open\nlog = log(__file__)\nlog.close()\n\n\n"
+    caller = (
+        "from analysis import sensitivity\n\nlog = open\nlog = log(__file__)\nlog.close()\n\n\n"
+    )
     caller += "def run(net, x):\n    return sensitivity(net, x)\n"
     found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=caller)["analysis"]
     assert [f.status for f in found] == [Status.REWRITTEN]

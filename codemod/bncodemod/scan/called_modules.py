@@ -288,15 +288,26 @@ class CalledModules:
         return any(m.definition is definition for m in self.names.meanings(call.func))
 
     def _assigned(self, node: ast.expr) -> Iterator[ast.AST]:
-        """What the file assigns to an attribute of ``self`` in the class around a node."""
-        owner = self._class_around(node)
-        if not isinstance(node, ast.Attribute) or owner is None or not _is_self(node.value):
+        """What the file assigns to an attribute of ``self``, in the class of the object."""
+        if not isinstance(node, ast.Attribute):
+            return
+        owner = self._class_around(node) if _is_self(node.value) else self._class_of(node.value)
+        if owner is None:
             return
         for other in self.tree.occurrences(node.attr, owner):
             statement = self.tree.parents.get(other)
             if isinstance(other, ast.Attribute) and isinstance(other.ctx, ast.Store):
                 if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
                     yield statement.value
+
+    def _class_of(self, node: ast.expr) -> ast.ClassDef | None:
+        """The class of the file of which a variable surely keeps an instance."""
+        bindings = self.names.scopes.reaching(node) if isinstance(node, ast.Name) else None
+        values = [b.value for b in bindings or () if b.kind is BindingKind.VALUE]
+        if len(values) != 1 or not isinstance(values[0], ast.Call):
+            return None
+        found = [meaning.definition for meaning in self.names.meanings(values[0].func)]
+        return found[0] if len(found) == 1 and isinstance(found[0], ast.ClassDef) else None
 
     def _class_around(self, node: ast.AST) -> ast.ClassDef | None:
         return next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)

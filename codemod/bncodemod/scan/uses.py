@@ -174,8 +174,10 @@ def trainings_of(
         calls = list(_imported_calls(names, name, by_import=by_import))
         line = _line_of_training(names, name, calls)
         trained += [(name, line)] * bool(line)
-        moded += [(name, c.lineno) for c in calls if _is_given_in_train_mode(names, c)][:1]
-        for call in [] if line else _imported_calls(names, name, by_import=True):
+        # ``net.train(True)`` is no call of some other file's ``train``.
+        imported = list(_imported_calls(names, name, by_import=True))
+        moded += [(name, c.lineno) for c in imported if _is_given_in_train_mode(names, c)][:1]
+        for call in [] if line else imported:
             if not is_only_looked_at(names, names.tree.statement(call)):
                 carried += [(holder, name) for holder in holders(names, call)]
     return Trainings(tuple(trained), tuple(moded), tuple(dict.fromkeys(carried)))

@@ -136,9 +136,6 @@ def _first_that_runs(
     return furthest(refusals) if refusals else Refusal(f"no inputs were found for {name}")
 
 
-_Rooms = tuple[int, ...]  # the values in each channel of one sample at each norm that runs
-
-
 class _Runner:
     """Runs one module where it was built."""
 
@@ -177,27 +174,27 @@ class _Runner:
     def sized(self, inputs: Inputs) -> Inputs:
         """In the size that shows all in the shortest time."""
         feed, rooms = self._roomier(inputs.feed, self._rooms(inputs.feed))
-        while max(rooms or (), default=0) >= 2 * _ROOM and (other := smaller(feed)) is not None:
-            left = self._rooms(other) or ()
-            if len(left) != len(rooms or ()) or not all(map(_is_enough, left, rooms or ())):
+        while _most(rooms) >= 2 * _ROOM and (other := smaller(feed)) is not None:
+            left = self._rooms(other)
+            if not _are_enough(left, rooms):
                 break
             feed, rooms = other, left
         if feed == inputs.feed or self.error(feed) is not None:
             return inputs
         return Inputs(str(feed), feed, self.multiple)
 
-    def _roomier(self, feed: Feed, rooms: _Rooms | None) -> tuple[Feed, _Rooms | None]:
+    def _roomier(self, feed: Feed, rooms: meta.Rooms | None) -> tuple[Feed, meta.Rooms | None]:
         """Twice the size, where a single sample leaves a norm one value for its statistics."""
-        if rooms is not None and min(rooms, default=_ROOM) > 1:
+        if rooms is not None and min((room for _, room in rooms), default=_ROOM) > 1:
             return feed, rooms
         if (other := larger(feed)) is None or (grown := self._rooms(other)) in (None, rooms):
             return feed, rooms
         return (other, grown) if self._run(other, _BATCH) is None else (feed, rooms)
 
-    def _rooms(self, feed: Feed) -> _Rooms | None:
+    def _rooms(self, feed: Feed) -> meta.Rooms | None:
         """None if a single sample does not run."""
-        rooms: list[int] = []
-        return tuple(rooms) if self._run(feed, 1, rooms) is None else None
+        rooms: meta.Rooms = []
+        return rooms if self._run(feed, 1, rooms) is None else None
 
     def _watched(self, feed: Feed, batch: int) -> Exception | None:
         self._harvest.watch(batch)
@@ -206,7 +203,7 @@ class _Runner:
         finally:
             self._harvest.watch(None)
 
-    def _run(self, feed: Feed, batch: int, rooms: list[int] | None = None) -> Exception | None:
+    def _run(self, feed: Feed, batch: int, rooms: meta.Rooms | None = None) -> Exception | None:
         """What a run is ended by; ``rooms`` grows by the values that norms had to work with."""
         try:
             args, kwargs = Inputs("", feed).make(self._device, batch=batch)
@@ -221,9 +218,21 @@ class _Runner:
         return None
 
 
-def _is_enough(now: int, before: int) -> bool:
-    """Whether smaller inputs leave a norm as many values as it needs, or as it had."""
-    return now >= min(before, _ROOM)
+def _most(rooms: meta.Rooms | None) -> int:
+    return max((room for _, room in rooms or ()), default=0)
+
+
+def _are_enough(now: meta.Rooms | None, before: meta.Rooms | None) -> bool:
+    """Whether smaller inputs leave norms as many values as they need, or as they had.
+
+    Of a norm that is called with maps of several sizes the largest counts; the others keep two.
+    """
+    if now is None or before is None or len(now) != len(before):
+        return False
+    spared = all(left >= min(had, 2) for (_, left), (_, had) in zip(now, before, strict=True))
+    largest = {norm: max(room for each, room in now if each == norm) for norm, _ in now}
+    needed = {norm: max(room for each, room in before if each == norm) for norm, _ in before}
+    return spared and all(largest.get(norm, 0) >= min(needed[norm], _ROOM) for norm in needed)
 
 
 def _said(example: Example) -> Feed:

@@ -97,20 +97,26 @@ def _registering(
     return replaced(nn.Module, "register_parameter", registering)
 
 
+Rooms = list[tuple[int, int]]
+
+
 @contextmanager
-def quick_norms() -> Iterator[list[int]]:
+def quick_norms() -> Iterator[Rooms]:
     """Norms on meta answer an empty tensor after the checks that a search learns from.
 
     Their own kernels there are made of Python decompositions: 3 ms a call, most of a search's time.
-    What is given grows by the values in each channel of a sample that a norm was called with.
+    What is given grows by each call's norm, told by its weights or else by its turn, and the values
+    in each channel of a sample that it was called with.
     """
-    rooms: list[int] = []
+    rooms: Rooms = []
 
     def quickened(name: str, slow: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def quick(*args: Any, **kwargs: Any) -> torch.Tensor:
             if kwargs or args[0].dim() < 2 or not args[0].numel():
                 return slow(*args, **kwargs)
-            rooms.append(args[0][0, 0].numel())
+            weight = next(iter(args[_FOR_EACH_CHANNEL[name][-1] :]), None)
+            norm = len(rooms) if weight is None else id(weight)
+            rooms.append((norm, args[0][0, 0].numel()))
             is_known = args[0].device == META and _fits(name, args)
             return torch.empty_like(args[0]) if is_known else slow(*args)
 

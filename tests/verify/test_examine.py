@@ -327,11 +327,9 @@ class Net(nn.Module):
     net = "None" if owner == "Block" else "⟨partial(nn.GroupNorm, 4)⟩"
     said = examined(tmp_path, source.replace("BLOCK", block).replace("NET", net))
     checked = {each.check for each in said.of("Net").checks}
-    if owner == "Block":
-        assert said.of("Net").notes == ("not checked: others reach its sites",)
-    else:  # the block is given the norm, its original too
-        assert Check.META_VMAP in checked
-        assert Check.VMAP not in checked
+    assert said.of("Net").notes[0].startswith("its parts were checked in its place")
+    assert Check.VMAP in checked
+    assert Check.GRAD not in checked
     assert said.of("Block").built is Built.HARVESTED
     assert said.of("Block").sites == said.job.sites
     assert said.result(Check.VMAP, "Block").outcome is Outcome.PASSED

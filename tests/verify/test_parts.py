@@ -152,3 +152,23 @@ def test_parts_say_nothing_of_a_model_that_asks_for_statistics(tmp_path: Path) -
     result = only(examined(tmp_path, source))
     assert result.verdict is Verdict.NOT_REACHED
     assert "'NoneType' object has no attribute 'mean'" in result.reason
+
+
+def test_a_part_that_is_called_twice_is_run_on_both_inputs(tmp_path: Path) -> None:
+    """GroupNorm of one channel to a group leaves nothing of what is no map."""
+    source = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Sequential(nn.Identity(), ⟪nn.GroupNorm(8, 8)⟫)
+            self.stem = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x):
+            y = self.head(self.stem(x))
+            z = self.head(y.mean((2, 3)))
+            raise ValueError("no boxes")
+    """
+    result = only(examined(tmp_path, source))
+    assert (result.verdict, result.candidate) == (Verdict.FAILED, "Net()")
+    assert result.failure is not None
+    assert result.failure.cause is Cause.CONSTANT

@@ -150,7 +150,7 @@ def test_why_a_site_is_not_reached() -> None:
     assert (
         reason(site=config) == "a configuration that only the library reads which it is written for"
     )
-    assert reason(candidate("Net", skipped)) == "Net was built, but not checked: it has no tensor"
+    assert reason(candidate("Net", skipped)) == "Net was built, but not compared: it has no tensor"
 
 
 def test_what_never_ran_under_vmap_is_not_verified() -> None:
@@ -179,3 +179,30 @@ def test_a_model_that_fails_elsewhere_says_so() -> None:
     assert verdict(candidate("Net", unseen)).failed_elsewhere == ("BatchNorm2d built at /b.py:3",)
     better = verdict(BLAMES_OTHER, PASSES)
     assert (better.candidate, better.failed_elsewhere) == ("Good", ())
+
+
+def test_a_part_does_not_hide_what_the_model_fails_with() -> None:
+    part = replace(PASSES, name="Block", is_part=True)
+    failure = CheckResult(Check.VMAP, Outcome.FAILED, "item()", Cause.ITEM, trace="Traceback")
+    found = verdict(part, candidate("Net", failure))
+    assert (found.verdict, found.candidate, found.passed_in) == (Verdict.FAILED, "Net", "Block")
+    assert verdict(PASSES, candidate("Net", failure)).verdict is Verdict.VERIFIED
+
+
+def test_what_ends_a_run_leaves_no_norm_of_it_verified() -> None:
+    """The norm at ``OTHER`` raised: nobody knows what the one at ``HERE`` would have done."""
+    ended = CheckResult(Check.FORWARD, Outcome.FAILED, "mixed", Cause.OTHER, sites=(OTHER,))
+    both = candidate("Net", ended, check(Check.META_VMAP), sites=(HERE, OTHER))
+    assert list(cleared(both)) == []
+
+
+def test_a_check_that_was_passed_without_the_norm_shows_nothing_of_it() -> None:
+    caught = replace(check(Check.VMAP), ran=())
+    assert list(cleared(candidate("Net", caught, check(Check.ENSEMBLE)))) == []
+
+
+def test_what_could_not_be_compared_is_not_verified() -> None:
+    skipped = CheckResult(Check.VMAP, Outcome.SKIPPED, "no tensor")
+    built = candidate("Net", check(Check.META_VMAP), skipped)
+    assert list(cleared(built)) == []
+    assert reason(built) == "Net was built, but not compared: no tensor"

@@ -20,7 +20,7 @@ def write_json(stream: TextIO, verification: Verification, *, traces: bool = Fal
     stream.flush()
 
 
-_INTERNAL = frozenset({"ran", "idle"})  # from which the answer for each site is made
+_INTERNAL = frozenset({"ran", "idle", "is_part"})  # from which the answer for each site is made
 
 
 def record(verification: Verification, *, traces: bool = False) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.promises import builds_module
+from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.specs import Spec
 
 BATCH, STACK = 3, 2  # samples in a batch, batches under vmap
@@ -278,7 +279,7 @@ def _call(
     text = f"{function.name}({', '.join(parts)})"
 
     def make() -> Any:
-        torch.manual_seed(job.seed)
+        seed_all(job.seed)
         model = constructed.rebuild(device)
         args, kwargs = prepared.inputs.make(
             device,

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from bncodemod.verify.reproducible import seed_all
+
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Outputs = tuple[Tensor, ...]
 T = TypeVar("T")
@@ -33,14 +35,21 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
     seen.add(id(value))
     if isinstance(value, Mapping):
         items = list(value.values())
-    elif isinstance(value, (list, tuple, set)):
-        items = list(value)
+    elif isinstance(value, (list, tuple, set, Iterator)):
+        items = list(value)  # a generator runs now, under the transform
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     else:  # a distribution, a namespace
-        items = list(getattr(value, "__dict__", {}).values())
+        names = (*getattr(value, "__dict__", ()), *_slots(type(value)))
+        items = [getattr(value, name, None) for name in names]
     for item in items:
         yield from _tensors(item, seen)
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        yield from (slots,) if isinstance(slots, str) else slots
 
 
 def copied(module: nn.Module, shared: Mapping[int, Tensor] = MappingProxyType({})) -> nn.Module:
@@ -213,5 +222,5 @@ def _over_tensors(
 
 
 def _seeded(seed: int, function: Callable[..., Any], *args: Any) -> Any:
-    torch.manual_seed(seed)
+    seed_all(seed)
     return function(*args)

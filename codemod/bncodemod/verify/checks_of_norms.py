@@ -14,6 +14,7 @@ from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.comparing import differs
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.recorder import GROUP_NORMS, NormCall, NormCalls
+from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.subject import BATCH, Subject
 
 _WHOLE_BATCH = "batch norm takes its statistics from the whole batch"
@@ -86,7 +87,7 @@ def _independence(subject: Subject) -> CheckResult:
 
 def _watched(subject: Subject, arguments: Arguments) -> tuple[Outputs, list[NormCall]]:
     module = subject.fresh()
-    torch.manual_seed(subject.job.seed)
+    seed_all(subject.job.seed)
     with torch.no_grad(), NormCalls(subject.recorder) as calls:
         return calling.run(module, arguments), calls.seen
 

@@ -22,6 +22,7 @@ from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
 from bncodemod.verify.refusal import in_a_line
+from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.subject import STACK, Subject, switch_off_randomness
 
 _FEW = 2  # samples: what computes the same bits for these does so for more
@@ -36,7 +37,7 @@ class _Original:
 
     def on(self, device: torch.device, seed: int) -> nn.Module:
         """The module in train mode; raises Skipped where it cannot be built."""
-        torch.manual_seed(seed)
+        seed_all(seed)
         try:
             module = self.subject.prepared.constructed.rebuild(device, self._call)
             module.train()
@@ -130,9 +131,9 @@ def _bit_identical(subject: Subject) -> CheckResult:
             subject.note(f"the original starts with other values of {drawn}")
             old.load_state_dict(new.state_dict(), strict=False)
         inputs = subject.feed(batch=_FEW)
-        torch.manual_seed(seed)
+        seed_all(seed)
         before = calling.run(old, inputs)
-        torch.manual_seed(seed)
+        seed_all(seed)
         after = calling.run(new, inputs)
     if len(before) == len(after) and all(map(same_bits, before, after)):
         return CheckResult(Check.BIT_IDENTICAL, Outcome.PASSED)

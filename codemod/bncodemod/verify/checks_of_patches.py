@@ -13,6 +13,7 @@ from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.checks_of_original import original_of, other_parameters, same_bits
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.recorder import sites_of
+from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.subject import Subject
 
 _REMEDY = "patch with --patch keep-statistics, whose helper only stops the updates"
@@ -61,7 +62,7 @@ def _eval(subject: Subject) -> CheckResult:
     with torch.no_grad():
         for module in (pair.before, pair.after):
             module.eval()
-            torch.manual_seed(subject.job.seed)
+            seed_all(subject.job.seed)
             answers.append(calling.run(module, subject.feed()))
     before, after = answers
     if len(before) == len(after) and all(map(same_bits, before, after)):

@@ -60,10 +60,14 @@ _AFTER_NORMS = frozenset(
 )
 _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
 # The cost of a model from which on its parts are checked, where they can be, and of itself only
-# what takes no loop: that vmap runs on meta, and that it is the original.
+# what takes no gradients.
 _DEAR = 5e7
-_OF_THE_ORIGINAL = frozenset(
+_ON_META = frozenset({Check.META_VMAP, Check.BUFFERS})
+_OF_THE_WHOLE = _ON_META | frozenset(
     {
+        Check.VMAP,
+        Check.CONSTANT,
+        Check.INDEPENDENCE,
         Check.ORIGINAL_FAILS,
         Check.STATE_DICT,
         Check.BIT_IDENTICAL,
@@ -71,7 +75,6 @@ _OF_THE_ORIGINAL = frozenset(
         Check.KEPT_EVAL,
     }
 )
-_OF_THE_WHOLE = _OF_THE_ORIGINAL | {Check.META_VMAP, Check.BUFFERS}
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -121,7 +124,7 @@ class _Examination:
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
         self._verified: set[Site] = set()
-        self._held: set[Site] = set()  # those verified by what holds them in its own text
+        self._whole: set[Site] = set()  # those that were checked in what is no part of a model
         self._tries: Counter[Site] = Counter()
 
     def run(self) -> None:
@@ -144,10 +147,16 @@ class _Examination:
                     self._examine(each)
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
-        for each in built:
-            # What a part is given is not the original's where it is what was rewritten.
-            unshown = each.sites - self._held if self._job.checks & _OF_THE_ORIGINAL else ()
-            if each in dear and unshown:
+        for each in self._builder.keeping_statistics(frozenset(self._verified), tuple(built)):
+            if each in built:
+                built.remove(each)
+            self._examine(each, self._job.checks & (_ON_META | {Check.VMAP}))
+        for each in sorted(built, key=lambda each: each.cost):
+            if (
+                each in dear
+                and each.sites - self._whole
+                and self._job.checks & _OF_THE_WHOLE - _ON_META
+            ):
                 self._examine(each, self._job.checks & _OF_THE_WHOLE)
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"
@@ -162,15 +171,17 @@ class _Examination:
     def _examine(self, each: Reached, checks: frozenset[Check] | None = None) -> None:
         """Check a candidate, say what came of it, and then see how long it takes.
 
-        ``checks`` are those of a model whose parts have been checked.
+        ``checks`` are those of a model whose sites have been decided by others.
         Where it fails for what was guessed at, it is checked with other inputs, or refused.
         """
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
-        if checks is not None:
-            subject.note("its parts were checked in its place, and of the whole what takes no loop")
+        if checks == self._job.checks & _OF_THE_WHOLE:
+            subject.note(
+                "its parts were checked in its place, and of the whole what takes no gradients"
+            )
         result = self._checked(each, subject, checks)
         if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
             other = self._builder.refed(each, subject.rehearsed)
@@ -211,8 +222,8 @@ class _Examination:
 
     def _settle(self, result: CandidateResult, each: Reached) -> None:
         """Want no more what the checks have decided: what they clear, and norms at fault."""
-        text = f"{each.candidate.name}."
-        self._held |= {s for s in cleared(result) if f"{s.owner}.".startswith(text)}
+        if not each.is_part:
+            self._whole |= each.sites
         failed = (check for check in result.checks if check.outcome is Outcome.FAILED)
         blamed = (check.sites or result.sites for check in failed if check.cause in NORM_CAUSES)
         self._verified |= set(cleared(result))
@@ -239,6 +250,7 @@ class _Examination:
             seconds=each.seconds,
             idle=in_order(each.idle & each.sites),
             parts=each.prepared.parts,
+            is_part=each.is_part,
         )
 
 

@@ -224,7 +224,8 @@ class CandidateResult:
 
     ``sites`` are those whose norms are in the built module *and* ran; ``idle`` those of them of
     which another norm, which keeps running statistics, did not; ``parts`` are what was run of a
-    model that does not run as a whole; ``error`` says why it could not be built or fed (empty if
+    model that does not run as a whole; ``is_part`` says that it was checked in the place of a model
+    that holds one; ``error`` says why it could not be built or fed (empty if
     it was).
     """
 
@@ -243,6 +244,7 @@ class CandidateResult:
     seconds: float = 0.0
     idle: tuple[Site, ...] = ()
     parts: tuple[str, ...] = ()
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)

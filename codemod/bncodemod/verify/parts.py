@@ -25,6 +25,7 @@ from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed, describe
 
 _BATCH = 5  # a number that seldom divides other sizes
+_MOST_CALLS = 4  # with different inputs, of one part
 
 
 Wanted = Callable[[nn.Module], bool]
@@ -38,22 +39,22 @@ def in_parts(
     They are those that it was seen to call, and that run on that in train mode.
     """
     seen = _calls(constructed.module)
-    found = dict(_running(constructed.module, "", seen, wanted, harvest))
+    found = list(_running(constructed.module, "", seen, wanted, harvest))
     if not found:
         return Refusal(f"{name} was not seen to call a part with a norm of the line that runs")
-    names = tuple(found)
+    names = tuple(name for name, _ in found)
     whole = constructed.rebuild
 
     def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
         return _limited(whole(device, other), names)
 
-    feed = Feed(tuple((each.feed.positional, each.feed.keywords) for each in found.values()), {})
-    text = "; ".join(f"{name}: {each.text}" for name, each in found.items())
-    inputs = Inputs(text, feed, max(each.multiple for each in found.values()))
+    feed = Feed(tuple((each.feed.positional, each.feed.keywords) for _, each in found), {})
+    text = "; ".join(f"{name}: {each.text}" for name, each in found)
+    inputs = Inputs(text, feed, max(each.multiple for _, each in found))
     limited = replace(
         constructed, module=_limited(constructed.module, names), rebuild=rebuild, feeds=()
     )
-    return limited, inputs, names
+    return limited, inputs, tuple(dict.fromkeys(names))
 
 
 def _limited(whole: nn.Module, names: tuple[str, ...]) -> nn.Module:
@@ -73,7 +74,7 @@ def _limited(whole: nn.Module, names: tuple[str, ...]) -> nn.Module:
 def _running(
     module: nn.Module,
     prefix: str,
-    seen: dict[nn.Module, Feed],
+    seen: dict[nn.Module, list[Feed]],
     wanted: Wanted,
     harvest: Harvest,
 ) -> Iterator[tuple[str, Inputs]]:
@@ -81,19 +82,19 @@ def _running(
     for name, child in module.named_children():
         if not wanted(child):
             continue
-        inputs = among([seen[child]], child, name, harvest) if child in seen else None
-        if isinstance(inputs, Inputs):
-            yield prefix + name, inputs
+        calls = [among([feed], child, name, harvest) for feed in seen.get(child, ())]
+        if calls and all(isinstance(inputs, Inputs) for inputs in calls):
+            yield from ((prefix + name, each) for each in calls if isinstance(each, Inputs))
         else:
             yield from _running(child, f"{prefix}{name}.", seen, wanted, harvest)
 
 
-def _calls(module: nn.Module) -> dict[nn.Module, Feed]:
+def _calls(module: nn.Module) -> dict[nn.Module, list[Feed]]:
     """What the parts of a module were fed in the calls that came to their end.
 
     Of the guesses at its inputs, in train and in eval mode, the one that gets furthest counts.
     """
-    most: dict[nn.Module, Feed] = {}
+    most: dict[nn.Module, list[Feed]] = {}
     norms = {norm for _, norm in norms_in(module)}
     for is_training in (True, False):
         guesses = Guesses(module)
@@ -108,12 +109,15 @@ def _calls(module: nn.Module) -> dict[nn.Module, Feed]:
     return most
 
 
-def _called(module: nn.Module, feed: Feed) -> tuple[dict[nn.Module, Feed], Exception | None]:
+def _called(module: nn.Module, feed: Feed) -> tuple[dict[nn.Module, list[Feed]], Exception | None]:
     """What was called in a run, and what this ended in."""
-    seen: dict[nn.Module, Feed] = {}
+    seen: dict[nn.Module, list[Feed]] = {}
 
     def note(part: nn.Module, args: Any, kwargs: dict[str, Any], answer: Any) -> None:
-        seen.setdefault(part, describe(args, kwargs, _BATCH))
+        calls = seen.setdefault(part, [])
+        feed = describe(args, kwargs, _BATCH)
+        if len(calls) < _MOST_CALLS and str(feed) not in map(str, calls):
+            calls.append(feed)
 
     device = device_of(module)
     args, kwargs = Inputs("", feed).make(device, batch=_BATCH)

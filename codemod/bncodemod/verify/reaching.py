@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -37,6 +38,8 @@ from bncodemod.verify.steering import below_tests
 from bncodemod.verify.variants import variants
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
+# A site that says itself that its norms keep no statistics.
+_DECIDED = re.compile(r"track_running_stats\s*=\s*False|group_?norm|WithoutStats", re.IGNORECASE)
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
 # Builds in a row that reach nothing, after which a module is given up: one with sites, and one that
 # may only reach those of others.
@@ -59,6 +62,7 @@ class Reached:
     idle: frozenset[Site]
     cost: float
     seconds: float
+    is_part: bool = False  # of a model that is dear
 
 
 def _reached(
@@ -186,11 +190,12 @@ class Builder:
         """Build what may reach the sites at less cost: their owners, and the parts of models."""
         self._wanted = sites
         for candidate in self._taken(lambda each: self._holds_wanted(each) or self._is_part(each)):
+            is_part = self._is_sighted(candidate)  # before it is built itself
             built = self._build(candidate)
             while built is not None:
                 gained = self._wanted & built.sites
                 self._wanted -= built.sites
-                yield built
+                yield replace(built, is_part=is_part)
                 built = self._with_other_norms(candidate) if gained else None
 
     def _with_other_norms(self, candidate: Candidate) -> Reached | None:
@@ -241,14 +246,27 @@ class Builder:
                     if built is not None:
                         yield built
 
+    def keeping_statistics(
+        self, sites: frozenset[Site], built: Iterable[Reached]
+    ) -> Iterator[Reached]:
+        """What makes norms of the sites that keep running statistics, as a subclass may.
+
+        ``built`` is looked at first, then what needs no arguments and was not built so far.
+        """
+        self._wanted = frozenset(site for site in sites if not _DECIDED.search(site.text))
+        waiting = self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        others = (self._build(candidate) for candidate in waiting if self._wanted)
+        for each in itertools.chain(built, others):
+            if each is not None and self._wanted & _keeping(each.prepared.constructed.module):
+                yield each
+
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
+        return bool(self._wanted) and self._is_sighted(candidate)
+
+    def _is_sighted(self, candidate: Candidate) -> bool:
         target = candidate.target
-        return (
-            bool(self._wanted)
-            and inspect.isclass(target)
-            and next(self._harvest.sightings(target), None) is not None
-        )
+        return inspect.isclass(target) and next(self._harvest.sightings(target), None) is not None
 
     def _planned(self) -> Iterator[Candidate]:
         yield from self._taken(lambda each: not _needs_arguments(each) and self._holds_wanted(each))
@@ -377,6 +395,12 @@ class Builder:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return ran, parameters + _PER_NUMBER * ran.numbers
+
+
+def _keeping(module: nn.Module) -> frozenset[Site]:
+    """The sites whose norms in a module keep running statistics."""
+    norms = (norm for _, norm in norms_in(module) if getattr(norm, "track_running_stats", False))
+    return frozenset().union(*map(sites_of, norms))
 
 
 def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:

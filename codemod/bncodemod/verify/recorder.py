@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
 from bncodemod.verify.held import modules_in
@@ -122,13 +122,13 @@ class Recorder:
         ran: set[Site] = set()
         frozen: set[Site] = set()
 
-        def note(module: nn.Module, inputs: Any) -> None:
+        def note(module: nn.Module, *_: Any) -> None:  # not of a norm that raises
             if isinstance(module, NORMS) and _is_transformed():
                 ran.update(sites_of(module))
                 if not _runs_as_in_training(module):
                     frozen.update(s for s in sites_of(module) if s.kind is not SiteKind.PATCH)
 
-        hook = register_module_forward_pre_hook(note)
+        hook = register_module_forward_hook(note)
         try:
             with _TransformedCalls(self) as calls:
                 yield ran

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+
+def seed_all(number: int) -> None:
+    """Start the generators of torch, of ``random`` and of NumPy where it is in use."""
+    torch.manual_seed(number)
+    random.seed(number)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(number % 2**32)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared
 from bncodemod.verify.recorder import Recorder, norms_in
+from bncodemod.verify.reproducible import seed_all
 
 # Samples in a batch: more than two, whose normed values are all 1 and -1, and a number that seldom
 # divides that of the channels, so that the axes can be told from each other.
@@ -83,7 +84,7 @@ class Subject:
 
     def rebuilt(self, device: torch.device, seed: int = 0) -> nn.Module:
         """The model as it is built on a device from a seed."""
-        torch.manual_seed(self.job.seed + seed)
+        seed_all(self.job.seed + seed)
         module = self.prepared.constructed.rebuild(device)
         module.train()
         self.fill(module, device)
@@ -92,7 +93,7 @@ class Subject:
     def fill(self, module: nn.Module, device: torch.device) -> None:
         """Run a module on its device, from the job's seed, if its inputs give it its shapes."""
         if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
-            torch.manual_seed(self.job.seed)
+            seed_all(self.job.seed)
             with torch.no_grad(), device:
                 run(module, self.feed(device=device))
 

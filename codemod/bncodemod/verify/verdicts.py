@@ -28,6 +28,7 @@ REGISTRY = "a configuration that only the library reads which it is written for"
 
 
 _UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
+_COMPARING = _UNDER_VMAP - {Check.META_VMAP}
 # Causes that no other hides: the rewrite itself has done harm.
 _DAMAGE = frozenset({Cause.BROKEN, Cause.CHANGED, Cause.STATISTICS})
 
@@ -35,13 +36,27 @@ _DAMAGE = frozenset({Cause.BROKEN, Cause.CHANGED, Cause.STATISTICS})
 def cleared(candidate: CandidateResult) -> Iterator[Site]:
     """The sites that a candidate verifies: they run in it and pass all checks that were made.
 
-    One of these checks has run all of their norms under vmap, in train mode.
+    One of these checks has run all of their norms under vmap, in train mode, and has compared
+    what came of it, if any was to do so.
     """
+    made = {check.check for check in candidate.checks}
     for site in candidate.sites:
         if site in candidate.idle or _failures(candidate, site):
             continue
-        if any(_shows(check, site, candidate) for check in candidate.checks):
+        shown = {check.check for check in candidate.checks if _shows(check, site, candidate)}
+        if site.kind is SiteKind.BLOCK:
+            is_shown = bool(shown)
+        else:
+            is_shown = bool(shown & (_COMPARING if made & _COMPARING else shown))
+            is_shown &= not any(_leaves_out(check, site) for check in candidate.checks)
+        if is_shown:
             yield site
+
+
+def _leaves_out(check: CheckResult, site: Site) -> bool:
+    """Whether a check was passed under vmap without a site's norms, as by catching their error."""
+    is_passed = check.check in _UNDER_VMAP and check.outcome is Outcome.PASSED
+    return is_passed and check.ran is not None and site not in check.ran
 
 
 def _showing(candidate: CandidateResult, site: Site) -> frozenset[Check]:
@@ -62,11 +77,15 @@ def _shows(check: CheckResult, site: Site, candidate: CandidateResult) -> bool:
 
 
 def _failures(candidate: CandidateResult, site: Site) -> list[CheckResult]:
-    """The failed checks that say something of a site: not those put down to other sites' norms."""
+    """The failed checks that say something of a site: not those put down to other sites' norms.
+
+    What an error ended that is not a norm's own fault says that none of them was seen to the end.
+    """
     return [
         check
         for check in candidate.checks
-        if check.outcome is Outcome.FAILED and (not check.sites or site in check.sites)
+        if check.outcome is Outcome.FAILED
+        and (not check.sites or site in check.sites or check.cause not in NORM_CAUSES)
     ]
 
 
@@ -132,6 +151,11 @@ def _judged(
     blamed = _blamed_by_line(site, candidates)
     if blamed is not None:
         return _fails(site, *blamed, passed_in)
+    if all(candidate.is_part for candidate in verifying):  # then a model that fails counts too
+        left = [(c, failure) for c, failure in failures if not (verifying and c.is_part)]
+        if left:
+            named = _named(failure for _, failure in left)
+            return _fails(site, *next((f for f in left if f[1] is named), left[0]), passed_in)
     if verifying:
         passed = set().union(*(_passed(candidate, site) for candidate in verifying))
         checks = tuple(check for check in Check if check in passed)
@@ -144,9 +168,6 @@ def _judged(
             failed_elsewhere=_failing_elsewhere(best),
             parts=best.parts,
         )
-    if failures:
-        named = _named(failure for _, failure in failures)
-        return _fails(site, *next((f for f in failures if f[1] is named), failures[0]))
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))
     why = reasons.get(site) or _why_not(site, modules, candidates)
@@ -209,6 +230,9 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
         check.check for check in candidate.checks
     }:
         return "none of the chosen checks runs it under vmap"
+    compared = [check for check in candidate.checks if check.check in _COMPARING]
+    if compared and all(check.outcome is Outcome.SKIPPED for check in compared):
+        return f"{candidate.name} was built, but not compared: {compared[0].message}"
     ran = [c for c in candidate.checks if c.check in _UNDER_VMAP and c.outcome is Outcome.PASSED]
     if ran:
         return f"{candidate.name} passes, but this line's norm did not run in it in train mode"

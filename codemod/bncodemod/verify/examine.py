@@ -62,6 +62,7 @@ _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
 # The cost of a model from which on its parts are checked, where they can be, and of itself only
 # what takes no gradients.
 _DEAR = 5e7
+_TOO_DEAR = 1e9  # of itself nothing: clips in full size take minutes on a CPU
 _ON_META = frozenset({Check.META_VMAP, Check.BUFFERS})
 _OF_THE_WHOLE = _ON_META | frozenset(
     {
@@ -152,17 +153,18 @@ class _Examination:
                 built.remove(each)
             self._examine(each, self._job.checks & (_ON_META | {Check.VMAP}))
         for each in sorted(built, key=lambda each: each.cost):
-            if (
-                each in dear
-                and each.sites - self._whole
-                and self._job.checks & _OF_THE_WHOLE - _ON_META
-            ):
+            if each in dear and self._is_to_be_compared(each):
                 self._examine(each, self._job.checks & _OF_THE_WHOLE)
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"
                 self._emit(self._result(each, notes=(note,)))
         for result in self._builder.refused.values():
             self._emit(result)
+
+    def _is_to_be_compared(self, each: Reached) -> bool:
+        """Whether a model is to be checked as a whole, now that its parts were checked."""
+        chosen = self._job.checks & _OF_THE_WHOLE - _ON_META
+        return bool(each.cost < _TOO_DEAR and chosen and each.sites - self._whole)
 
     def _open(self, sites: Iterable[Site]) -> frozenset[Site]:
         """Those that are wanted still, and not given up."""

@@ -29,6 +29,7 @@ REGISTRY = "a configuration that only the library reads which it is written for"
 
 _UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
 _COMPARING = _UNDER_VMAP - {Check.META_VMAP}
+_SPENT = frozenset({Cause.TIMEOUT, Cause.MEMORY})  # what says nothing of the norms
 # Causes that no other hides: the rewrite itself has done harm.
 _DAMAGE = frozenset({Cause.BROKEN, Cause.CHANGED, Cause.STATISTICS})
 
@@ -152,7 +153,7 @@ def _judged(
     if blamed is not None:
         return _fails(site, *blamed, passed_in)
     if all(candidate.is_part for candidate in verifying):  # then a model that fails counts too
-        left = [(c, failure) for c, failure in failures if not (verifying and c.is_part)]
+        left = [(c, f) for c, f in failures if not (verifying and (c.is_part or f.cause in _SPENT))]
         if left:
             named = _named(failure for _, failure in left)
             return _fails(site, *next((f for f in left if f[1] is named), left[0]), passed_in)

@@ -62,7 +62,7 @@ _WITHOUT_FORWARD = frozenset({Check.META_VMAP, Check.FORWARD, Check.STATE_DICT})
 # The cost of a model from which on its parts are checked, where they can be, and of itself only
 # what takes no gradients.
 _DEAR = 5e7
-_TOO_DEAR = 1e9  # of itself nothing: clips in full size take minutes on a CPU
+_TOO_DEAR = 2e9  # of itself nothing: clips in full size take minutes on a CPU
 _ON_META = frozenset({Check.META_VMAP, Check.BUFFERS})
 _OF_THE_WHOLE = _ON_META | frozenset(
     {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bncodemod.cli.shared import HELP, ended, typed, walk_options
+from bncodemod.cli.shared import HELP, ended, stopped_by_signals, typed, walk_options
 from bncodemod.settings import load_configuration
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ Exit codes:
   1  a site fails, or fewer are verified than --require-coverage says
   2  wrong usage or configuration, no torch, no such device, or a file that could not be read or
      parsed (the others are verified all the same)
-  130  interrupted
+  130  interrupted (143 by SIGTERM, 129 by SIGHUP)
 
 Defaults come from [tool.bncodemod.verify] in the nearest pyproject.toml; the command line wins.
 """
@@ -176,14 +176,15 @@ def run(
         click.echo(f"Note: {text}", err=True)
 
     try:
-        return verify(
-            paths,
-            configuration,
-            wanted,
-            rewritten=rewritten,
-            on_progress=progress,
-            on_notice=notice,
-        )
+        with stopped_by_signals():
+            return verify(
+                paths,
+                configuration,
+                wanted,
+                rewritten=rewritten,
+                on_progress=progress,
+                on_notice=notice,
+            )
     finally:
         progress.pause()
 

@@ -31,7 +31,6 @@ def test_what_passes(tmp_path: Path) -> None:
     assert net.sites == said.job.sites
     outcomes = {result.check: result.outcome for result in net.checks}
     skipped = {
-        Check.INDEPENDENCE,  # of batch statistics
         Check.ORIGINAL_FAILS,
         Check.STATE_DICT,
         Check.BIT_IDENTICAL,

@@ -102,7 +102,7 @@ class Subject:
         batch: int = BATCH,
         stack: int | None = None,
         device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         seed: int | None = None,
     ) -> Arguments:
         """Inputs; ``stack`` adds an axis in front of the batch."""

@@ -89,6 +89,28 @@ class Explainer:
         with torch.no_grad(), evaluating(self.model):
             return vmap(self.model)(x)
 """,
+    "a second attempt": """
+def views(model, x):
+    with evaluating(model):
+        try:
+            return vmap(lambda row: model(row) * model(row).sum().item())(x)
+        except RuntimeError:
+            return vmap(model)(x)
+""",
+    "transforms of autograd": """
+from torch.autograd.functional import jacobian
+
+def views(model, x):
+    with evaluating(model):
+        return jacobian(model, x)
+""",
+    "a product with a Jacobian": """
+from torch.func import jvp, vjp
+
+def views(model, x):
+    with evaluating(model):
+        return jvp(model, (x,), (x,)), vjp(model, x)
+""",
     "the import": NET
     + """
 net = Net()
@@ -203,13 +225,29 @@ def views(model, x):
     ("text", "reason"),
     [
         (
+            "def plain(model, x):\n    with evaluating(model):\n        return model(x)\n",
+            "plain did not show it: norms run in the block, but under no transform; an example may"
+            ' (name = "plain", arguments = "model=…, x=…")',
+        ),
+        (
+            "def early(model, x):\n    with evaluating(model):\n        if len(x) < 100:\n"
+            "            return model(x)\n        return vmap(model)(x)\n",
+            "early did not show it: norms run in the block, but under no transform",
+        ),
+        (
+            "def swallowed(model, x):\n    with evaluating(model):\n        try:\n"
+            "            return vmap(lambda row: model(row) * model(row).sum().item())(x)\n"
+            "        except RuntimeError:\n            return None\n",
+            "swallowed did not show it: a transform in it raised, and the code goes on: ",
+        ),
+        (
             "def lazy(model):\n    with evaluating(model):\n        return vmap(model)\n",
-            "lazy did not run it: no norm runs in the block",
+            "lazy did not show it: no norm runs in the block",
         ),
         (
             "def of(model, data):\n    for x in data.rows:\n        with evaluating(model):\n"
             "            vmap(model)(x)\n",
-            "of did not run it: of(model=",
+            "of did not show it: of(model=",
         ),
         (
             f"{NET}def main():\n    with evaluating(Net()):\n        raise AssertionError\n",

@@ -172,7 +172,7 @@ def main(name):
             ("eval-mode",),
             (
                 "net.py:27:5 [verified] in views: eval-mode, mode-restored",
-                "net.py:34:5 [not reached] main did not run it: main(name=a batch) raised",
+                "net.py:34:5 [not reached] main did not show it: main(name=a batch) raised",
                 "2 sites = 1 verified + 0 failed + 1 not reached",
             ),
         ),
@@ -252,6 +252,22 @@ def test_nothing_is_to_be_covered(project: Path) -> None:
         "0 sites = 0 verified + 0 failed + 0 not reached\n"
         "nothing was to be verified: the coverage that is required says nothing here\n"
     )
+
+
+def test_a_file_that_does_not_parse_is_an_error(project: Path) -> None:
+    """Its sites are not known: no coverage speaks for them."""
+    Path("bad.py").write_text(f"{NET}x = nn.GroupNorm(1, 8\n")
+    Path("net.py").write_text(NET.replace("norm(8)", "norm(8, 1)"))
+    alone = run("verify", "--require-coverage=100", "bad.py")
+    assert alone.exit_code == 2
+    assert "bad.py [not read] it cannot be read as Python: " in alone.stdout
+    assert "1 file not read" in alone.stdout
+    assert "[not read]" in run("verify", "-q", "bad.py").stdout
+    beside = run("verify", "--format=json", "--checks=vmap", ".")
+    assert beside.exit_code == 2
+    found = json.loads(beside.stdout)["verification"]
+    assert {site["path"] for site in found["sites"]} == {"net.py"}
+    assert [module["unread"] for module in found["modules"]] == [True, False]
 
 
 def test_a_module_that_kills_its_worker(project: Path) -> None:

@@ -306,18 +306,54 @@ def test_no_torch_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.Mo
     assert "bncodemod[verify]" in caught.value.remedy
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_its_driver(tmp_path: Path, number: signal.Signals) -> None:
-    mark = tmp_path / "pid"
-    module = tmp_path / "m.py"
-    module.write_text(f"import os\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\n{LOOP}")
-    driver = subprocess.Popen([sys.executable, "-c", _DRIVE, str(module)])
-    while not (mark.exists() and mark.read_text()):
-        assert driver.poll() is None
-        time.sleep(0.05)
+# Holds the interpreter's lock for hours, so that no other thread comes to its turn.
+HOG = "import re\nre.match('(a|a)*b', 'a' * 60)\n"
+
+
+@pytest.mark.parametrize("work", [LOOP, pytest.param(HOG, marks=linux)], ids=["loop", "hog"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_its_driver(tmp_path: Path, number: signal.Signals, work: str) -> None:
+    driver, started = drive(tmp_path, [sys.executable, "-c", _DRIVE], work)
     driver.send_signal(number)
     driver.wait(30)
-    assert is_gone(int(mark.read_text()))
+    assert [is_gone(process) for process in started] == [True, True]
+
+
+@linux
+def test_what_is_stopped_does_not_outlive_its_driver(tmp_path: Path) -> None:
+    driver, started = drive(tmp_path, [sys.executable, "-c", _DRIVE], LOOP)
+    os.killpg(started[0], signal.SIGSTOP)
+    driver.kill()
+    driver.wait(30)
+    assert [is_gone(process) for process in started] == [True, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_as_ctrl_c_does(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "bncodemod", "verify"]
+    driver, started = drive(tmp_path, command, LOOP)
+    driver.send_signal(number)
+    assert driver.communicate(timeout=30)[1].endswith("Interrupted: nothing was changed\n")
+    assert driver.returncode == 128 + number
+    assert [is_gone(process) for process in started] == [True, True]
+
+
+def drive(
+    folder: Path, command: list[str], work: str
+) -> tuple[subprocess.Popen[str], tuple[int, int]]:
+    """A driver whose worker is at a module's work, and what runs: the worker and its child."""
+    mark, module = folder / "pids", folder / "m.py"
+    module.write_text(
+        "import os, subprocess\nfrom torch import nn\nnorm = nn.GroupNorm(1, 4)\n"
+        "child = subprocess.Popen(['sleep', '1000'])\n"
+        f"open({str(mark)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}.')\n{work}"
+    )
+    driver = subprocess.Popen([*command, str(module)], stderr=subprocess.PIPE, text=True)
+    while not (mark.exists() and mark.read_text().endswith(".")):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    worker, child = map(int, mark.read_text().rstrip(".").split())
+    return driver, (worker, child)
 
 
 _DRIVE = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from examined import examined, image, net
 
 from bncodemod.verify.model import Built, Cause, Check, Example, Outcome, SiteKind, Verdict
@@ -31,7 +32,6 @@ def test_what_passes(tmp_path: Path) -> None:
     assert net.sites == said.job.sites
     outcomes = {result.check: result.outcome for result in net.checks}
     skipped = {
-        Check.INDEPENDENCE,  # of batch statistics
         Check.ORIGINAL_FAILS,
         Check.STATE_DICT,
         Check.BIT_IDENTICAL,
@@ -40,6 +40,25 @@ def test_what_passes(tmp_path: Path) -> None:
     }
     of_models = set(Check) - {Check.EVAL_MODE, Check.RESTORED}
     assert outcomes == {c: Outcome.SKIPPED if c in skipped else Outcome.PASSED for c in of_models}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("torch.set_default_dtype(torch.float64)", ""),
+        ("", "\n        self.double()"),
+        ("", "\n        self.bfloat16()"),
+    ],
+    ids=["by default", "by its constructor", "in half precision"],
+)
+def test_a_model_of_another_precision(tmp_path: Path, before: str, after: str) -> None:
+    """It is fed numbers of its own type."""
+    text = DROPPED.replace("GroupNorm(2, width)⟫", f"GroupNorm(2, width)⟫{after}")
+    try:
+        said = examined(tmp_path, f"{before}\n{text}")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [verdict for _, verdict in said.verdicts(SiteKind.CALL)] == [Verdict.VERIFIED] * 2
 
 
 def test_running_stats_fail_and_eval_mode_passes(tmp_path: Path) -> None:

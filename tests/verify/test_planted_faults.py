@@ -98,6 +98,28 @@ def test_a_norm_that_mixes_samples(tmp_path: Path) -> None:
     assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.DEPENDENT)
 
 
+@pytest.mark.parametrize(
+    ("groups", "outcome"), [("1", Outcome.FAILED), ("n", Outcome.PASSED)], ids=["mixed", "apart"]
+)
+def test_the_batch_folded_beside_a_batch_norm(
+    groups: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    """Statistics of the batch are no fault, nor do they hide one; here no answer is a sample's."""
+    text = f"""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm2d(3, track_running_stats=False)
+
+        def forward(self, x):
+            n, c, h, w = x.shape
+            x = self.bn(x).relu().reshape(1, n * c, h, w)
+            return ⟪F.group_norm(x, {groups})⟫.reshape(n, c, h, w).transpose(0, 1)
+    """
+    result = examined(tmp_path, text, **image()).result(Check.INDEPENDENCE)
+    assert result.outcome is outcome
+
+
 def test_samples_mixed_by_something_else(tmp_path: Path) -> None:
     text = net("⟪nn.GroupNorm(1, 3)⟫", "self.bn(x) - x.mean(0)")
     result = examined(tmp_path, text, **image()).result(Check.INDEPENDENCE)

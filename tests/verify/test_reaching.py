@@ -66,6 +66,22 @@ def test_every_branch(tmp_path: Path) -> None:
     assert [each.name for each in again.candidates] == ["Net"]
 
 
+def test_a_branch_beside_a_norm_that_runs_nowhere(tmp_path: Path) -> None:
+    """What is built in vain by the shortest call keeps no other line from being reached."""
+    body = f"""if spare:
+            self.spare = ⟪nn.BatchNorm2d(8, track_running_stats=False)⟫
+        if kind == 'batch':
+            {NORM}
+        elif kind == 'group':
+            self.norm = ⟪nn.GroupNorm(4, 8)⟫
+        else:
+            self.norm = nn.Identity()"""
+    text = NET.format(parameters="self, kind='none', spare=True", body=body)
+    said = examined(tmp_path, text, checks=META)
+    unreached = set(said.job.sites).difference(*(each.sites for each in said.candidates))
+    assert [site.line for site in unreached] == [min(site.line for site in said.job.sites)]
+
+
 def test_a_branch_of_a_variable(tmp_path: Path) -> None:
     body = f"""self.normed = stride > 1
         self.norm = nn.Identity()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
 from bncodemod.settings import ConfigurationError
 
-INTERRUPTED = 130
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,13 +64,47 @@ def ended(run: Callable[[], int], *, interrupted: str) -> int:
     except ConfigurationError as error:
         click.echo(f"Error: {error}", err=True)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         click.echo(f"Interrupted: {interrupted}", err=True)
-        return INTERRUPTED
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
     except (click.ClickException, BrokenPipeError):
         raise
     except Exception as error:
         return _failed(error)
+
+
+class Stopped(KeyboardInterrupt):
+    """Another signal than that of Ctrl-C is to end the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end what is done meanwhile as Ctrl-C does, by an exception.
+
+    A signal that is ignored, as under nohup, stays so.
+    """
+
+    def stop(number: int, _: object) -> None:
+        for each in saved:
+            signal.signal(each, signal.SIG_IGN)  # what is to be cleared up is, to the end
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    saved = {each: signal.getsignal(each) for each in numbers}
+    saved = {each: handler for each, handler in saved.items() if handler is signal.SIG_DFL}
+    if threading.current_thread() is not threading.main_thread():
+        saved = {}  # only there can handlers be set
+    for each in saved:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in saved.items():
+            signal.signal(each, handler)
 
 
 def _failed(error: Exception) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bncodemod.cli.shared import HELP, ended, typed, walk_options
+from bncodemod.cli.shared import HELP, ended, stopped_by_signals, typed, walk_options
 from bncodemod.settings import load_configuration
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ Examples:
 Exit codes:
   0  no site fails, and enough of them are verified
   1  a site fails, or fewer are verified than --require-coverage says
-  2  wrong usage or configuration, no torch, or no such device
-  130  interrupted
+  2  wrong usage or configuration, no torch, no such device, or a file that could not be read or
+     parsed (the others are verified all the same)
+  130  interrupted (143 by SIGTERM, 129 by SIGHUP)
 
 Defaults come from [tool.bncodemod.verify] in the nearest pyproject.toml; the command line wins.
 """
@@ -175,14 +176,15 @@ def run(
         click.echo(f"Note: {text}", err=True)
 
     try:
-        return verify(
-            paths,
-            configuration,
-            wanted,
-            rewritten=rewritten,
-            on_progress=progress,
-            on_notice=notice,
-        )
+        with stopped_by_signals():
+            return verify(
+                paths,
+                configuration,
+                wanted,
+                rewritten=rewritten,
+                on_progress=progress,
+                on_notice=notice,
+            )
     finally:
         progress.pause()
 
@@ -206,9 +208,14 @@ def report_text(found: Verification, wanted: Options, options: dict[str, Any]) -
 
 
 def exit_code(found: Verification, wanted: Options, *, exit_zero: bool = False) -> int:
-    """1 if a site failed or too few are verified, unless ``exit_zero``; else 0."""
+    """2 if a file could not be read; 1 if a site failed or too few are verified; else 0.
+
+    With ``exit_zero``, 0 where it would be 1.
+    """
     from bncodemod.verify.model import Verdict
 
+    if found.unread:
+        return 2
     failed = any(result.verdict is Verdict.FAILED for result in found.sites)
     too_few = found.coverage is not None and found.coverage < wanted.require_coverage
     return int((failed or too_few) and not exit_zero)

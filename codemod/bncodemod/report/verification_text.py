@@ -79,7 +79,7 @@ class _Writer:
         if module.error:
             sites = sum(result.site.path == module.path for result in self._whole.sites)
             behind = f" ({plural(sites, 'site')} not reached)" if sites else ""
-            self._line(module.path, "not imported", "yellow", module.error + behind)
+            self._line(module.path, *_status(module), module.error + behind)
             self._trace(module.trace)
         for note in module.notes:
             self._line(module.path, "note", "cyan", note)
@@ -134,6 +134,11 @@ class _Writer:
                 self._console.line(("    | ", "dim"), (line, ""))
 
 
+def _status(module: ModuleResult) -> tuple[str, str]:
+    """What became of a module with an error, and the style to say it in."""
+    return ("not read", "red") if module.unread else ("not imported", "yellow")
+
+
 def _words(result: SiteResult) -> str:
     failure = result.failure
     if failure is not None:
@@ -169,14 +174,19 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
         parts += [(plus, ""), (f"{counts[verdict]} {verdict.value}", style)]
     if whole.coverage is None:
         yield parts
+        if whole.unread:
+            yield [(f"{plural(len(whole.unread), 'file')} not read", "red")]
         return
     yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
     if in_parts := sum(bool(result.parts) for result in whole.sites):
         yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
-    failed = sum(bool(module.error) for module in whole.modules)
+    unread = len(whole.unread)
+    failed = sum(bool(module.error) for module in whole.modules) - unread
+    imported = len(whole.modules) - failed - unread
     yield [
-        (f"{plural(len(whole.modules), 'module')} = {len(whole.modules) - failed} imported + ", ""),
+        (f"{plural(len(whole.modules), 'module')} = {imported} imported + ", ""),
         (f"{failed} not imported", "yellow" if failed else ""),
+        (f" + {unread} not read" if unread else "", "red"),
     ]
     versions = [f"{name} {version}" for name, version in whole.versions.items()]
     yield [(f"on {', '.join([whole.device or 'no device', *versions])}", "")]

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from bncodemod.verify.candidates import candidates
 from bncodemod.verify.deduce import parameters
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs
+from bncodemod.verify.looking import attribute, file_of, function_below, is_instance, text
 from bncodemod.verify.meta import device_of
 from bncodemod.verify.model import Job, Site
 from bncodemod.verify.prepare import Prepared, prepare
@@ -78,8 +79,8 @@ class Function:
 
     @property
     def line(self) -> int:
-        code = getattr(inspect.unwrap(self.target), "__code__", None)
-        return code.co_firstlineno if code is not None else 0
+        function = function_below(self.target)
+        return function.__code__.co_firstlineno if function is not None else 0
 
     @property
     def is_of_module(self) -> bool:
@@ -110,7 +111,7 @@ def function_of(site: Site, module: ModuleType) -> Function | None:
         if inspect.isclass(held):
             holder = held
             continue
-        target = getattr(holder, part, None)
+        target = attribute(holder, part)
         if not callable(target):
             return None
         bound = not inspect.isclass(holder) or isinstance(held, (staticmethod, classmethod))
@@ -194,11 +195,11 @@ def _imported(module: ModuleType, roots: Sequence[str]) -> Iterator[tuple[str, C
     """Classes and functions of the user's other modules that build models."""
     folders = tuple(os.path.join(os.path.realpath(root), "") for root in roots)
     for name, value in list(vars(module).items()):
-        home = sys.modules.get(getattr(value, "__module__", None) or "")
-        file = os.path.realpath(getattr(home, "__file__", None) or "")
+        home = sys.modules.get(text(value, "__module__"))
+        file = file_of(home)
         if home is module or not file.startswith(folders) or "site-packages" in file:
             continue
-        if (inspect.isclass(value) or inspect.isfunction(value)) and builds_module(value):
+        if is_instance(value, type, FunctionType) and builds_module(value):
             yield name, value
 
 

@@ -29,7 +29,7 @@ from bncodemod.verify.model import (
 )
 from bncodemod.verify.modes import Block
 from bncodemod.verify.offline import offline
-from bncodemod.verify.patched_models import GUARDED, guarded_lines
+from bncodemod.verify.patched_models import GUARDED, example_of, guarded_lines
 from bncodemod.verify.refusal import in_a_line
 
 _MOST_SECONDS = 20.0  # for one function, that is not given up at once
@@ -79,7 +79,7 @@ def _call(
     emit: Callable[[Event], None],
 ) -> None:
     """Call a function in the likeliest ways until its blocks have run, or none is left."""
-    begun, why = time.perf_counter(), ""
+    begun, why, furthest = time.perf_counter(), "", -1
     missing = set(sites)
     emit(Started(function.name))  # what it takes too long for is not the block's fault
     for how, call in _ways(function, sites, module, models, job):
@@ -87,16 +87,18 @@ def _call(
             break
         runs, said = _made(call, job)
         decided = [s for s in sites if any(_decides(r) for r in runs if r.site == s)]
-        why = why or said or _why(runs, "its call does not run this line")
+        if (ran := sum(block.ran for block in runs)) > furthest:
+            why, furthest = said or _why(runs, "its call does not run this line"), ran
         if missing.intersection(decided):
             seconds = time.perf_counter() - begun
             emit(_result(job, function.name, decided, runs, function.line, how, call.text, seconds))
             missing -= set(decided)
     for site in missing:
-        reason = f"did not run it: {why or 'no model was found to call it with'}"
+        reason = f"did not show it: {why or 'no model was found to call it with'}; an example may"
         if not function.takes_anything and not why:
             reason = "takes no model: it is called only if an example names it"
-        emit(Unreached(site, f"{function.name} {reason}"))
+        example = example_of(function.name, function.parameters())
+        emit(Unreached(site, f"{function.name} {reason} ({example})"))
 
 
 def _ways(
@@ -129,7 +131,7 @@ def _made(call: Call, job: Job) -> tuple[list[Block], str]:
 
 def _decides(block: Block) -> bool:
     """Whether a run of a block says that it is right, or that it is wrong."""
-    return bool(_fault(block)) or (block.ran > 0 and block.error is None)
+    return bool(_fault(block)) or (block.transformed > 0 and block.error is None)
 
 
 def _fault(block: Block) -> bool:
@@ -143,8 +145,14 @@ def _is_for_statistics(error: BaseException | None) -> bool:
 def _why(runs: Sequence[Block], otherwise: str) -> str:
     if not runs:
         return otherwise
-    error = next((block.error for block in runs if block.error is not None), None)
-    return in_a_line(error) if error is not None else "no norm runs in the block"
+    for block in runs:
+        if block.error is not None:
+            return in_a_line(block.error)
+        if block.stopped is not None:
+            return f"a transform in it raised, and the code goes on: {in_a_line(block.stopped)}"
+    if any(block.ran for block in runs):
+        return "norms run in the block, but under no transform"
+    return "no norm runs in the block"
 
 
 def _result(
@@ -192,9 +200,7 @@ def _in_eval_mode(runs: Sequence[Block], job: Job) -> CheckResult:
                 found.trace,
                 sites=(site,),
             )
-    plain = all(block.transformed == 0 for block in runs)
-    message = "no transform of torch.func was at work" if plain else ""
-    return CheckResult(Check.EVAL_MODE, Outcome.PASSED, message)
+    return CheckResult(Check.EVAL_MODE, Outcome.PASSED)
 
 
 def _restored(runs: Sequence[Block], job: Job) -> CheckResult:

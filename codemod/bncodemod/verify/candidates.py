@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from bncodemod.verify.looking import attribute, function_below, is_instance, text
 from bncodemod.verify.model import Example, Job, SiteKind
 from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.promises import builds_module
@@ -59,15 +60,15 @@ def candidates(module: ModuleType, job: Job) -> list[Candidate]:
 def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """The classes, functions and models that are defined in a module, nested classes included."""
     for name, value in list(vars(holder).items()):
-        if isinstance(value, nn.Module):
+        if is_instance(value, nn.Module):
             yield prefix + name, copies(value)
-        elif getattr(value, "__module__", None) != module.__name__:
+        elif text(value, "__module__") != module.__name__:
             continue
-        elif inspect.isclass(value):
+        elif is_instance(value, type):
             if not inspect.isabstract(value) and value.__qualname__ == prefix + name:
                 yield prefix + name, value
                 yield from _members(module, value, f"{prefix}{name}.")
-        elif holder is module and inspect.isfunction(inspect.unwrap(value)):
+        elif holder is module and function_below(value) is not None:
             yield name, value
 
 
@@ -84,7 +85,7 @@ def resolve(module: ModuleType, name: str) -> Any:
     """What a module has under a dotted name; None if there is nothing."""
     value: Any = module
     for part in name.split("."):
-        value = getattr(value, part, None)
+        value = attribute(value, part)
     return value
 
 

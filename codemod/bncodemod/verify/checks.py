@@ -25,8 +25,6 @@ from bncodemod.verify.subject import STACK, Subject, varied
 Checker = Callable[[Subject], CheckResult]
 CHECKS: dict[Check, Checker] = {}  # filled by the modules of checks, in any order
 
-_FLOAT32, _FLOAT64 = torch.float32, torch.float64
-
 
 class Skipped(Exception):
     """A check does not apply; says why."""
@@ -329,15 +327,18 @@ def equal(
     subject: Subject,
     run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]],
 ) -> CheckResult:
-    """Whether both ways of running give the same: in float32, else in float64."""
-    how, answers, loop = _with_randomness(subject, lambda how: (how, *run(_FLOAT32, how)))
+    """Whether both ways of running give the same: in the model's own precision, else in float64."""
+    own = subject.prepared.inputs.own_dtype
+    how, answers, loop = _with_randomness(subject, lambda how: (how, *run(own, how)))
     _refuse_nothing(answers)
     words = difference(answers, loop)
     exact = _in_float64(run, how) if words else ""
     if words and exact == "":
-        return CheckResult(which, Outcome.PASSED, f"equal in float64; rounding in float32: {words}")
-    if words and exact is None and not difference(*run(_FLOAT32, how), is_final=True):
-        return CheckResult(which, Outcome.PASSED, f"equal but for rounding in float32: {words}")
+        return CheckResult(
+            which, Outcome.PASSED, f"equal in float64; rounding in {_of(own)}: {words}"
+        )
+    if words and exact is None and not difference(*run(own, how), is_final=True):
+        return CheckResult(which, Outcome.PASSED, f"equal but for rounding in {_of(own)}: {words}")
     if not words:
         return CheckResult(which, Outcome.PASSED)
     if how != "error":
@@ -360,13 +361,17 @@ def _refuse_nothing(answers: Outputs) -> None:
         raise Skipped("the answer has no finite number to compare")
 
 
+def _of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _in_float64(
     run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]], how: str
 ) -> str | None:
     """How the answers differ in float64; None if the model does not run in it."""
     try:
         with in_float64():
-            return difference(*run(_FLOAT64, how))
+            return difference(*run(torch.float64, how))
     except Exception:
         return None
 

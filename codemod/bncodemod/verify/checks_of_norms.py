@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from bncodemod.verify import calling
@@ -13,7 +16,7 @@ from bncodemod.verify.calling import Arguments, Outputs
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.comparing import differs
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
-from bncodemod.verify.recorder import GROUP_NORMS, NormCall, NormCalls
+from bncodemod.verify.recorder import BATCH_NORMS, GROUP_NORMS, NormCall, NormCalls
 from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.subject import BATCH, Subject
 
@@ -24,7 +27,7 @@ _SAME = 1e-3  # what samples that are one after the norm differ by, for rounding
 @check(Check.CONSTANT)
 def _constant(subject: Subject) -> CheckResult:
     _, calls = _watched(subject, subject.feed())
-    subject.uses_batch = any(call.uses_batch for call in calls)
+    subject.is_batch_normed = all(call.uses_batch for call in calls)
     if not calls:
         raise Skipped("no norm runs")
     dead = [call for call in calls if _is_constant(call)]
@@ -49,25 +52,25 @@ def _constant(subject: Subject) -> CheckResult:
 
 @check(Check.INDEPENDENCE)
 def _independence(subject: Subject) -> CheckResult:
-    if subject.uses_batch:
+    if subject.is_batch_normed:
         raise Skipped(_WHOLE_BATCH)
     first = subject.feed()
-    answers, calls = _watched(subject, first)
-    if any(call.uses_batch for call in calls):
-        raise Skipped(_WHOLE_BATCH)
+    statistics: list[tuple[Tensor, Tensor]] = []
+    with _StillStatistics(statistics):
+        answers, calls = _watched(subject, first)
     if not calls:
         raise Skipped("no norm runs")
-    changed, others = _watched(subject, _with_other_samples(first, subject))
-    if not _rows_differ(answers, changed):
+    if all(call.uses_batch for call in calls):
+        raise Skipped(_WHOLE_BATCH)
+    with _StillStatistics(statistics):
+        changed, others = _watched(subject, _with_other_samples(first, subject))
+    depends = _rows_differ(answers, changed)
+    if any(map(_rows, answers)) and not depends:
         return CheckResult(Check.INDEPENDENCE, Outcome.PASSED)
     mixing = [
         call
         for call, other in zip(calls, others, strict=False)
-        if not _rows(call.input)
-        or (
-            not _rows_differ([call.input], [other.input])
-            and _rows_differ([call.answer], [other.answer])
-        )
+        if not call.uses_batch and _mixes(call, other, depends)
     ]
     if at_fault := {site for call in mixing for site in call.sites}:
         folded = any(_is_folded(call) for call in mixing)
@@ -81,8 +84,73 @@ def _independence(subject: Subject) -> CheckResult:
             "keep the batch in the first axis of a norm's input",
             sites=in_order(at_fault),
         )
+    if not depends:
+        return CheckResult(Check.INDEPENDENCE, Outcome.PASSED)
     message = "a sample's answer depends on the others of the batch, though not through a norm"
     return CheckResult(Check.INDEPENDENCE, Outcome.NOTED, message, Cause.DEPENDENT)
+
+
+class _StillStatistics(TorchFunctionMode):
+    """Keeps a sample apart from its batch in batch norms, so that what else mixes them shows.
+
+    Batch norms take their statistics from their batch as ever, and note them in ``taken``; what is
+    there already is taken instead, by the order of the calls.
+    """
+
+    def __init__(self, taken: list[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self._taken = taken
+        self._calls = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = _arguments_of_batch_norm(func, args, kwargs or {})
+        if not given.get("training"):
+            return func(*args, **(kwargs or {}))
+        if self._calls == len(self._taken):
+            values = given["input"].detach()
+            axes = [axis for axis in range(values.dim()) if axis != 1]
+            self._taken.append((values.mean(axes), values.var(axes, unbiased=False)))
+        mean, variance = self._taken[self._calls]
+        self._calls += 1
+        weight, bias = given.get("weight"), given.get("bias")
+        eps = given.get("eps", 1e-5)
+        return functional.batch_norm(given["input"], mean, variance, weight, bias, eps=eps)
+
+
+def _arguments_of_batch_norm(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by their names; none if it is another function."""
+    if function not in BATCH_NORMS:
+        return {}
+    order = _TORCH_ORDER if function is torch.batch_norm else _FUNCTIONAL_ORDER
+    return {**dict(zip(order, args, strict=False)), **kwargs}
+
+
+_FUNCTIONAL_ORDER = (
+    "input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps",
+)  # fmt: skip
+_TORCH_ORDER = (
+    "input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps",
+)  # fmt: skip
+
+
+def _mixes(call: NormCall, other: NormCall, depends: bool) -> bool:
+    """Whether what a sample gives a norm comes out otherwise beside other samples.
+
+    Where the rows are not the samples, a model whose answer ``depends`` on them says enough; else
+    what the sample has given is known by its values, which occur nowhere else.
+    """
+    if _rows(call.input):
+        same_given = not _rows_differ([call.input], [other.input])
+        return same_given and _rows_differ([call.answer], [other.answer])
+    if depends or call.input.shape != other.input.shape:
+        return depends
+    _, place, count = torch.unique(call.input, return_inverse=True, return_counts=True)
+    own = (call.input == other.input) & (count[place] == 1)
+    return bool(own.any()) and differs(call.answer[own], other.answer[own]) != ""
 
 
 def _watched(subject: Subject, arguments: Arguments) -> tuple[Outputs, list[NormCall]]:

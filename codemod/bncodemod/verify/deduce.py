@@ -16,6 +16,7 @@ from torch import nn
 
 from bncodemod.verify.arguments import Arguments, Fresh
 from bncodemod.verify.harvest import Harvest
+from bncodemod.verify.looking import is_subclass, text
 from bncodemod.verify.names import CHANNELS, Wanted, by_name
 
 _DEEPEST = 3  # arguments of arguments
@@ -133,11 +134,11 @@ class Deduction:
 
 def _block(target: Callable[..., Any]) -> type[nn.Module] | None:
     """A class of the target's file that others are made of."""
-    home = sys.modules.get(getattr(target, "__module__", ""))
+    home = sys.modules.get(text(target, "__module__"))
     blocks = [
         (rank, kind)
         for kind in (vars(home).values() if home is not None else ())
-        if inspect.isclass(kind) and issubclass(kind, nn.Module) and kind is not target
+        if is_subclass(kind, nn.Module) and kind is not target
         for rank, end in enumerate(("BasicBlock", "Bottleneck", "Block", "Unit", "Layer"))
         if kind.__name__.endswith(end)
     ]
@@ -160,6 +161,11 @@ def parameters_of_bases(target: Callable[..., Any]) -> list[inspect.Parameter]:
 def takes_any_keyword(target: Callable[..., Any]) -> bool:
     """Whether ``target`` has ``**kwargs``."""
     return any(each.kind is each.VAR_KEYWORD for each in _signature(target))
+
+
+def takes_any(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameter ``*args`` of ``target``, if it has one."""
+    return [each for each in _signature(target) if each.kind is each.VAR_POSITIONAL]
 
 
 def _signature(target: Callable[..., Any]) -> Sequence[inspect.Parameter]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bncodemod.verify.deduce import parameters
+from bncodemod.verify.deduce import parameters, takes_any
 from bncodemod.verify.layers import Need, needs
 from bncodemod.verify.mend import mended
 from bncodemod.verify.meta import CPU, META, device_of
@@ -97,14 +97,8 @@ def first_guesses(module: nn.Module) -> Iterator[Feed]:
 def _slots(module: nn.Module) -> list[tuple[inspect.Parameter, tuple[Any, ...]]]:
     """The parameters that ``forward`` needs, each with the ways of filling it."""
     needed = [each for each in parameters(module.forward) if each.default is each.empty]
-    variadic = [
-        each
-        for each in inspect.signature(module.forward).parameters.values()
-        if each.kind is each.VAR_POSITIONAL
-    ]
     if not needed:
-        optional = parameters(module.forward)[:1]
-        needed = variadic or optional
+        needed = takes_any(module.forward) or parameters(module.forward)[:1]
     return [(each, _choices(each, not place)) for place, each in enumerate(needed)]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify.arguments import Arguments, Fresh, refresh
+from bncodemod.verify.looking import file_of, text
 from bncodemod.verify.offline import replaced
 from bncodemod.verify.specs import Feed, describe
 
@@ -164,9 +165,8 @@ class Harvest:
 
     def _belongs(self, kind: type) -> bool:
         if kind not in self._is_users:
-            module = sys.modules.get(kind.__module__)
-            path = os.path.realpath(getattr(module, "__file__", None) or "")
-            self._is_users[kind] = path.startswith(self._roots)
+            module = sys.modules.get(text(kind, "__module__"))
+            self._is_users[kind] = file_of(module).startswith(self._roots)
         return self._is_users[kind]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from bncodemod.verify.looking import is_instance
+
 
 def modules_in(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """All modules below one and it itself, with their names.
@@ -31,8 +33,8 @@ _REGISTERED = frozenset({"_parameters", "_buffers", "_modules"})
 
 
 def _modules_of(value: Any) -> Iterator[nn.Module]:
-    if isinstance(value, nn.Module):
+    if is_instance(value, nn.Module):
         yield value
-    elif isinstance(value, (list, tuple, set, frozenset, dict)):
-        for each in list(value.values() if isinstance(value, dict) else value):
+    elif is_instance(value, list, tuple, set, frozenset, dict):
+        for each in list(value.values() if is_instance(value, dict) else value):
             yield from _modules_of(each)

@@ -29,13 +29,20 @@ _ROOM = 16  # values in a channel of a sample, which are enough for a norm's sta
 class Inputs:
     """What a module is called with, in any batch size that is a multiple of ``multiple``.
 
-    ``guessed`` says whether nobody has said or shown that the module takes them.
+    ``guessed`` says whether nobody has said or shown that the module takes them. Its numbers are of
+    ``dtype``, that of the module's parameters; None: of what torch makes.
     """
 
     text: str
     feed: Feed
     multiple: int = 1
     guessed: bool = False
+    dtype: torch.dtype | None = None
+
+    @property
+    def own_dtype(self) -> torch.dtype:
+        """The type of floating-point numbers in them, unless another one is asked for."""
+        return self.dtype or torch.get_default_dtype()
 
     def make(
         self,
@@ -44,7 +51,7 @@ class Inputs:
         batch: int,
         stack: int | None = None,
         seed: int = 0,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tensors ``(N, ...)``, or ``(V, N, ...)`` with ``stack``; other values as they are.
 
@@ -58,7 +65,9 @@ class Inputs:
         def leaf(value: Any) -> Any:
             if not isinstance(value, Spec):
                 return value
-            return value.make((*front, *value.sizes(batch)), generator, dtype, device)
+            return value.make(
+                (*front, *value.sizes(batch)), generator, dtype or self.own_dtype, device
+            )
 
         made = self.feed.map(leaf)
         return made.positional, made.keywords
@@ -126,7 +135,7 @@ def _first_that_runs(
         before = runner.steps
         error = runner.error(feed)
         if error is None:
-            return runner.bounded(Inputs(str(feed), feed, runner.multiple))
+            return runner.bounded(runner.inputs(feed))
         refusal = refused(f"{name} does not run with {feed}", error, runner.steps - before)
         if meta.asks_for_values(error):  # which no other shape will change
             return refusal
@@ -148,6 +157,8 @@ class _Runner:
         self._strict = Strict(())  # of the last run
         self.multiple = 1
         self._device = meta.device_of(module)
+        floats = (p.dtype for p in module.parameters() if p.dtype.is_floating_point)
+        self._dtype = next(floats, None)  # the first layer's, mostly
 
     @property
     def steps(self) -> int:
@@ -163,8 +174,12 @@ class _Runner:
         if error is not None and self._watched(feed, _EVEN_BATCH) is None:
             self.multiple, error = _BATCH, None  # it takes its batches apart
         if error is None and self._rehearse is not None:
-            return self._rehearse(self.bounded(Inputs(str(feed), feed, self.multiple)))
+            return self._rehearse(self.bounded(self.inputs(feed)))
         return error
+
+    def inputs(self, feed: Feed) -> Inputs:
+        """What the module was last run with."""
+        return Inputs(str(feed), feed, self.multiple, dtype=self._dtype)
 
     def bounded(self, inputs: Inputs) -> Inputs:
         """With integers that the embeddings of the last run have rows for."""
@@ -181,7 +196,7 @@ class _Runner:
             feed, rooms = other, left
         if feed == inputs.feed or self.error(feed) is not None:
             return inputs
-        return Inputs(str(feed), feed, self.multiple)
+        return self.inputs(feed)
 
     def _roomier(self, feed: Feed, rooms: meta.Rooms | None) -> tuple[Feed, meta.Rooms | None]:
         """Twice the size, where a single sample leaves a norm one value for its statistics."""
@@ -206,7 +221,7 @@ class _Runner:
     def _run(self, feed: Feed, batch: int, rooms: meta.Rooms | None = None) -> Exception | None:
         """What a run is ended by; ``rooms`` grows by the values that norms had to work with."""
         try:
-            args, kwargs = Inputs("", feed).make(self._device, batch=batch)
+            args, kwargs = Inputs("", feed, dtype=self._dtype).make(self._device, batch=batch)
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             self._strict = Strict(given)
             with meta.quick_norms() as seen, torch.no_grad(), self._device, self._strict:

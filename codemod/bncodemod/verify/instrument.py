@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from bncodemod.verify.looking import is_instance
 from bncodemod.verify.model import Site, SiteKind
 
 _MARK = "__bncodemod_site__"
@@ -101,7 +102,7 @@ def sites_on(trace: types.TracebackType | None) -> frozenset[Site]:
 
 
 def _holds(each: Any, value: type) -> bool:
-    return each is value or (isinstance(each, functools.partial) and each.func is value)
+    return each is value or (is_instance(each, functools.partial) and each.func is value)
 
 
 def marked(site: Site, value: Any) -> Any:

@@ -13,6 +13,7 @@ from types import ModuleType
 from torch import _jit_internal
 
 from bncodemod.verify.instrument import Finder
+from bncodemod.verify.looking import file_of
 from bncodemod.verify.model import Job
 from bncodemod.verify.offline import offline
 
@@ -105,8 +106,7 @@ def _put_on_path(folders: tuple[str, ...]) -> None:
 
 
 def _is_at(module: ModuleType, path: str) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and os.path.realpath(file) == os.path.realpath(path)
+    return file_of(module) == os.path.realpath(path)
 
 
 def _forget_others(name: str, root: str) -> None:

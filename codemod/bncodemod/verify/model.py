@@ -249,7 +249,10 @@ class CandidateResult:
 
 @dataclass(frozen=True, slots=True)
 class ModuleResult:
-    """A module that was imported, or the reason why not, and what to do about that."""
+    """A module that was imported, or the reason why not, and what to do about that.
+
+    ``unread`` says that the file could not even be read or parsed: its sites are not known.
+    """
 
     path: str
     error: str = ""
@@ -258,6 +261,7 @@ class ModuleResult:
     output: str = ""  # what it printed, shortened
     seconds: float = 0.0
     notes: tuple[str, ...] = ()  # as "it forked", "given up after a crash"
+    unread: bool = False
 
 
 # What a worker says while it works on a job, in this order.
@@ -329,6 +333,11 @@ class Verification:
     versions: dict[str, str] = field(default_factory=dict)  # torch, python, the card
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
     tolerance: dict[str, float] = field(default_factory=dict)  # per dtype
+
+    @property
+    def unread(self) -> tuple[ModuleResult, ...]:
+        """The files that could not be read or parsed."""
+        return tuple(module for module in self.modules if module.unread)
 
     @property
     def coverage(self) -> float | None:

@@ -8,19 +8,23 @@ some in eval mode, left by the end of the block and by an exception.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
+import torch._functorch.eager_transforms
+import torch._functorch.vmap
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bncodemod.strategies.eval_mode import HELPER
 from bncodemod.verify.instrument import WATCHERS
 from bncodemod.verify.model import Site, SiteKind
+from bncodemod.verify.offline import replaced
 from bncodemod.verify.recorder import NORMS, place_of
 
 Helper = Callable[..., AbstractContextManager[Any]]
@@ -30,9 +34,10 @@ Helper = Callable[..., AbstractContextManager[Any]]
 class Block:
     """One run of a block.
 
-    ``ran`` counts the norms that ran in it, ``transformed`` those that did so under a transform of
-    torch.func, ``training`` says which of its modules were in train mode then; ``unrestored`` is
-    what the helper does wrong with modes, empty if nothing; ``error`` what ended the block early.
+    ``ran`` counts the norms that ran in it, ``transformed`` those that did so under a transform
+    that came to its end; ``training`` says which of its modules were in train mode then;
+    ``unrestored`` is what the helper does wrong with modes, empty if nothing; ``error`` what ended
+    the block early, ``stopped`` what ended a transform in it, caught there or not.
     """
 
     site: Site
@@ -41,9 +46,16 @@ class Block:
     training: str = ""
     unrestored: str = ""
     error: BaseException | None = None
+    stopped: BaseException | None = None
     modules: set[nn.Module] = field(default_factory=set, repr=False)
 
 
+# What every transform of torch.func runs its function in.
+_LEVELS = (
+    (torch._functorch.vmap, "vmap_increment_nesting"),
+    (torch._functorch.eager_transforms, "grad_increment_nesting"),
+    (torch._functorch.eager_transforms, "jvp_increment_nesting"),
+)
 blocks: list[Block] = []  # those that were run, in order, until they are forgotten
 
 
@@ -63,6 +75,10 @@ class _Watched(AbstractContextManager[Any]):
         self._block.unrestored = _fault(self._helper, self._models)
         self._modes = _modes(self._models)
         self._stack.callback(register_module_forward_pre_hook(self._note).remove)
+        for holder, name in _LEVELS:
+            whole = getattr(holder, name, None)
+            if whole is not None:
+                self._stack.enter_context(replaced(holder, name, self._watching(whole)))
         return self._stack.enter_context(self._helper(*self._models))
 
     def __exit__(
@@ -80,9 +96,24 @@ class _Watched(AbstractContextManager[Any]):
                 self._block.unrestored = f"behind the block {changed} is not in the mode it was in"
             self._block.modules.clear()  # the record outlives the model
 
+    def _watching(self, level: Callable[..., AbstractContextManager[Any]]) -> Any:
+        """A transform's context manager that forgets the norms below it if it ends by an error."""
+
+        @contextmanager
+        def watched(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            before = self._block.transformed
+            try:
+                with level(*args, **kwargs) as entered:
+                    yield entered
+            except BaseException as error:
+                self._block.transformed, self._block.stopped = before, error
+                raise
+
+        return watched
+
     def _note(self, module: nn.Module, inputs: Any) -> None:
         block = self._block
-        under = torch._C._functorch.peek_interpreter_stack() is not None
+        under = _is_transformed()
         if isinstance(module, NORMS):
             block.ran += 1
             block.transformed += under
@@ -91,6 +122,18 @@ class _Watched(AbstractContextManager[Any]):
             in_use = False
         if module.training and (in_use or module in block.modules):
             block.training = place_of(module) if isinstance(module, NORMS) else _name(module)
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of torch.func, or one of torch.autograd.functional, is at work."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == torch.autograd.functional.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _watched(site: Site, helper: Helper) -> Helper:

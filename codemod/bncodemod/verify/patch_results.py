@@ -10,11 +10,12 @@ from typing import Any
 
 from bncodemod.scan.model_places import CHAIN
 from bncodemod.strategies.patches import PATCHERS
+from bncodemod.verify.looking import attribute, text
 
 
 def kind_of(function: Any) -> str:
     """The kind of patch that a function makes, as in the settings; empty if it makes none."""
-    return PATCHERS.get(getattr(function, "__name__", "").lstrip("_"), "")
+    return PATCHERS.get(text(function, "__name__").lstrip("_"), "")
 
 
 def gives_patched(function: types.FunctionType) -> bool:
@@ -50,5 +51,5 @@ def named_in(expression: ast.expr, function: types.FunctionType) -> Any:
         return function.__globals__.get(expression.id)
     if isinstance(expression, ast.Attribute):
         holder = named_in(expression.value, function)
-        return getattr(holder, expression.attr, None) if holder is not None else None
+        return attribute(holder, expression.attr) if holder is not None else None
     return None

@@ -13,6 +13,7 @@ from torch import nn
 
 from bncodemod.verify import patches
 from bncodemod.verify.candidates import Candidate, copies, resolve
+from bncodemod.verify.deduce import parameters
 from bncodemod.verify.model import Job, Site, SiteKind, Unreached
 from bncodemod.verify.patch_results import gives_patched
 from bncodemod.verify.promises import builds_module
@@ -81,15 +82,12 @@ def _why(site: Site, module: ModuleType) -> str:
 
 
 def _example(name: str, function: Callable[..., Any]) -> str:
+    return example_of(name, [p for p in parameters(function) if p.default is p.empty])
+
+
+def example_of(name: str, needed: Iterable[inspect.Parameter]) -> str:
     """What an example has to say for a call of a function or class, as pyproject.toml writes it."""
-    parameters = inspect.signature(function).parameters.values()
-    needed = [
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    arguments = ", ".join(f"{parameter}=…" for parameter in needed)
+    arguments = ", ".join(f"{parameter.name}=…" for parameter in needed)
     return f'name = "{name}"' + (f', arguments = "{arguments}"' if needed else "")
 
 

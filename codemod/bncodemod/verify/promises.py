@@ -18,6 +18,7 @@ from typing import Any, get_args
 from torch import nn
 
 from bncodemod.verify.compiled import is_compiler
+from bncodemod.verify.looking import function_below, is_instance, is_subclass
 from bncodemod.verify.patch_results import gives_patched, named_in
 
 _DEEPEST = 6  # functions that return what other functions return
@@ -29,12 +30,12 @@ def builds_module(target: Callable[..., Any]) -> bool:
 
 
 def _promises(target: Any, depth: int) -> bool:
-    if inspect.isclass(target):
-        return issubclass(target, nn.Module)
+    if is_instance(target, type):
+        return is_subclass(target, nn.Module)
     if is_compiler(target):
         return True
-    target = inspect.unwrap(target) if callable(target) else target
-    if not inspect.isfunction(target) or depth == 0:
+    target = function_below(target)
+    if target is None or depth == 0:
         return False
     if gives_patched(target):
         return True
@@ -55,10 +56,7 @@ def _annotated(function: types.FunctionType) -> bool:
             annotation = eval(annotation, function.__globals__)
         except Exception:
             return False
-    return any(
-        inspect.isclass(kind) and issubclass(kind, nn.Module)
-        for kind in (annotation, *get_args(annotation))
-    )
+    return any(is_subclass(kind, nn.Module) for kind in (annotation, *get_args(annotation)))
 
 
 def _returned(function: types.FunctionType) -> Iterator[Any]:
@@ -89,7 +87,7 @@ def _returned(function: types.FunctionType) -> Iterator[Any]:
                     yield named_in(call.func, function)
                     for argument in call.args:
                         found = [named_in(value, function) for value in values(argument)]
-                        yield from filter(inspect.isclass, found)
+                        yield from (value for value in found if is_instance(value, type))
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -127,15 +127,21 @@ class Builder:
     def _other_branches(self) -> Iterator[Reached]:
         """Candidates built another time, for the branches that their first call passes by."""
         for candidate in self._candidates.values():
+            idle: set[Site] = set()  # built, and run by nothing: they are no reason to stop at
             for _ in range(_MOST_BRANCHES):
-                built = self._branch(candidate)
-                if built is None or not built.sites & self._wanted:
+                built = self._branch(candidate, idle)
+                if built is None:
                     break
-                self._wanted -= built.sites
-                yield built
+                held = _sites_in(built.prepared.constructed.module)
+                if built.sites & self._wanted:
+                    self._wanted -= built.sites
+                    yield built
+                elif held <= idle:
+                    break
+                idle |= held
 
-    def _branch(self, candidate: Candidate) -> Reached | None:
-        missing = below_tests(candidate.target, in_order(self._held(candidate)))
+    def _branch(self, candidate: Candidate, idle: Set[Site]) -> Reached | None:
+        missing = below_tests(candidate.target, in_order(self._held(candidate) - idle))
         if not missing or candidate.name in self.refused:
             return None
         return self._named_by_call(candidate, "for another branch", prepare, missing)
@@ -410,7 +416,12 @@ def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:
     """
     if sites is None or any(_FUNCTION.search(site.text) for site in sites):
         return lambda module: True
-    return lambda module: any(sites & sites_of(norm) for _, norm in norms_in(module))
+    return lambda module: not sites.isdisjoint(_sites_in(module))
+
+
+def _sites_in(module: nn.Module) -> frozenset[Site]:
+    """The sites of all norms that a module holds."""
+    return frozenset().union(*(sites_of(norm) for _, norm in norms_in(module)))
 
 
 def _needs_arguments(candidate: Candidate) -> bool:

@@ -20,6 +20,7 @@ from bncodemod.verify.deduce import (
     parameters,
     takes_any_keyword,
 )
+from bncodemod.verify.looking import attribute, function_below
 from bncodemod.verify.promises import builds_module
 
 Values = dict[str, Any]
@@ -229,10 +230,7 @@ class _Scene:
 
 
 def _function(target: Callable[..., Any]) -> types.FunctionType | None:
-    if inspect.isclass(target):
-        target = target.__init__
-    target = inspect.unwrap(target)
-    return target if isinstance(target, types.FunctionType) else None
+    return function_below(target.__init__ if inspect.isclass(target) else target)
 
 
 def _source(function: types.FunctionType | None) -> ast.AST | None:
@@ -276,7 +274,7 @@ def _value(node: ast.expr, frame: types.FrameType) -> Any:
     if isinstance(node, ast.Name):
         return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
     if isinstance(node, ast.Attribute):
-        return getattr(_value(node.value, frame), node.attr, None)
+        return attribute(_value(node.value, frame), node.attr)
     return None
 
 

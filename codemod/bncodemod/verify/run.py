@@ -60,7 +60,8 @@ def verify(
     asked = [site for site in sources.all_sites() if site.rewritten or everything]
     seconds = {"find": time.monotonic() - begun}
     if not asked:
-        return Verification((), (), (), "", seconds=seconds)
+        found = Verification((), _in_order(sources.broken), (), "", seconds=seconds)
+        return named(found, sources.names)
     found = _examined(sources, asked, options, originals, on_progress, on_notice)
     found = dataclasses.replace(found, seconds={**seconds, **found.seconds})
     return named(found, sources.names)
@@ -102,7 +103,7 @@ def _examined(
         device = ", ".join(label(device, hello.cards) for device in dict.fromkeys(devices))
         return Verification(
             sites=_judged(asked, sources, gathered, device),
-            modules=tuple(result for _, result in sorted(_modules(sources, gathered).items())),
+            modules=_in_order(_modules(sources, gathered)),
             candidates=tuple(result for _, result in sorted(gathered.candidates.items())),
             device=device,
             versions=hello.versions,
@@ -120,6 +121,10 @@ def _judged(
 
 def _modules(sources: Sources, gathered: Gathered) -> dict[str, ModuleResult]:
     return {**sources.broken, **gathered.modules}
+
+
+def _in_order(modules: dict[str, ModuleResult]) -> tuple[ModuleResult, ...]:
+    return tuple(result for _, result in sorted(modules.items()))
 
 
 def _is_left(result: SiteResult, driver: Driver) -> bool:

@@ -19,7 +19,7 @@ from bncodemod.verify.sites import WORDS, find_sites
 
 @dataclass
 class Sources:
-    """By absolute path: the bytes of every file, the sites of those that have some.
+    """By absolute path: the bytes of every file that can be read, the sites of those with some.
 
     ``names`` are the paths as they were given, or found below those that were; ``broken`` says
     what could not be read or parsed.
@@ -80,11 +80,13 @@ def add_sites(
             sources.broken[path] = _broken(path, result.errors[0].message)
     before = {os.path.realpath(path): data for path, data in originals.items()}
     for path, data in sources.data.items():
-        if path in sources.broken:
-            continue
-        if findings.get(path) or written.get(path) or any(word in data for word in WORDS):
+        if path not in sources.broken and (
+            findings.get(path) or written.get(path) or any(word in data for word in WORDS)
+        ):
             old = before.get(os.path.realpath(path), data) or b""
             _add(sources, path, findings.get(path, ()), old, written.get(path, ()))
+    for path in sources.broken:
+        sources.data.pop(path, None)  # nothing is to import it
 
 
 def _add(
@@ -105,4 +107,4 @@ def _add(
 
 
 def _broken(path: str, message: str) -> ModuleResult:
-    return ModuleResult(path, f"it cannot be read as Python: {message}")
+    return ModuleResult(path, f"it cannot be read as Python: {message}", unread=True)

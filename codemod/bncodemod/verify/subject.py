@@ -40,9 +40,9 @@ class Subject:
     roots: Sequence[str]
     recorder: Recorder
     notes: list[str] = field(default_factory=list)
-    # What one check has found out and another one uses: whether a batch norm ran on its batch, and
-    # a model that has run under vmap, with the lines that assigned to its attributes.
-    uses_batch: bool | None = None
+    # What one check has found out and another one uses: whether only batch norms ran, on their
+    # batch, and a model that has run under vmap, with the lines that assigned to its attributes.
+    is_batch_normed: bool | None = None
     mapped: tuple[nn.Module, Assigned] | None = None
     _new: nn.Module | None = None
     _fresh: nn.Module | None = None
@@ -103,7 +103,7 @@ class Subject:
         batch: int = BATCH,
         stack: int | None = None,
         device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         seed: int | None = None,
     ) -> Arguments:
         """Inputs; ``stack`` adds an axis in front of the batch."""

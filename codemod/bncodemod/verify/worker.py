@@ -13,6 +13,7 @@ import importlib
 import os
 import platform
 import runpy
+import select
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ from bncodemod.verify.protocol import ADDRESS, KEY, Finished, Hello, Setup
 from bncodemod.verify.refusal import in_a_line
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_LOOK = 0.5  # seconds between two looks whether the driver is there
 
 Examine = Callable[[Job, Callable[[Event], None]], None]
 
@@ -39,7 +41,9 @@ def main() -> None:
     worker = _Worker(connection)
     try:
         worker.run()
-    except (EOFError, OSError):  # the driver is gone
+    except (EOFError, ConnectionError):  # the driver is gone: the group is about to be ended
+        time.sleep(2 * _LOOK)
+    except OSError:
         pass
     finally:
         # Not by way of atexit: threads and handlers of the user's code may never end.
@@ -47,16 +51,45 @@ def main() -> None:
 
 
 def _shield() -> None:
-    """Ctrl-C is the driver's business; a crash says where; no worker outlives the driver."""
+    """Ctrl-C is the driver's business; a crash says where; nothing outlives the driver."""
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
         import resource
 
+        _guard_group()
         _die_with_parent()
         faulthandler.register(signal.SIGUSR1, all_threads=False)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _guard_group() -> None:
+    """Have another process end what this one has started when this one ends.
+
+    The thread of ``_end_with`` cannot where Linux ends this process with the driver, nor while the
+    user's code holds the interpreter's lock. The guard is no child that the user's code might wait
+    for, and of another session, so that what is sent to the group does not reach it.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        worker = os.pidfd_open(os.getpid())
+    except OSError:  # an old kernel
+        return
+    group = os.getpid()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os.close(worker)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            select.select([worker], [], [])
+            os.killpg(group, signal.SIGKILL)
+    finally:
+        os._exit(0)
 
 
 def _die_with_parent() -> None:
@@ -70,7 +103,7 @@ def _die_with_parent() -> None:
 
 def _end_with(driver: int) -> None:
     while os.getppid() == driver:
-        time.sleep(0.5)
+        time.sleep(_LOOK)
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 

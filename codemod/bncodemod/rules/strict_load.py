@@ -37,7 +37,13 @@ from bncodemod.scan.definitions import dotted
 from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
 from bncodemod.scan.scopes import Function
-from bncodemod.scan.weights import is_strict, maker, may_be_of_module, takes_own_state
+from bncodemod.scan.weights import (
+    gives_option,
+    is_strict,
+    maker,
+    may_be_of_module,
+    takes_own_state,
+)
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -107,8 +113,13 @@ def _makers(context: Context, call: ast.expr) -> set[str]:
     if load is None or not load.is_linked:
         return {""}
     others = load.makers - {maker(built) for built in load.calls}
-    called = {dotted(c.func) for c in load.calls if not _is_of_library(context, c)}
-    return called | {name.partition("(")[0] for name in others}
+    called = {
+        dotted(call.func)
+        for call in load.calls
+        if not _is_of_library(context, call) and not gives_option(context.names, call)
+    }
+    held = {""} if load.holds_unknown else set()
+    return called | held | {name.partition("(")[0] for name in others}
 
 
 def _is_of_library(context: Context, call: ast.Call) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from bncodemod.scan.scopes import Function
+
+# Not an attribute: ``nn.BatchNorm2d`` may stand where a class of that name is defined.
+_PLAIN_NAME = re.compile(r"(?<![.\w])\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,24 @@ class Definitions:
         return [_with_arguments(node, use) for node in nodes]
 
     def text(self, node: ast.stmt) -> bytes:
-        """A definition, and the imports of the names that it uses."""
+        """A definition, and the imports of the names that it uses.
+
+        It comes without what is only said in it, and without the names of other definitions.
+        """
         roots = {use.name.partition(".")[0] for use in uses_in(node)} | {"*"}
-        imports = (line for root in sorted(roots) for line in self._imports.get(root, ()))
-        return "\n".join([ast.unparse(node), *imports]).encode()
+        imports = dict.fromkeys(
+            line for root in sorted(roots) for line in self._imports.get(root, ())
+        )
+        code = _PLAIN_NAME.sub(self._unless_defined, ast.unparse(_WithoutDocs().visit(node)))
+        return "\n".join([code, *imports]).encode()
+
+    def _unless_defined(self, name: re.Match[str]) -> str:
+        return "" if name[0] in self._by_name else name[0]
+
+
+class _WithoutDocs(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        return ast.Pass() if isinstance(node.value, ast.Constant) else node
 
 
 def _written(statement: ast.stmt) -> Iterator[str]:
@@ -106,6 +124,11 @@ def uses_in(node: ast.AST) -> Iterator[Use]:
         elif isinstance(part, ast.Call):
             seen.add(part.func)
             yield from _dotted_use(part.func, seen, *_given(part))
+        elif isinstance(part, ast.Compare):
+            # What is compared is not built: ``if type(self) == Net``.
+            for operand in (part.left, *part.comparators):
+                if dotted(operand):
+                    seen.update(ast.walk(operand))
         elif isinstance(part, (ast.Name, ast.Attribute)) and part not in seen:
             yield from _dotted_use(part, seen)
 

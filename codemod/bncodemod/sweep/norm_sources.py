@@ -21,7 +21,7 @@ from bncodemod.sweep.project_files import ProjectFiles, project_root
 # What imports more files than this is part of all of its project.
 _MAX_IMPORTED = 200
 # Of more definitions it is not known what they lead to.
-_MAX_FOLLOWED = 1000
+_MAX_FOLLOWED = 5000
 # By what a function may get at any class.
 _LOOK_UPS = frozenset({"__import__", "eval", "getattr", "globals", "import_module", "importlib"})
 # The name of all that a module has.

@@ -65,8 +65,6 @@ class NormSources:
 
         ``known`` is what the file needs to know of the others, but for this.
         """
-        if self._known.get(path):
-            return NormSource()  # it speaks for itself
         data = self._read(path)
         if data is None or is_risky(data):
             return NormSource(otherwise=self._anywhere(path))
@@ -87,8 +85,7 @@ class NormSources:
         """A file that builds norms: of the same project, else one that the file leads to."""
         root = _root(path)
         if root not in self._of_root:
-            others = (other for other in self._by_root[root] if other != path)
-            self._of_root[root] = next(filter(self._builds, others), "")
+            self._of_root[root] = next(filter(self._builds, self._by_root[root]), "")
         found = self._of_root[root]
         if not found:
             found = next(filter(self._builds, islice(self._reached(path), _MAX_IMPORTED)), "")

@@ -104,7 +104,8 @@ def _loses_statistics(context: Context) -> bool:
 def _built_elsewhere(context: Context, call: ast.expr) -> str:
     """Which other file builds the norms of the model that a load goes into; empty if none may."""
     source = context.names.index.norm_source
-    return next(filter(None, map(source.of, sorted(_makers(context, call)))), "")
+    makers = sorted(_makers(context, call), reverse=True)  # what is not known comes last
+    return next(filter(None, map(source.of, makers)), "")
 
 
 def _makers(context: Context, call: ast.expr) -> set[str]:

@@ -463,7 +463,8 @@ def test_a_model_that_is_looked_up_may_have_norms_of_any_file(project: Path) -> 
     assert [f.code for f in found] == ["BN310"]
 
 
-BLOCKS = """\
+BLOCKS = (
+    """\
 from torch import nn
 
 
@@ -493,7 +494,13 @@ class Wrapper(nn.Module):
 
 def part_of(model, name):
     return getattr(model, name)
-"""
+
+
+def deep():
+    return """
+    + "+".join(["1"] * 900)
+    + "\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -512,6 +519,7 @@ def part_of(model, name):
         ("from blocks import *", "Act()", "Net()", 0),
         ("from blocks import Absent", "Absent(3)", "Net()", 1),
         ("import blocks", "getattr(blocks, input())(3)", "Net()", 1),
+        ("from blocks import deep", "deep()", "Net()", 1),
         ("import blocks", "nn.ReLU()", "blocks.Wrapper(model)", 1),
         ("import blocks", "nn.ReLU()", "blocks.Wrapper(Net())", 0),
         ("import blocks", "nn.ReLU()", "blocks.part_of(model, path)", 1),

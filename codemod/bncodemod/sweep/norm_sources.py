@@ -18,7 +18,7 @@ from bncodemod.settings import Settings
 from bncodemod.sweep.guard import is_risky
 from bncodemod.sweep.project_files import ProjectFiles, project_root
 
-# What imports more files than this is part of all of its project.
+# How many of the files that one leads to are looked at where its own project builds no norms.
 _MAX_IMPORTED = 200
 # Of more definitions it is not known what they lead to.
 _MAX_FOLLOWED = 5000
@@ -72,13 +72,16 @@ class NormSources:
 
         try:
             makers = loaded_makers(data, self._settings(path), known)
-        except Exception:  # it is said of the file itself, which is not rewritten
-            return NormSource()
+        except Exception:  # a bug, or a file that is too deep: that is said of the file itself
+            return NormSource(otherwise=self._anywhere(path))
         leading = {name: self._source(path, name) for name in sorted(makers) if name}
         return NormSource(leading, self._anywhere(path) if "" in makers else "")
 
     def _source(self, path: str, maker: str) -> str:
-        found = self._followed(path, maker)
+        try:
+            found = self._followed(path, maker)
+        except RecursionError:  # of a long chain of operators
+            found = None
         return self._anywhere(path) if found is None else self._shown(found) if found else ""
 
     def _anywhere(self, path: str) -> str:

@@ -49,6 +49,22 @@ def changes_state_dicts(data: bytes, settings: Settings, index: ProjectIndex = E
         return False  # said of the file itself, which is not rewritten
 
 
+def loaded_makers(
+    data: bytes, settings: Settings, index: ProjectIndex = EMPTY_INDEX
+) -> frozenset[str]:
+    """The names by which a file gets the models that it loads weights into strictly.
+
+    Empty is the name of a model that is not known. There are none where the file itself builds
+    norms that are rewritten: then it speaks for itself.
+    """
+    from bncodemod import engine
+
+    try:
+        return engine.loaded_makers(_decoded(data), settings, index)
+    except SourceError:
+        return frozenset()
+
+
 def _decoded(data: bytes) -> SourceText:
     if len(data) > MAX_BYTES:
         raise TooComplex(

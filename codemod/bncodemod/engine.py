@@ -10,7 +10,7 @@ from functools import partial
 from bncodemod.model import Finding, Status
 from bncodemod.rules import all_rules
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.strict_load import builds_norms, builds_own_norms
+from bncodemod.rules.strict_load import builds_norms, builds_own_norms, makers_of_loads
 from bncodemod.rules.strict_load import rule as strict_load
 from bncodemod.rules.unused_ignore import rule as unused_ignore
 from bncodemod.scan.index import ProjectIndex
@@ -77,10 +77,25 @@ def changes_state_dicts(source: SourceText, settings: Settings, index: ProjectIn
     suppressions = Suppressions.of(source)
     if suppressions.skip_file:
         return False
+    return _changes_state_dicts(_context(source, settings, index), suppressions)
+
+
+def loaded_makers(source: SourceText, settings: Settings, index: ProjectIndex) -> frozenset[str]:
+    """The names by which a file gets the models that it loads, unless it builds norms itself."""
+    suppressions = Suppressions.of(source)
+    if suppressions.skip_file:
+        return frozenset()
     context = _context(source, settings, index)
+    makers = makers_of_loads(context)
+    if makers and _changes_state_dicts(context, suppressions):
+        return frozenset()
+    return makers
+
+
+def _changes_state_dicts(context: Context, suppressions: Suppressions) -> bool:
     if context.strategy.rewrites_source:
         # Under auto, models of libraries that weights are loaded into keep their statistics.
-        of_libraries = settings.strategy != AUTO
+        of_libraries = context.settings.strategy != AUTO
         return builds_norms(context) if of_libraries else builds_own_norms(context)
     return any(context.patches.drop_statistics for _ in _decide(context, suppressions))
 

@@ -463,6 +463,98 @@ def test_a_model_that_is_looked_up_may_have_norms_of_any_file(project: Path) -> 
     assert [f.code for f in found] == ["BN310"]
 
 
+BLOCKS = (
+    """\
+from torch import nn
+
+
+class Block(nn.Sequential):
+    \"\"\"With nn.BatchNorm2d, unless told otherwise.\"\"\"
+
+    def __init__(self, width, norm=nn.BatchNorm2d):
+        super().__init__(nn.Conv2d(width, width, 3), norm(width))
+        if type(self) == Block:
+            print(width)
+
+
+class Wide(Block):
+    def __init__(self, width, norm=nn.BatchNorm2d):
+        super().__init__(2 * width, norm)
+
+
+class Act(nn.ReLU):
+    pass
+
+
+class Wrapper(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+
+def part_of(model, name):
+    return getattr(model, name)
+
+
+def deep():
+    return """
+    + "+".join(["1"] * 900)
+    + "\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("imported", "body", "built", "count"),
+    [
+        ("from blocks import Act", "Act()", "Net()", 0),
+        ("from blocks import Act, Block", "Act()", "Net()", 0),
+        ("from blocks import Wide", "Wide(3, norm=nn.Identity)", "Net()", 0),
+        ("from blocks import Wide", "Wide(3, nn.Identity)", "Net()", 0),
+        ("from blocks import Wide", "Wide(3)", "Net()", 1),
+        ("from blocks import Wide", "[Wide]", "Net()", 1),
+        ("import blocks", "blocks.Wide(3)", "Net()", 1),
+        ("import blocks", "blocks.Act()", "Net()", 0),
+        ("import blocks", "vars(blocks)['Wide'](3)", "Net()", 1),
+        ("from blocks import *", "Wide(3)", "Net()", 1),
+        ("from blocks import *", "Act()", "Net()", 0),
+        ("from blocks import Absent", "Absent(3)", "Net()", 1),
+        ("import blocks", "getattr(blocks, input())(3)", "Net()", 1),
+        ("from blocks import deep", "deep()", "Net()", 1),
+        ("import blocks", "nn.ReLU()", "blocks.Wrapper(model)", 1),
+        ("import blocks", "nn.ReLU()", "blocks.Wrapper(Net())", 0),
+        ("import blocks", "nn.ReLU()", "blocks.part_of(model, path)", 1),
+        ("import blocks", "nn.ReLU()", "Net(len(path), options.pop('slope', 0.1))", 0),
+        ("import blocks", "nn.ReLU()", "Net(options.pop('model', None))", 1),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["no-running-stats", "group-norm"])
+def test_a_load_is_reported_where_its_class_leads_to_a_norm(
+    project: Path, strategy: str, imported: str, body: str, built: str, count: int
+) -> None:
+    restorer = f"""\
+import torch
+from torch import nn
+{imported}
+
+
+class Net(nn.Module):
+    def __init__(self, *options):
+        super().__init__()
+        self.block = {body}
+
+
+def resume(path, model, **options):
+    net = {built}
+    net.load_state_dict(torch.load(path))
+    return net
+"""
+    files = {"blocks": BLOCKS, "restorer": restorer}
+    found = findings(project, Settings(strategy), **files)["restorer"]
+    assert [f.code for f in found] == ["BN310"] * count
+    again = findings(project, Settings(strategy), **texts(project, files))
+    assert again["restorer"] == found
+
+
 INFLUENCE = """\
 import torch
 import torch.nn as nn

@@ -33,10 +33,17 @@ from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
 from bncodemod.rules.torchvision_builder import builder_uses
 from bncodemod.scan.construction import GROUP_NORM_AS
+from bncodemod.scan.definitions import dotted
 from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
-from bncodemod.scan.scopes import BindingKind, Function
-from bncodemod.scan.weights import is_strict, maker, may_be_of_module, takes_own_state
+from bncodemod.scan.scopes import Function
+from bncodemod.scan.weights import (
+    gives_option,
+    is_strict,
+    maker,
+    may_be_of_module,
+    takes_own_state,
+)
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -50,14 +57,30 @@ _BY_LIBRARY = (
     " strict=False (Lightning: strict_loading = False in the module) and see that nothing else is"
     " unexpected"
 )
-# By what a function may get at any class.
-_LOOK_UPS = frozenset({"__import__", "eval", "getattr", "globals", "import_module", "importlib"})
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
 
 
 @rule.finds
 def strict_loads(context: Context) -> Iterator[Match]:
     """Every strict load in a file that builds norms which are rewritten."""
+    calls = [call for call in _strict(context) if not _is_undisturbed(context, call)]
+    # Not whether this run rewrites one: a second run has to say the same.
+    if calls and _loses_statistics(context):
+        for call in calls:
+            yield Match(call, partial(_open, context, call))
+        return
+    for call in calls:
+        where = _built_elsewhere(context, call)
+        if where:
+            yield Match(call, partial(_open, context, call, where))
+
+
+def makers_of_loads(context: Context) -> frozenset[str]:
+    """The names that lead to the models of the strict loads; empty is one that is not known."""
+    return frozenset(maker for call in _strict(context) for maker in _makers(context, call))
+
+
+def _strict(context: Context) -> list[ast.expr]:
     calls: list[ast.expr] = [
         call for call in _loads(context) if is_strict(call) and _takes_checkpoint(context, call)
     ]
@@ -68,16 +91,7 @@ def strict_loads(context: Context) -> Iterator[Match]:
         and load.is_strict
         and not _only_hands_on(context, load.node)
     ]
-    calls = [call for call in calls if not _is_undisturbed(context, call)]
-    # Not whether this run rewrites one: a second run has to say the same.
-    if calls and _loses_statistics(context):
-        for call in calls:
-            yield Match(call, partial(_open, context, call))
-        return
-    for call in calls:
-        where = _built_elsewhere(context, call)
-        if where:
-            yield Match(call, partial(_open, context, call, where))
+    return calls
 
 
 def _loses_statistics(context: Context) -> bool:
@@ -90,39 +104,28 @@ def _loses_statistics(context: Context) -> bool:
 def _built_elsewhere(context: Context, call: ast.expr) -> str:
     """Which other file builds the norms of the model that a load goes into; empty if none may."""
     source = context.names.index.norm_source
+    makers = sorted(_makers(context, call), reverse=True)  # what is not known comes last
+    return next(filter(None, map(source.of, makers)), "")
+
+
+def _makers(context: Context, call: ast.expr) -> set[str]:
+    """The dotted names by which a load gets its models; an empty one if they are not known."""
     load = next((load for load in context.loads if load.node is call), None)
     if load is None or not load.is_linked:
-        return source.imported or source.anywhere
-    of_libraries = {maker(built) for built in load.calls if _is_of_library(context, built)}
-    makers = {name.partition("(")[0] for name in load.makers - of_libraries}
-    makers = {name for name in makers if not _is_of_file_alone(context, name)}
-    if not makers:
-        return ""
-    # A class of no file that builds norms has none; a function may look up what no import leads to.
-    return source.imported or ("" if makers <= source.without else source.anywhere)
+        return {""}
+    others = load.makers - {maker(built) for built in load.calls}
+    called = {
+        dotted(call.func)
+        for call in load.calls
+        if not _is_of_library(context, call) and not gives_option(context.names, call)
+    }
+    held = {""} if load.holds_unknown else set()
+    return called | held | {name.partition("(")[0] for name in others}
 
 
 def _is_of_library(context: Context, call: ast.Call) -> bool:
     qualified = context.names.qualified(call.func)
     return holds_models(qualified) and not context.names.index.is_own(qualified)
-
-
-def _is_of_file_alone(context: Context, name: str) -> bool:
-    """Whether what the file defines by a name uses no name that leads to norms elsewhere."""
-    todo, seen = [name], set()
-    while todo:
-        name = todo.pop()
-        bindings = context.names.scopes.bindings(context.tree.module, name)
-        if name in context.names.index.norm_source.leading or name in _LOOK_UPS:
-            return False
-        if name not in seen:
-            seen.add(name)
-            parts = (node for b in bindings for node in ast.walk(b.value or b.node))
-            todo += [part.id for part in parts if isinstance(part, ast.Name)]
-    return any(
-        binding.kind is BindingKind.DEFINITION
-        for binding in context.names.scopes.bindings(context.tree.module, next(iter(seen)))
-    )
 
 
 def _is_undisturbed(context: Context, call: ast.expr) -> bool:

@@ -99,17 +99,18 @@ class Uses:
 
 @dataclass(frozen=True, slots=True)
 class NormSource:
-    """Which other file builds norms that are rewritten: where models come from that a file loads.
+    """Which other files build norms that are rewritten: where models come from that a file loads.
 
-    ``imported`` is one that the file imports, by way of others maybe; else ``anywhere`` is one of
-    its project, and ``without`` names the classes of what it imports, none of which has norms.
-    ``leading`` are the names by which the file imports what leads to such a file.
+    ``makers`` are the names in the file that lead to models, each with the file that builds norms
+    of these, if any does; ``otherwise`` is what may build the norms of a model that is not known.
     """
 
-    imported: str = ""
-    anywhere: str = ""
-    without: frozenset[str] = frozenset()
-    leading: frozenset[str] = frozenset()
+    makers: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+
+    def of(self, maker: str) -> str:
+        """The file that builds norms of what a name leads to; empty if none does."""
+        return self.makers.get(maker, self.otherwise)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class ProjectIndex:
     @property
     def brings_loaded_norms(self) -> bool:
         """Whether weights that the file loads may be those of another file's norms."""
-        return bool(self.norm_source.imported or self.norm_source.anywhere)
+        return bool(self.norm_source.otherwise) or any(self.norm_source.makers.values())
 
     def _brings_norm(self, name: str, target: str) -> bool:
         """Whether a name is a norm, or what may hold or build one under a name that hides it."""

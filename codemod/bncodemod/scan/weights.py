@@ -27,6 +27,7 @@ _NO_MODULE = re.compile(
 _MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$")
 _CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
 _COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
+_NUMBERS = frozenset({"abs", "float", "int", "len", "max", "min", "range", "round", "sum"})
 _ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 
 
@@ -36,8 +37,9 @@ class Transfer:
 
     ``makers`` are the names of what is called there, and of classes of which an instance does so
     itself; ``entries`` are the calls that hand a model to the function around the transfer.
-    ``is_linked`` says whether all of them are seen, ``is_strict`` whether a load refuses
-    other keys than those of the model, ``is_own_state`` whether it takes another model's state.
+    ``is_linked`` says whether all of them are seen, ``holds_unknown`` whether what is called is
+    given a model of which that is not so, ``is_strict`` whether a load refuses other keys than
+    those of the model, ``is_own_state`` whether it takes another model's state.
     ``is_by_hand`` says of a load that it is no call of a method that loads, ``is_by_library`` that
     a library calls that.
     """
@@ -47,6 +49,7 @@ class Transfer:
     makers: set[str] = field(default_factory=set)
     entries: set[ast.Call] = field(default_factory=set)
     is_linked: bool = True
+    holds_unknown: bool = False
     is_strict: bool = True
     is_own_state: bool = False
     is_by_hand: bool = False
@@ -199,6 +202,24 @@ def _is_changed(names: Names, state: ast.Name) -> bool:
     return False
 
 
+def gives_option(names: Names, call: ast.Call) -> bool:
+    """Whether a call gives a number or one of the keywords that a function takes, no model."""
+    function = call.func
+    if isinstance(function, ast.Name):
+        return function.id in _NUMBERS
+    if not isinstance(function, ast.Attribute) or function.attr not in ("get", "pop"):
+        return False
+    owner, key = function.value, call.args[0] if call.args else None
+    if not isinstance(owner, ast.Name) or _MODULE.search(str(getattr(key, "value", ""))):
+        return False
+    bindings = names.scopes.reaching(owner) or ()
+    return bool(bindings) and all(
+        isinstance(arguments := names.tree.parents.get(binding.node), ast.arguments)
+        and arguments.kwarg is binding.node
+        for binding in bindings
+    )
+
+
 def maker(call: ast.Call) -> str:
     """What is called, by its last name; a literal that comes first says which model it is."""
     function = call.func
@@ -347,7 +368,10 @@ class _Seeker:
         is_linked = self.transfer.is_linked
         for given in (*call.args, *(keyword.value for keyword in call.keywords)):
             if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
+                self.transfer.is_linked = True
                 self.seek(given)
+                if not self.transfer.is_linked and _MODULE.search(ast.unparse(given)):
+                    self.transfer.holds_unknown = True
         self.transfer.is_linked = is_linked
 
     def _added_to(self, container: ast.expr) -> None:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cache, cached_property, partial
+from itertools import islice
 
+from bncodemod.scan.definitions import Definitions, Use, uses_in
 from bncodemod.scan.index import EMPTY_INDEX, NormSource, ProjectIndex
 from bncodemod.scan.modules import AMBIGUOUS, ModuleMap
 from bncodemod.scan.outline import Imported, Outline
+from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.settings import Settings
 from bncodemod.sweep.guard import is_risky
 from bncodemod.sweep.project_files import ProjectFiles, project_root
 
-# What imports more files than this is part of all of its project.
+# How many of the files that one leads to are looked at where its own project builds no norms.
 _MAX_IMPORTED = 200
+# Of more definitions it is not known what they lead to.
+_MAX_FOLLOWED = 5000
+# By what a function may get at any class.
+_LOOK_UPS = frozenset({"__import__", "eval", "getattr", "globals", "import_module", "importlib"})
+# The name of all that a module has.
+_WHOLE = "*"
 
 
 class NormSources:
-    """Looks for files that build norms which are rewritten: first among what a file imports.
+    """Looks for files that build norms which are rewritten, by the names that lead to them.
 
     ``read`` gives the bytes of a file, None where it cannot be read or is not to be rewritten;
+    ``may_build`` says whether it may build norms, by what is known of it without reading it;
     ``settings`` and ``index`` are those of a file, and ``shown`` how it is called in what is said
     of it.
     """
@@ -30,6 +42,7 @@ class NormSources:
         files: ProjectFiles,
         modules: ModuleMap,
         read: Callable[[str], bytes | None],
+        may_build: Callable[[str], bool],
         settings: Callable[[str], Settings],
         index: Callable[[str], ProjectIndex],
         shown: Callable[[str], str],
@@ -37,31 +50,146 @@ class NormSources:
         self._files = files
         self._modules = modules
         self._read = read
+        self._may_build = may_build
         self._settings = settings
         self._index = index
         self._shown = shown
         self._outlines: dict[str, Outline] = {}
-        self._leading_to: dict[str, bool] = {}
+        self._definitions: dict[str, Definitions | None] = {}
+        self._of_root: dict[str, str] = {}
         self._known: dict[str, bool] = {}
         self._imported: dict[str, tuple[str, ...]] = {}
 
-    def of(self, path: str) -> NormSource:
-        """What builds the norms of what a file imports, or of the models that it may be handed."""
-        if self._builds(path):
-            return NormSource()  # it speaks for itself
-        classes: set[str] = set()
-        for number, other in enumerate(self._reached(path)):
-            if self._builds(other):
-                return NormSource(imported=self._shown(other), leading=self._leading(path))
-            if number == _MAX_IMPORTED:
-                classes.clear()
-                break
-            classes.update(self._outline(other).classes)
-        others = (other for other in self._by_root[_root(path)] if other != path)
-        found = next(filter(self._builds, others), "")
+    def of(self, path: str, known: ProjectIndex) -> NormSource:
+        """What builds the norms of the models that a file loads weights into.
+
+        ``known`` is what the file needs to know of the others, but for this.
+        """
+        data = self._read(path)
+        if data is None or is_risky(data):
+            return NormSource(otherwise=self._anywhere(path))
+        from bncodemod.core import loaded_makers
+
+        try:
+            makers = loaded_makers(data, self._settings(path), known)
+        except Exception:  # a bug, or a file that is too deep: that is said of the file itself
+            return NormSource(otherwise=self._anywhere(path))
+        leading = {name: self._source(path, name) for name in sorted(makers) if name}
+        return NormSource(leading, self._anywhere(path) if "" in makers else "")
+
+    def _source(self, path: str, maker: str) -> str:
+        try:
+            found = self._followed(path, maker)
+        except RecursionError:  # of a long chain of operators
+            found = None
+        return self._anywhere(path) if found is None else self._shown(found) if found else ""
+
+    def _anywhere(self, path: str) -> str:
+        """A file that builds norms: of the same project, else one that the file leads to."""
+        root = _root(path)
+        if root not in self._of_root:
+            self._of_root[root] = next(filter(self._builds, self._by_root[root]), "")
+        found = self._of_root[root]
         if not found:
-            return NormSource()
-        return NormSource(anywhere=self._shown(found), without=frozenset(classes))
+            found = next(filter(self._builds, islice(self._reached(path), _MAX_IMPORTED)), "")
+        return self._shown(found) if found else ""
+
+    def _followed(self, path: str, maker: str) -> str | None:
+        """The file with the norms that a name leads to; empty if to none, None if unknown."""
+        todo = [(path, Use(maker))]
+        seen = set(todo)
+        for at, (place, use) in enumerate(todo):
+            steps = None if at == _MAX_FOLLOWED else self._steps(place, use, is_first=at == 0)
+            if steps is None:
+                return None
+            for step in steps:
+                if step not in seen:
+                    seen.add(step)
+                    todo.append(step)
+            if any(map(partial(self._holds_norm, place), self._defined(place, use))):
+                return place
+        return ""
+
+    def _defined(self, path: str, use: Use) -> list[ast.stmt]:
+        definitions = self._definitions_of(path)
+        return definitions.of(use) if definitions is not None else []
+
+    def _steps(self, path: str, use: Use, *, is_first: bool) -> list[tuple[str, Use]] | None:
+        """Where what a name stands for leads next; None if that cannot be told."""
+        if self._definitions_of(path) is None:
+            return None
+        nodes = self._defined(path, use)
+        if nodes or use.name == _WHOLE:
+            uses = [used for node in nodes for used in uses_in(node)]
+            if use.name == _WHOLE:
+                uses += map(Use, self._outline(path).by_local)
+            if any(used.name.partition(".")[0] in _LOOK_UPS for used in uses):
+                return None
+            return [(path, used) for used in uses]
+        outline = self._outline(path)
+        items = outline.by_local.get(use.name.partition(".")[0], [])
+        steps = [step for item in items for step in self._imported_use(path, use, item)]
+        if any(not self._has(*step) for step in steps):
+            return None
+        if not items:
+            # What each star may bring in; a name without a meaning is a local one, or built in.
+            steps = [
+                (target, use)
+                for item in outline.stars
+                for target in self._meant(path, item)
+                if not target.endswith("/")
+            ]
+        return None if is_first and not steps else steps
+
+    def _has(self, path: str, use: Use) -> bool:
+        """Whether a name means something in a module, as far as is seen; so with an unread one."""
+        outline = self._outline(path)
+        return (
+            use.name == _WHOLE
+            or self._binds(path, use.name.partition(".")[0])
+            or bool(outline.stars)
+            or self._read(path) is None
+        )
+
+    def _binds(self, path: str, name: str) -> bool:
+        return bool(self._defined(path, Use(name))) or name in self._outline(path).by_local
+
+    def _definitions_of(self, path: str) -> Definitions | None:
+        """None for a file that cannot be parsed."""
+        if path not in self._definitions:
+            data = self._read(path) or b""
+            try:
+                self._definitions[path] = None if is_risky(data) else Definitions(data)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                self._definitions[path] = None
+        return self._definitions[path]
+
+    def _holds_norm(self, path: str, node: ast.stmt) -> bool:
+        settings, definitions = self._settings(path), self._definitions_of(path)
+        if definitions is None:
+            return False
+        # What is patched may be built by words that speak of no norm.
+        if settings.strategy != "runtime-patch":
+            text = definitions.text(node)
+            is_group_norm = not settings.keeps_batch_norm and b"GroupNorm" in text
+            if not is_group_norm and not may_hold_site(text, EMPTY_INDEX):
+                return False
+        return self._builds(path)
+
+    def _imported_use(self, path: str, use: Use, item: Imported) -> Iterator[tuple[str, Use]]:
+        """What a name means in the modules that it may be imported from."""
+        rest = use.name.split(".")[1:]
+        chain = [item.name, *rest] if item.name else rest
+        for target in self._meant(path, item):
+            place, left = target, list(chain)
+            while left:
+                below = self._modules.submodule(place, left[0])
+                if below is None or (not place.endswith("/") and self._binds(place, left[0])):
+                    break
+                place = below
+                del left[0]
+            if not place.endswith("/"):
+                yield place, replace(use, name=".".join(left) or _WHOLE)
 
     @cached_property
     def _by_root(self) -> dict[str, list[str]]:
@@ -74,9 +202,8 @@ class NormSources:
     def _builds(self, path: str) -> bool:
         """Whether a file builds models that checkpoints from before its rewrite do not fit."""
         if path not in self._known:
-            data = self._read(path)
-            is_read = data is not None and not is_risky(data)
-            self._known[path] = is_read and self._changes_state_dicts(path, data or b"")
+            data = self._read(path) if self._may_build(path) else None
+            self._known[path] = data is not None and self._changes_state_dicts(path, data)
         return self._known[path]
 
     def _changes_state_dicts(self, path: str, data: bytes) -> bool:
@@ -84,24 +211,12 @@ class NormSources:
 
         settings = self._settings(path)
         index = self._index(path) if settings.patches else EMPTY_INDEX
+        if is_risky(data):
+            return False
         try:
             return changes_state_dicts(data, settings, index)
         except Exception:  # it is said of the file itself, which is not rewritten
             return False
-
-    def _leading(self, path: str) -> frozenset[str]:
-        """The names by which a file imports what leads to a file that builds norms."""
-        return frozenset(
-            local
-            for local, item in self._outline(path).imports
-            if any(map(self._leads, self._imported_by(path, local, item)))
-        )
-
-    def _leads(self, path: str) -> bool:
-        if path not in self._leading_to:
-            found = (self._builds(other) for other in self._reached(path))
-            self._leading_to[path] = any(found)
-        return self._leading_to[path]
 
     def _reached(self, path: str) -> Iterator[str]:
         """A file and what it imports, nearest first."""

@@ -251,7 +251,7 @@ class Survey:
         path = absolute(path)
         known = self._index(path)
         if path in self._seen and self._seen[path].loads and self._settings(path).changes_weights:
-            return replace(known, norm_source=self._norm_sources.of(path))
+            return replace(known, norm_source=self._norm_sources.of(path, known))
         return known
 
     def _settings(self, path: str) -> Settings:
@@ -292,8 +292,21 @@ class Survey:
         from bncodemod.sweep.norm_sources import NormSources
 
         return NormSources(
-            self._files, self._modules, self._changing, self._settings, self._index, self._shown_of
+            self._files,
+            self._modules,
+            self._changing,
+            self._may_build,
+            self._settings,
+            self._index,
+            self._shown_of,
         )
+
+    def _may_build(self, path: str) -> bool:
+        """Whether a file may build norms that are rewritten, by the first look at it."""
+        item, settings = self._seen.get(path), self._settings(path)
+        if item is None or settings.patches or not settings.keeps_batch_norm:
+            return True
+        return item.candidate
 
     def _changing(self, path: str) -> bytes | None:
         """The bytes of a file that is rewritten where it has a site."""

@@ -66,6 +66,10 @@ class Definitions:
                     found[(item.asname or item.name).partition(".")[0]].append(ast.unparse(node))
         return found
 
+    def has(self, name: str) -> bool:
+        """Whether a name is bound, or written into, by other than an import."""
+        return name in self._by_name
+
     def of(self, use: Use) -> list[ast.stmt]:
         """What defines the first part of a name, less the defaults of what is given there.
 

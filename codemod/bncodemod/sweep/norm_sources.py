@@ -56,6 +56,7 @@ class NormSources:
         self._shown = shown
         self._outlines: dict[str, Outline] = {}
         self._definitions: dict[str, Definitions | None] = {}
+        self._unread: set[str] = set()
         self._of_root: dict[str, str] = {}
         self._known: dict[str, bool] = {}
         self._imported: dict[str, tuple[str, ...]] = {}
@@ -125,7 +126,7 @@ class NormSources:
                 uses += map(Use, self._outline(path).by_local)
             if any(used.name.partition(".")[0] in _LOOK_UPS for used in uses):
                 return None
-            return [(path, used) for used in uses]
+            return [(path, used) for used in dict.fromkeys(uses) if self._has(path, used)]
         outline = self._outline(path)
         items = outline.by_local.get(use.name.partition(".")[0], [])
         steps = [step for item in items for step in self._imported_use(path, use, item)]
@@ -146,18 +147,23 @@ class NormSources:
         outline = self._outline(path)
         return (
             use.name == _WHOLE
-            or self._binds(path, use.name.partition(".")[0])
             or bool(outline.stars)
-            or self._read(path) is None
+            or self._binds(path, use.name.partition(".")[0])
+            or path in self._unread
         )
 
     def _binds(self, path: str, name: str) -> bool:
-        return bool(self._defined(path, Use(name))) or name in self._outline(path).by_local
+        definitions = self._definitions_of(path)
+        is_defined = definitions is not None and definitions.has(name)
+        return is_defined or name in self._outline(path).by_local
 
     def _definitions_of(self, path: str) -> Definitions | None:
         """None for a file that cannot be parsed."""
         if path not in self._definitions:
-            data = self._read(path) or b""
+            data = self._read(path)
+            if data is None:
+                self._unread.add(path)
+                data = b""
             try:
                 self._definitions[path] = None if is_risky(data) else Definitions(data)
             except (SyntaxError, ValueError, RecursionError, MemoryError):

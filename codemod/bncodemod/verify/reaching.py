@@ -45,6 +45,7 @@ _IDLE = 2  # builds in a row that reach nothing new, after which others are trie
 # may only reach those of others.
 _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
+_MOST_SECONDS_FOR_PARTS = 20.0  # of a module's models that do not run as a whole
 Prepare = Callable[..., Prepared | Refusal]
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
@@ -148,7 +149,10 @@ class Builder:
 
     def _in_parts(self) -> Iterator[Reached]:
         """What was built and does not run as a whole, by those of its parts that it calls."""
+        end = time.process_time() + _MOST_SECONDS_FOR_PARTS
         for name in sorted(self._unfed, key=lambda name: not self._held(self._candidates[name])):
+            if time.process_time() > end:
+                return
             candidate = self._candidates[name]
             if self._holds_wanted(candidate) or self._leads(candidate):
                 if self._stopped_by_the_rewrite(candidate):

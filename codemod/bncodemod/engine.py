@@ -178,7 +178,7 @@ def _note_statistics(context: Context, rule: Rule, found: Decision, settled: Dec
         context.loses_statistics |= not settled.is_patch and context.strategy.rewrites_source
     elif isinstance(found, Safe):
         context.loses_statistics |= rule.code == "BN101"  # it has none any more
-    elif isinstance(settled, Safe):
+    else:
         context.leaves_statistics |= settled.message.startswith(f"{context.strategy.name}: ")
 
 

@@ -41,9 +41,6 @@ for module in teacher.modules():
 print(teacher.bn1.running_var, probe.bn.running_var, getattr(probe.bn, "running_mean"))
 """
 OF_NET = """\
-for module in net.modules():
-    if isinstance(module, nn.BatchNorm2d):
-        module.eval()
 print(net.bn.running_mean)
 """
 
@@ -60,4 +57,4 @@ def test_models_that_keep_their_statistics_are_left_out() -> None:
 
 def test_models_that_lose_them_are_reported() -> None:
     end = SCRIPT.count("\n")
-    assert hazards(SCRIPT + OF_NET) == [("BN304", end + 3), ("BN301", end + 4)]
+    assert hazards(SCRIPT + OF_NET) == [("BN301", end + 1)]

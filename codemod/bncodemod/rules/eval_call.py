@@ -14,7 +14,8 @@ After (eval-mode):
             return vmap(jacrev(model))(x)
 
 Where the statement is part of a training (a loss, ``backward``, ``optimizer.step`` in the same loop
-or function, in one that calls it here or in another file of the project, a ``forward``) it is
+or function, in one that calls it here or in another file of the project, a ``forward``, parameters
+that it is differentiated by and that are changed afterwards) it is
 reported: eval mode would change what is learnt. ``auto`` puts models into eval mode only in a file
 in which all that run under transforms can be; else it rewrites their norms.
 
@@ -47,6 +48,7 @@ from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.eval_contexts import sets_eval_mode
 from bncodemod.scan.last_mode import Mode, Said
 from bncodemod.scan.libraries import argument
+from bncodemod.scan.parameter_updates import line_of_update
 from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
@@ -279,6 +281,8 @@ class _Finder:
                 return f"and line {last.line} puts {text} or a part of it into train mode"
             if last.is_undone:
                 return f"and line {last.line} changes the mode of {text} or of a part of it"
+            if last.has_dropout_on:
+                return f"and {text} has its dropout in train mode, which eval mode switches off"
             other = self._other_run(site, text)
             if other:
                 return f"and the statement runs {text} in another way as well: {other}"
@@ -343,6 +347,11 @@ class _Finder:
             by_gradient = any(map(_GRADIENT.search, run.use.transformed.transforms))
             if by_gradient and run.use.called.parameters:
                 return "gradients of its parameters are taken"
+            names = self.context.names
+            if run.use.called.parameters:
+                line = line_of_update(names, run.use.transformed, run.use.called, run.call)
+                if line:
+                    return f"line {line}: parameters that it is differentiated by are changed"
         return ""
 
     def _handed_in_file(self, definition: Definition) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bncodemod.scan.callers import calls_of, is_handed_around
 from bncodemod.scan.last_mode import LastMode, Mode, Said
@@ -30,7 +31,10 @@ def last_mode(names: Names, module: str, statement: ast.stmt, depth: int = _MAX_
     if trained:
         return trained[0]
     evaluated = found and all(there.mode is Mode.EVAL for there in found)
-    return found[0] if evaluated and _shows_all_calls(names, statement) else said
+    if not evaluated or not _shows_all_calls(names, statement):
+        return said
+    is_on = said.has_dropout_on or any(there.has_dropout_on for there in found)
+    return replace(found[0], has_dropout_on=is_on)
 
 
 def _shows_all_calls(names: Names, statement: ast.stmt) -> bool:

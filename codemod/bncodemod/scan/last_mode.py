@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from bncodemod.scan.dropout import is_of_dropout
 from bncodemod.scan.model_places import CHAIN
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
@@ -32,6 +33,8 @@ class Said:
     line: int = 0
     is_undone: bool = False
     """Whether something was done that may leave a part of it in train mode."""
+    has_dropout_on: bool = False
+    """Whether dropout, and nothing else, was put into train mode behind that."""
 
 
 class LastMode:
@@ -55,6 +58,9 @@ class LastMode:
         """What is said last; a part or another name of the module counts only against ``EVAL``."""
         found = Said()
         for node in sorted((n for n in self.nodes if self._counts(n)), key=self._order):
+            if self._switches_dropout(node):
+                found = replace(found, has_dropout_on=True)
+                continue
             mode = self._said_by(node)
             if mode is Mode.EVAL and self._is_certain(node):
                 found = Said(mode, node.lineno)
@@ -106,6 +112,32 @@ class LastMode:
         if isinstance(node.func, ast.Attribute):
             return self._method(node, node.func)
         return self._function(node)
+
+    def _switches_dropout(self, node: ast.AST) -> bool:
+        """Whether a node puts dropout alone into train mode, itself or by a function it calls."""
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+            return isinstance(target, ast.Attribute) and self._trains_dropout(target)
+        if not isinstance(node, ast.Call):
+            return False
+        if not isinstance(node.func, ast.Attribute):
+            given, function = node.args, node.func
+        elif node.func.attr == "apply" and node.args:
+            given, function = [node.func.value], node.args[0]
+        else:
+            return self._trains_dropout(node.func)
+        if not any(self._is_of(value, self.aliases) for value in given):
+            return False
+        trainings = list(self._trainings_in(function))
+        return bool(trainings) and all(is_of_dropout(self.names, each) for each in trainings)
+
+    def _trains_dropout(self, node: ast.Attribute) -> bool:
+        """Whether an attribute puts a part of the module into train mode that is dropout."""
+        return (
+            self._is_of(node.value, self.aliases)
+            and may_train(node, self.tree.parents.get(node))
+            and is_of_dropout(self.names, node)
+        )
 
     def _assigned(self, targets: list[ast.expr], value: ast.expr | None) -> Mode | None:
         for target in targets:
@@ -165,17 +197,21 @@ class LastMode:
 
     def _sets_train_mode(self, function: ast.expr) -> bool:
         """Whether a function of the file may put a module into train mode."""
+        return any(True for _ in self._trainings_in(function))
+
+    def _trainings_in(self, function: ast.expr) -> Iterator[ast.Attribute]:
+        """What may put a module into train mode in a function of the file."""
         bodies: list[ast.AST] = [function] if isinstance(function, ast.Lambda) else []
         bodies += [
             meaning.definition
             for meaning in self.names.meanings(function)
             if isinstance(meaning.definition, (ast.Lambda, *Function))
         ]
-        return any(
-            isinstance(node, ast.Attribute) and may_train(node, self.tree.parents.get(node))
-            for body in bodies
-            for node in self.tree.walk_below(body)
-        )
+        for body in bodies:
+            for node in self.tree.walk_below(body):
+                if isinstance(node, ast.Attribute):
+                    if may_train(node, self.tree.parents.get(node)):
+                        yield node
 
     def _rebinds(self, node: ast.AST) -> bool:
         targets = node.targets if isinstance(node, ast.Assign) else []

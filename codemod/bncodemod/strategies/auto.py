@@ -3,6 +3,8 @@
 What is used in a way that vmap takes as it is stays. What can be in eval mode wherever a file runs
 it under a transform is put into that. Else the source's own norms lose their running statistics, a
 builder gets a norm_layer if it takes one and no weights are loaded, and other models are patched.
+Where the code freezes norms in eval mode, and it is not clear that it freezes all of them whenever
+they run, norms of the source are left and reported, and other models keep their statistics.
 Models of one builder get one treatment where weights go from one to the other: all of them keep
 their statistics, and so their state dicts.
 """
@@ -13,6 +15,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import replace
 
+from bncodemod.scan.norm_freezing import Freeze
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_loads import (
@@ -20,6 +23,7 @@ from bncodemod.strategies.model_loads import (
     takes_state,
 )
 from bncodemod.strategies.model_use import (
+    freeze_of,
     places_of,
     runs_under_no_transform,
     safe_use,
@@ -55,7 +59,10 @@ class Auto(NoRunningStats):
         if reason:
             context.patches.note_kept(places_of(context, node))
             return Safe(f"auto: {reason}")
-        return Safe(_EVALUATED) if context.calls_work else _because(decision, _OWN)
+        if context.calls_work:
+            return Safe(_EVALUATED)
+        freeze = freeze_of(context, node)
+        return _because(decision, _OWN) if freeze is None else _frozen(context, freeze)
 
     def _of_library(
         self,
@@ -72,7 +79,9 @@ class Auto(NoRunningStats):
             context.patches.note_kept(p for call in model.calls for p in places(context, call))
             return Safe(left)
         loaded = model.weights or is_loaded(context, model)
-        other = "" if loaded else _loaded_into_another(context, model)
+        other = (
+            "" if loaded else _loaded_into_another(context, model) or _kept_frozen(context, model)
+        )
         if isinstance(decision, Rewrite) and not loaded and not other:
             return _because(decision, _BUILDER)
         undo()
@@ -103,6 +112,25 @@ def _loaded_into_another(context: Context, model: BuiltModel) -> str:
         if where and not is_loaded(context, model):
             return f"auto: it is saved, and another model of its builder is loaded ({where})"
     return ""
+
+
+def _kept_frozen(context: Context, model: BuiltModel) -> str:
+    """A reason to keep the statistics of a model: the code freezes its norms, or may."""
+    for call in model.calls:
+        freeze = freeze_of(context, call)
+        if freeze is not None:
+            return f"auto: line {context.line(freeze.call)} freezes norms, which needs statistics"
+    return ""
+
+
+def _frozen(context: Context, freeze: Freeze) -> Open:
+    return Open(
+        f"auto: left, for line {context.line(freeze.call)} freezes norms in eval mode"
+        f" ({ast.unparse(freeze.call)}), where vmap takes them as they are: it is not clear whether"
+        " this one is always frozen where it runs",
+        "freeze it wherever it runs under a transform; if it is not meant to be frozen, rewrite it"
+        " with --strategy no-running-stats",
+    )
 
 
 def _because(decision: Decision, reason: str) -> Decision:

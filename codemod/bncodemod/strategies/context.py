@@ -8,6 +8,7 @@ from functools import cached_property
 
 from bncodemod.scan.mentions import Mention, mentions
 from bncodemod.scan.names import Names
+from bncodemod.scan.norm_freezing import Freeze, freezes_of
 from bncodemod.scan.weights import Transfer, loads_of, saves_of
 from bncodemod.settings import Settings
 from bncodemod.source.splice import Edit
@@ -66,6 +67,11 @@ class Context:
     def mentions(self) -> list[Mention]:
         """Where the file names a norm class."""
         return mentions(self.names)
+
+    @cached_property
+    def freezes(self) -> list[Freeze]:
+        """Where the file puts norms alone into eval mode."""
+        return freezes_of(self.names, self.mentions)
 
     @property
     def keeps_batch_norm(self) -> bool:

@@ -6,9 +6,11 @@ import ast
 from collections.abc import Iterator
 
 from bncodemod.scan.called_modules import CalledModules
+from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.class_tests import class_tests, is_negative
 from bncodemod.scan.model_places import CHAIN, METHODS, Place, holder_of, kept_in, modules_of
-from bncodemod.scan.scopes import Function
+from bncodemod.scan.norm_freezing import Freeze, frozen_model
+from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders
 from bncodemod.strategies.context import Context
@@ -77,6 +79,47 @@ def stays_in_file(context: Context, node: ast.expr) -> bool:
     return not _Use(context, place, holder).leaves()
 
 
+def freeze_of(context: Context, node: ast.AST) -> Freeze | None:
+    """A call that freezes norms in eval mode, and may freeze those of the model around a site."""
+    if not context.freezes:
+        return None
+    built = list(_outermost(context, node, set())) if isinstance(node, ast.expr) else []
+    return next((f for f in context.freezes if _may_freeze(context, f, built)), None)
+
+
+def _may_freeze(context: Context, freeze: Freeze, built: list[ast.expr | None]) -> bool:
+    """Whether a freeze may be of the models: not of those that are kept in other variables."""
+    names = context.names
+    root = frozen_model(names, freeze).partition(".")[0]
+    scope = names.scopes.binding_scope(root, names.scopes.scope_of(freeze.call)) if root else None
+    is_given = scope is None or any(
+        b.kind is BindingKind.PARAMETER for b in names.scopes.bindings(scope, root)
+    )
+    if not built or (is_given and not _is_in_called_function(context, freeze.call)):
+        return True
+    for expression in built:
+        holder = holder_of(names, expression) if expression is not None else None
+        place = kept_in(names, holder) if holder is not None else None
+        if holder is None or place is None or "." in place.target:
+            return True
+        use = _Use(context, place, holder)
+        is_this = not is_given and use.scope.scope is scope and root in use.scope.targets
+        if is_this or use.escapes():
+            return True
+    return False
+
+
+def _is_in_called_function(context: Context, node: ast.AST) -> bool:
+    """Whether a node is in a function that is called only: it knows what calls hand to it."""
+    tree = context.tree
+    around = next((a for a in tree.ancestors(node) if isinstance(a, Function)), None)
+    return (
+        isinstance(around, Function)
+        and not isinstance(tree.parents.get(around), ast.ClassDef)
+        and not any(is_handed_around(tree, use) for use in tree.occurrences(around.name))
+    )
+
+
 def _outermost(context: Context, node: ast.expr, seen: set[ast.AST]) -> Iterator[ast.expr | None]:
     """The expressions that build what holds a site: of its class, of the class that builds that.
 
@@ -124,9 +167,9 @@ def _reason(context: Context, node: ast.expr, norms: frozenset[str]) -> str:
     use = _Use(context, place, holder)
     if use.is_ensemble():
         return "its buffers are stacked with its parameters, and vmap maps over both"
-    if use.trains() or use.escapes():
+    if use.escapes():
         return ""
-    if use.is_put_into_eval_mode():
+    if not use.trains() and use.is_put_into_eval_mode():
         return "it is used in eval mode only"
     return "its batch norms are frozen in eval mode" if use.is_frozen(norms) else ""
 
@@ -165,22 +208,31 @@ class _Use:
 
     def trains(self) -> bool:
         """Whether something in the file puts a module into train mode."""
-        calls = (self.tree.parents.get(node) for node in self.tree.occurrences("train"))
-        return any(
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Attribute)
-            and [ast.unparse(argument) for argument in call.args] != ["False"]
-            for call in calls
-        ) or bool(self._functions_named_train() or self._switches_training())
+        return any(True for _ in self._trainings())
 
-    def _switches_training(self) -> bool:
-        """Whether the file sets ``training`` of some module, but not to False."""
-        return any(
-            isinstance(node, ast.Attribute)
-            and isinstance(node.ctx, ast.Store)
-            and ast.unparse(getattr(self.tree.parents[node], "value", node)) != "False"
-            and not self._restores(node)
-            for node in self.tree.occurrences("training")
+    def _trainings(self) -> Iterator[ast.AST]:
+        """What puts a module of the file into train mode, and methods ``train``."""
+        for node in self.tree.occurrences("train"):
+            call = self.tree.parents.get(node)
+            if isinstance(node, Function):
+                yield node
+            elif isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                if [ast.unparse(argument) for argument in call.args] != ["False"]:
+                    yield call
+        for node in self.tree.occurrences("training"):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                value = getattr(self.tree.parents[node], "value", node)
+                if ast.unparse(value) != "False" and not self._restores(node):
+                    yield node
+
+    def _is_undone_by(self, training: ast.AST, loop: ast.AST) -> bool:
+        """Whether a loop that freezes norms surely runs behind what puts them into train mode."""
+        loops = (ast.For, ast.AsyncFor, ast.While)
+        return (
+            self.names.scopes.scope_of(training) is self.scope.scope
+            and not isinstance(training, Function)
+            and training.lineno < loop.lineno  # type: ignore[attr-defined]
+            and not any(isinstance(above, loops) for above in self.tree.ancestors(loop))
         )
 
     def _restores(self, node: ast.AST) -> bool:
@@ -191,9 +243,6 @@ class _Use:
                 return True
             below = above
         return False
-
-    def _functions_named_train(self) -> list[ast.AST]:
-        return [node for node in self.tree.occurrences("train") if isinstance(node, Function)]
 
     def escapes(self) -> bool:
         """Whether the model goes where it may be trained: it is returned, stored or handed on."""
@@ -315,6 +364,8 @@ class _Use:
             if branch is None or loop is None or modules_of(loop) not in self.scope.targets:
                 continue
             covered = _ANY in tested or (bool(norms) and norms <= tested)
+            if not all(self._is_undone_by(node, loop) for node in self._trainings()):
+                continue
             if covered and not _may_pass_by(loop) and self._is_before_runs(loop):
                 if any(self._is_run_in(use, branch) for use in test.uses or ()):
                     return True

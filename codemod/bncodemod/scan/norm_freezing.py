@@ -1,0 +1,115 @@
+"""Where a file puts batch norms alone, not the model around them, into eval mode."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bncodemod.scan.class_tests import class_tests, is_negative
+from bncodemod.scan.mentions import Mention
+from bncodemod.scan.model_places import modules_of
+from bncodemod.scan.name_tests import name_tests
+from bncodemod.scan.names import Names
+
+_NORM_NAME = re.compile(r"(?:^|_)(?:bn|batch_?norm)s?_?\d*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Freeze:
+    """A call that puts a norm into eval mode, and the test that has found it to be one, if any."""
+
+    call: ast.Call
+    test: ast.AST | None = None
+
+
+def freezes_of(names: Names, mentions: list[Mention]) -> list[Freeze]:
+    """The freezes of a file, each call once."""
+    found: dict[ast.Call, Freeze] = {}
+    for freeze in (
+        *_by_class(names, mentions),
+        *_by_class_name(names),
+        *_by_attribute(names, mentions),
+    ):
+        found.setdefault(freeze.call, freeze)
+    return list(found.values())
+
+
+def frozen_model(names: Names, freeze: Freeze) -> str:
+    """The model whose norms a freeze is for, as source; empty where that is not seen."""
+    for above in names.tree.ancestors(freeze.call):
+        if model := modules_of(above):
+            return model
+    function = freeze.call.func
+    is_part = freeze.test is None and isinstance(function, ast.Attribute)
+    return ast.unparse(_root(function)) if is_part else ""
+
+
+def _by_class(names: Names, mentions: list[Mention]) -> Iterator[Freeze]:
+    for test in class_tests(names, mentions):
+        for use in test.uses or ():
+            call = _call_for_eval_mode(names, use)
+            if call is not None:
+                yield Freeze(call, test.node)
+
+
+def _by_class_name(names: Names) -> Iterator[Freeze]:
+    """Calls in a branch that a class name leads to."""
+    for test in name_tests(names.tree):
+        above = names.tree.parents.get(test)
+        child: ast.AST = test
+        while isinstance(above, (ast.Compare, ast.BoolOp)):
+            child, above = above, names.tree.parents.get(above)
+        if not isinstance(above, ast.If) or child is not above.test or is_negative(child):
+            continue
+        for node in names.tree.walk_block(above):
+            call = _call_for_eval_mode(names, node)
+            if call is not None:
+                yield Freeze(call, test)
+
+
+def _by_attribute(names: Names, mentions: list[Mention]) -> Iterator[Freeze]:
+    """``self.bn.eval()``: an attribute that the file makes a norm, or that is named as one."""
+    for method in ("eval", "train"):
+        for node in names.tree.occurrences(method):
+            call = _call_for_eval_mode(names, node)
+            part = node.value if isinstance(node, ast.Attribute) else None
+            while isinstance(part, ast.Subscript):
+                part = part.value
+            if call is not None and isinstance(part, ast.Attribute):
+                if _is_norm(names, part.attr, mentions):
+                    yield Freeze(call)
+
+
+def _is_norm(names: Names, attribute: str, mentions: list[Mention]) -> bool:
+    """Whether what is kept under an attribute seems to be a batch norm."""
+    built = {
+        value
+        for node in names.tree.occurrences(attribute)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        for value in [getattr(names.tree.parents.get(node), "value", None)]
+        if isinstance(value, ast.Call)
+    }
+    if any(m.norm.family == "batch" and names.tree.parents.get(m.node) in built for m in mentions):
+        return True
+    known = built and all(names.qualified(c.func).startswith("torch.nn.") for c in built)
+    return not known and bool(_NORM_NAME.search(attribute))
+
+
+def _call_for_eval_mode(names: Names, node: ast.AST) -> ast.Call | None:
+    """The call of ``m.eval()`` or ``m.train(False)`` whose method a node is."""
+    call = names.tree.parents.get(node)
+    if not isinstance(node, ast.Attribute) or not isinstance(call, ast.Call):
+        return None
+    if call.func is not node:
+        return None
+    given = [ast.unparse(value) for value in (*call.args, *(k.value for k in call.keywords))]
+    is_eval = node.attr == "eval" and not given
+    return call if is_eval or (node.attr == "train" and given == ["False"]) else None
+
+
+def _root(node: ast.expr) -> ast.expr:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node

@@ -55,10 +55,7 @@ def _binds(branch: list[ast.stmt], target: str) -> bool:
             and _binds(statement.body, target)
             and _binds(statement.orelse, target)
         )
-        or (
-            isinstance(statement, (ast.With, ast.AsyncWith))
-            and _binds(statement.body, target)
-        )
+        or (isinstance(statement, (ast.With, ast.AsyncWith)) and _binds(statement.body, target))
         for statement in branch
     )
 

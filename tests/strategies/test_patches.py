@@ -48,6 +48,9 @@ LOADING = {
     "        net.load_state_dict(torch.load(path))\n    return net",
     "helper": "    net = models.shufflenet_v2_x0_5()\n    load_checkpoint(net, path)\n"
     "    return net",
+    "state of another": "    net = models.shufflenet_v2_x0_5()\n"
+    "    twin = models.shufflenet_v2_x0_5()\n    net.load_state_dict(torch.load(path))\n"
+    "    twin.load_state_dict(net.state_dict())\n    return twin",
     "alias": "    net = models.shufflenet_v2_x0_5()\n    outer = nn.DataParallel(net)\n"
     "    outer.module.load_state_dict(torch.load(path))\n    return net",
 }

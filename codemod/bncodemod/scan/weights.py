@@ -28,6 +28,8 @@ _MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$"
 _CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
 _COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 _NUMBERS = frozenset({"abs", "float", "int", "len", "max", "min", "range", "round", "sum"})
+# Methods of a dict that give what it holds.
+_VALUES = ("items", "values")
 _ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 
 
@@ -325,6 +327,8 @@ class _Seeker:
             self._all(node.values)
         elif isinstance(node, (ast.ListComp, ast.GeneratorExp)):
             self.seek(node.elt)
+        elif isinstance(node, ast.DictComp):
+            self.seek(node.value)
         elif isinstance(node, ast.IfExp):
             self._all([node.body, node.orelse])
         elif isinstance(node, ast.BoolOp):
@@ -339,6 +343,9 @@ class _Seeker:
     def _call(self, call: ast.Call) -> None:
         function = call.func
         if isinstance(function, ast.Attribute) and function.attr in CHAIN:
+            self.seek(function.value)
+        elif isinstance(function, ast.Attribute) and function.attr in _VALUES and not call.args:
+            self._added_to(function.value)
             self.seek(function.value)
         elif call.args and (
             self.names.qualified(function) in (*WRAPPERS, *_COPIES)
@@ -375,14 +382,28 @@ class _Seeker:
         self.transfer.is_linked = is_linked
 
     def _added_to(self, container: ast.expr) -> None:
-        """What is put into a container one by one: ``ns.models[name] = Net()``."""
-        written = ast.unparse(container)
+        """What is put into a container one by one: ``models[name] = Net()``, ``append(Net())``."""
         for node in self.tree.occurrences(_last(container)):
+            if not self._is_same(node, container):
+                continue
             above = self.tree.parents.get(node)
+            outer = self.tree.parents.get(above) if above is not None else None
             if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
-                if above.value is node and ast.unparse(node) == written:
-                    statement = self.tree.parents.get(above)
-                    self.seek(getattr(statement, "value", None))
+                if above.value is node:
+                    self.seek(getattr(outer, "value", None))
+            elif isinstance(above, ast.Attribute) and above.attr == "append":
+                if isinstance(outer, ast.Call):
+                    self._all(outer.args)
+
+    def _is_same(self, node: ast.AST, container: ast.expr) -> bool:
+        """Whether two expressions name one variable, or an attribute that is written alike."""
+        if not isinstance(node, ast.expr) or ast.unparse(node) != ast.unparse(container):
+            return False
+        if not isinstance(node, ast.Name):
+            return True
+        scopes = self.names.scopes
+        found = [scopes.binding_scope(node.id, scopes.scope_of(n)) for n in (node, container)]
+        return found[0] is found[1]
 
     def _name(self, node: ast.Name) -> None:
         bindings = self.names.scopes.reaching(node)
@@ -392,7 +413,10 @@ class _Seeker:
             if binding.kind is BindingKind.VALUE:
                 self.seek(binding.value)
             elif binding.kind is BindingKind.ELEMENT:
-                self.seek(self._source(binding))
+                source = self._source(binding)
+                if isinstance(source, (ast.Name, ast.Attribute)):
+                    self._added_to(source)
+                self.seek(source)
             elif binding.kind is BindingKind.PARAMETER:
                 self._parameter(binding)
             elif binding.kind is not BindingKind.OTHER:

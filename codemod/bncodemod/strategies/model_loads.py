@@ -41,6 +41,50 @@ def loaded_beyond(
     return None
 
 
+def loads_here(
+    context: Context, call: ast.Call, seen: tuple[ast.Call, ...]
+) -> tuple[ast.expr, ...]:
+    """The strict loads in the scope of a call, beside those ``seen``, into its model.
+
+    They reach it in another way than by its variable: out of a dict, by ``ModelEma(model)``.
+    """
+    scope = context.names.scopes.scope_of(context.tree.statement(call))
+    return tuple(
+        load.node
+        for load in _of_checkpoints(context)
+        if load.is_strict
+        and call in load.calls
+        and load.node not in seen
+        and load.entries.isdisjoint(seen)
+        and context.names.scopes.scope_of(load.node) is scope
+    )
+
+
+def states_given(context: Context, call: ast.Call, targets: set[str]) -> set[ast.Call]:
+    """The loads that take the state of the model of a call, called ``targets``, into another.
+
+    The other is no copy of it, which would be patched as it is.
+    """
+    return {
+        load.node
+        for load in context.loads
+        if load.is_own_state and load.calls and call not in load.calls
+        if isinstance(load.node, ast.Call)
+        if not targets.isdisjoint(_owners_of_state(context, load.node))
+    }
+
+
+def _owners_of_state(context: Context, load: ast.Call) -> Iterator[str]:
+    """Of what models a load takes the state, as source."""
+    values: list[ast.AST | None] = list(load.args[:1])
+    if load.args and isinstance(load.args[0], ast.Name):
+        values += [b.value for b in context.names.scopes.reaching(load.args[0]) or ()]
+    for value in values:
+        for node in ast.walk(value) if value is not None else ():
+            if isinstance(node, ast.Attribute) and node.attr == "state_dict":
+                yield ast.unparse(node.value).removesuffix(".module")
+
+
 def handed_to_loads(context: Context, call: ast.Call) -> set[ast.Call]:
     """The calls that hand the model of a call to functions of the file, which load weights."""
     return {entry for load in context.loads if call in load.calls for entry in load.entries}

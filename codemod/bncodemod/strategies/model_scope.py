@@ -11,6 +11,7 @@ from bncodemod.scan.model_places import Place, is_dotted, kept_in, whole
 from bncodemod.scan.names import Names
 from bncodemod.scan.weights import LOADING, LOADING_WORDS
 from bncodemod.source.tree import LazyTree
+from bncodemod.strategies.surely_bound import is_surely_bound
 
 _OF_A_MODEL = re.compile(r"state|weight|checkpoint|ckpt|pretrain|model", re.IGNORECASE)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -141,7 +142,10 @@ class Scope:
                 return None
             if (sibling.end_lineno or 0) > (last.end_lineno or 0):
                 last = sibling
-        return None if loads and self._may_leave(last) else last
+        if not loads:
+            return last
+        is_reached = not self._may_leave(last) and is_surely_bound(self.tree, self.place, last)
+        return last if is_reached else None
 
     def _is_in_loop(self, load: ast.AST, sibling: ast.AST, holder: ast.AST) -> bool:
         """Whether a loop runs the load, or the statement that builds the model, by itself."""

@@ -52,7 +52,7 @@ class Patches:
         """An edit that puts ``text`` at a place: the same edit for two models of one variable."""
         return self._insertions.setdefault((at, text), Edit(at, at, lambda _: text))
 
-    def note(self, kind: str, calls: tuple[ast.Call, ...], loads: tuple[ast.Call, ...]) -> None:
+    def note(self, kind: str, calls: tuple[ast.Call, ...], loads: tuple[ast.expr, ...]) -> None:
         """Remember that the models of ``calls`` are patched, after the ``loads``."""
         self.calls.update(calls)
         self.loads.update(loads)

@@ -15,6 +15,7 @@ from bncodemod.scan.model_places import METHODS, Place, bound_by, kept_in, whole
 from bncodemod.scan.scopes import Function
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
+from bncodemod.strategies.copies import copies_in
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.lines import before, end_of_line, stands_alone
 from bncodemod.strategies.model_builder import PATCH
@@ -22,8 +23,10 @@ from bncodemod.strategies.model_loads import (
     handed_to_loads,
     loaded_beyond,
     loaded_into_another,
+    loads_here,
     may_be_saved,
     shown_to_load,
+    states_given,
     unlinked_load,
 )
 from bncodemod.strategies.model_scope import Scope
@@ -126,10 +129,11 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
         if not plans or _loaded_beyond(context, plans):
             why = f"weights are loaded into it later ({beyond}), strictly"
             return _left(said, why, _KEEP_KEYS)
-    if not all(plan.is_possible for plan in plans):
+    why = _without_place(context, model, plans, kind)
+    if why:
         for plan in plans:
-            context.patches.loads.update(_undisturbed(context, plan.call, plan.loads))
-        why = "weights are loaded where no statement behind them is always reached"
+            loads = (*plan.loads, *plan.others)
+            context.patches.loads.update(_undisturbed(context, plan.call, loads))
         return _left(said, why, _KEEP_KEYS)
     return _carried_out(context, model, plans, kind)
 
@@ -159,8 +163,8 @@ def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: 
 
 
 def _undisturbed(
-    context: Context, call: ast.Call, loads: tuple[ast.Call, ...]
-) -> tuple[ast.Call, ...]:
+    context: Context, call: ast.Call, loads: tuple[ast.expr, ...]
+) -> tuple[ast.expr, ...]:
     """The loads into a model which has all its statistics then: no norm of its own is rewritten."""
     if not context.strategy.rewrites_source:
         return loads
@@ -170,9 +174,10 @@ def _undisturbed(
     return tuple(load for load in loads if place is None or not _is_into_holder(load, place))
 
 
-def _is_into_holder(load: ast.Call, place: Place) -> bool:
+def _is_into_holder(load: ast.expr, place: Place) -> bool:
     """Whether weights are loaded into what holds the model that is kept in a place."""
-    owner = load.func.value if isinstance(load.func, ast.Attribute) else None
+    function = load.func if isinstance(load, ast.Call) else load
+    owner = function.value if isinstance(function, ast.Attribute) else None
     return owner is not None and place.target.startswith(f"{ast.unparse(owner)}.")
 
 
@@ -196,6 +201,27 @@ def _holding(context: Context, model: BuiltModel) -> BuiltModel | None:
     found = [given_models(context, call) for call in model.calls]
     calls = tuple(call for holding in found if holding is not None for call in holding.calls)
     return None if None in found else BuiltModel(tuple(dict.fromkeys(calls)), model.weights)
+
+
+def _without_place(context: Context, model: BuiltModel, plans: list[_Plan], kind: str) -> str:
+    """Why no place is right for the patches of a site; empty if each has one."""
+    if not all(plan.is_possible for plan in plans):
+        return "weights are loaded where no statement behind them is always reached"
+    copied = "" if kind in KEEPING else _copied_before(context, model, plans)
+    return f"a copy of it is made before its weights are loaded ({copied})" if copied else ""
+
+
+def _copied_before(context: Context, model: BuiltModel, plans: list[_Plan]) -> str:
+    """Where a copy is made of a model that is patched later: the copy keeps its statistics."""
+    patched = {plan.call: plan.line for plan in plans}
+    for call in model.calls:
+        if call in context.patches.calls:
+            continue
+        for place in places(context, call):
+            for copy in copies_in(context, Scope(context.names, place)):
+                if call not in patched or copy.lineno <= patched[call]:
+                    return f"line {copy.lineno}"
+    return ""
 
 
 def _left(said: Rewrite | Open, why: str, remedy: str = "") -> Open:
@@ -265,13 +291,27 @@ class _Plan:
         scopes = [Scope(context.names, p) for p in places(context, call)]
         self.loads = tuple(load for scope in scopes for load in _loads(context, call, scope))
         # A strict load goes on working where the statistics are kept.
-        awaited = () if kind in KEEPING else self.loads
+        awaited = () if kind in KEEPING else self._awaited(scopes)
         if place is not None:
             self.target = place.target
             self._behind = scopes[0].statement_after(awaited)
         if self._behind is None or not stands_alone(context.tree, self._behind):
             self._behind = None
             self.is_possible = not awaited
+        # Loads that no place behind them is sought for.
+        self.others = () if kind in KEEPING else loads_here(context, call, self.loads)
+        self.is_possible &= not self.others
+
+    @property
+    def line(self) -> int:
+        """The line behind which the model is patched; 0 where that is part of its building."""
+        return (self._behind.end_lineno or 0) if self._behind is not None else 0
+
+    def _awaited(self, scopes: list[Scope]) -> tuple[ast.Call, ...]:
+        """The loads that a patch must not disturb: into the model, and from it into another."""
+        targets = {target for scope in scopes for target in scope.targets}
+        given = states_given(self.context, self.call, targets)
+        return tuple(load for scope in scopes for load in scope.loads_and({*self.loads, *given}))
 
     def edit(self) -> Edit:
         """The edit that patches the model."""

@@ -264,7 +264,8 @@ class Builder:
         ``built`` is looked at first, then what needs no arguments and was not built so far.
         """
         self._wanted = frozenset(site for site in sites if not _DECIDED.search(site.text))
-        waiting = self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        leading = self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        waiting = itertools.islice(leading, _PATIENCE)
         others = (self._build(candidate) for candidate in waiting if self._wanted)
         for each in itertools.chain(built, others):
             if each is not None and self._wanted & _keeping(each.prepared.constructed.module):

@@ -39,8 +39,9 @@ def broken(candidate: Candidate, job: Job) -> CheckResult | None:
 def no_longer_runs(candidate: Candidate, job: Job) -> CheckResult | None:
     """The failure of a candidate that does not run on inputs on which its original does."""
     with originals(job) as module:
-        before = None if isinstance(module, Exception) else resolve(module, candidate.name)
-        if not callable(before) or isinstance(module, Exception):
+        if isinstance(module, Exception):
+            return None
+        if not callable(before := resolve(module, candidate.name)):
             return None
         old = replace(job, root=job.original_root)
         with Harvest((job.original_root,)) as harvest:

@@ -76,6 +76,10 @@ _OF_THE_WHOLE = _ON_META | frozenset(
         Check.KEPT_EVAL,
     }
 )
+_PARTS_WERE_CHECKED = "its parts were checked in its place, of the whole what takes no gradients"
+_OF_OTHERS = _ON_META | {Check.VMAP}  # of what may make another norm of a line that is verified
+# A site that says itself that its norms keep no statistics.
+_DECIDED = re.compile(r"track_running_stats\s*=\s*False|group_?norm|WithoutStats", re.IGNORECASE)
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -148,13 +152,15 @@ class _Examination:
                     self._examine(each)
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
-        for each in self._builder.keeping_statistics(frozenset(self._verified), tuple(built)):
-            if each in built:
-                built.remove(each)
-            self._examine(each, self._job.checks & (_ON_META | {Check.VMAP}))
+        # A subclass, or a function, may have the norms of a line keep their statistics.
+        undecided = frozenset(s for s in self._verified if not _DECIDED.search(s.text))
+        built += self._builder.others(undecided)
+        for each in [each for each in built if each.keeping & undecided]:
+            built.remove(each)
+            self._examine(each, self._job.checks & _OF_OTHERS)
         for each in sorted(built, key=lambda each: each.cost):
             if each in dear and self._is_to_be_compared(each):
-                self._examine(each, self._job.checks & _OF_THE_WHOLE)
+                self._examine(each, self._job.checks & _OF_THE_WHOLE, _PARTS_WERE_CHECKED)
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"
                 self._emit(self._result(each, notes=(note,)))
@@ -170,20 +176,20 @@ class _Examination:
         """Those that are wanted still, and not given up."""
         return frozenset(s for s in sites if s in self._wanted and self._tries[s] < _TRIES)
 
-    def _examine(self, each: Reached, checks: frozenset[Check] | None = None) -> None:
+    def _examine(
+        self, each: Reached, checks: frozenset[Check] | None = None, note: str = ""
+    ) -> None:
         """Check a candidate, say what came of it, and then see how long it takes.
 
-        ``checks`` are those of a model whose sites have been decided by others.
+        ``checks`` are those of a model whose sites others have decided, and ``note`` says so.
         Where it fails for what was guessed at, it is checked with other inputs, or refused.
         """
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
         subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
-        if checks == self._job.checks & _OF_THE_WHOLE:
-            subject.note(
-                "its parts were checked in its place, and of the whole what takes no gradients"
-            )
+        if note:
+            subject.note(note)
         result = self._checked(each, subject, checks)
         if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
             other = self._builder.refed(each, subject.rehearsed)

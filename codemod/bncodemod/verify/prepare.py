@@ -36,12 +36,14 @@ def prepare(
     job: Job,
     harvest: Harvest,
     wanted: Wanted = lambda module: True,
+    *,
+    by_parts: bool = False,
 ) -> Prepared | Refusal:
     """The first way of building ``target`` for which inputs are found; never raises Exception.
 
-    What cannot be fed is refused as a whole (:func:`prepare_parts` is for that). No inputs are
-    looked for if what was built is not ``wanted``, as it holds no norm. A module whose forward
-    asks for values, as ``x.sum().item()``, is run on the CPU.
+    What cannot be fed is refused as a whole, unless it is to be run ``by_parts``, those that it is
+    seen to call. No inputs are looked for if what was built is not ``wanted``, as it holds no norm.
+    A module whose forward asks for values, as ``x.sum().item()``, is run on the CPU.
     """
 
     def fed(constructed: Constructed) -> Inputs | Refusal:
@@ -56,6 +58,9 @@ def prepare(
             if any(sites_of(norm) for _, norm in norms_in(constructed.module)):
                 return Refusal(f"{constructed.call} makes norms of other lines only")
             return Refusal(f"{constructed.call} makes none of the norms that are looked for")
+        if by_parts:
+            found = in_parts(constructed, wanted, name, harvest)
+            return found if isinstance(found, Refusal) else Prepared(*found)
         inputs = fed(constructed)
         if isinstance(inputs, Refusal) and _needs_values(inputs, constructed.module):
             constructed = replace(constructed, module=constructed.rebuild(meta.CPU))
@@ -64,36 +69,6 @@ def prepare(
             return replace(inputs, is_built=True)
         return Prepared(constructed, inputs)
 
-    return _prepared(target, name, namespace, job, harvest, accept)
-
-
-def prepare_parts(
-    target: Callable[..., Any],
-    name: str,
-    namespace: types.ModuleType,
-    job: Job,
-    harvest: Harvest,
-    wanted: Wanted,
-) -> Prepared | Refusal:
-    """The same of a module that does not run as a whole: those of its parts that it calls."""
-
-    def accept(constructed: Constructed) -> Prepared | Refusal:
-        if not wanted(constructed.module):
-            return Refusal(f"{constructed.call} makes none of the norms that are looked for")
-        found = in_parts(constructed, wanted, name, harvest)
-        return found if isinstance(found, Refusal) else Prepared(*found)
-
-    return _prepared(target, name, namespace, job, harvest, accept)
-
-
-def _prepared(
-    target: Callable[..., Any],
-    name: str,
-    namespace: types.ModuleType,
-    job: Job,
-    harvest: Harvest,
-    accept: Callable[[Constructed], Prepared | Refusal],
-) -> Prepared | Refusal:
     try:
         return construct(target, name, namespace, job, harvest, accept)
     except Exception as error:  # what the user's code does may be anything

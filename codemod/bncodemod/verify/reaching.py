@@ -6,7 +6,7 @@ import inspect
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -31,22 +31,19 @@ from bncodemod.verify.model import (
     in_order,
 )
 from bncodemod.verify.offline import offline
-from bncodemod.verify.prepare import Prepared, prepare, prepare_parts
+from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.steering import below_tests
 from bncodemod.verify.variants import variants
 
 _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
-# A site that says itself that its norms keep no statistics.
-_DECIDED = re.compile(r"track_running_stats\s*=\s*False|group_?norm|WithoutStats", re.IGNORECASE)
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
 # Builds in a row that reach nothing, after which a module is given up: one with sites, and one that
 # may only reach those of others.
 _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
 _MOST_SECONDS_FOR_PARTS = 20.0  # of a module's models that do not run as a whole
-Prepare = Callable[..., Prepared | Refusal]
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
@@ -64,6 +61,13 @@ class Reached:
     cost: float
     seconds: float
     is_part: bool = False  # of a model that is dear
+
+    @property
+    def keeping(self) -> frozenset[Site]:
+        """The sites whose norms keep running statistics, whether or not they ran."""
+        norms = (norm for _, norm in norms_in(self.prepared.constructed.module))
+        kept = (norm for norm in norms if getattr(norm, "track_running_stats", False))
+        return frozenset().union(*map(sites_of, kept))
 
 
 def _reached(
@@ -145,7 +149,7 @@ class Builder:
         missing = below_tests(candidate.target, in_order(self._held(candidate) - idle))
         if not missing or candidate.name in self.refused:
             return None
-        return self._named_by_call(candidate, "for another branch", prepare, missing)
+        return self._named_by_call(replace(candidate, variant="for another branch"), missing)
 
     def _in_parts(self) -> Iterator[Reached]:
         """What was built and does not run as a whole, by those of its parts that it calls."""
@@ -157,7 +161,8 @@ class Builder:
             if self._holds_wanted(candidate) or self._leads(candidate):
                 if self._stopped_by_the_rewrite(candidate):
                     continue
-                built = self._named_by_call(candidate, "in parts", prepare_parts, self._wanted)
+                in_parts = replace(candidate, variant="in parts")
+                built = self._named_by_call(in_parts, self._wanted, by_parts=True)
                 if built is not None:
                     self._wanted -= built.sites
                     yield built
@@ -172,15 +177,15 @@ class Builder:
         return self._unfed[candidate.name]
 
     def _named_by_call(
-        self, candidate: Candidate, variant: str, how: Prepare, sites: frozenset[Site]
+        self, candidate: Candidate, sites: frozenset[Site], *, by_parts: bool = False
     ) -> Reached | None:
-        built = self._again(replace(candidate, variant=variant), sites, how)
+        built = self._again(candidate, sites, by_parts=by_parts)
         if built is None or (call := built.prepared.constructed.call) in self._job.skip:
             return None
-        return replace(built, candidate=replace(candidate, name=call))
+        return replace(built, candidate=replace(candidate, name=call, variant=""))
 
     def _again(
-        self, candidate: Candidate, sites: frozenset[Site], how: Prepare = prepare
+        self, candidate: Candidate, sites: frozenset[Site], *, by_parts: bool = False
     ) -> Reached | None:
         """A candidate that was tried already, built another time in another way."""
         if candidate.title in self._job.skip:
@@ -188,7 +193,7 @@ class Builder:
         start = time.perf_counter()
         self._emit(Started(candidate.title, line=candidate.line))
         try:
-            prepared = self._for(candidate, sites, self._job, how)
+            prepared = self._for(candidate, sites, self._job, by_parts)
             if isinstance(prepared, Refusal):
                 return None
             ran, cost = self._run(prepared)
@@ -231,7 +236,8 @@ class Builder:
         if not isinstance(found, Refusal):
             prepared = replace(each.prepared, inputs=found)
             ran, cost = self._run(prepared)
-            return _reached(candidate, prepared, ran, cost, each.seconds)
+            other = _reached(candidate, prepared, ran, cost, each.seconds)
+            return replace(other, is_part=each.is_part)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
             candidate.name,
@@ -256,20 +262,13 @@ class Builder:
                     if built is not None:
                         yield built
 
-    def keeping_statistics(
-        self, sites: frozenset[Site], built: Iterable[Reached]
-    ) -> Iterator[Reached]:
-        """What makes norms of the sites that keep running statistics, as a subclass may.
-
-        ``built`` is looked at first, then what needs no arguments and was not built so far.
-        """
-        self._wanted = frozenset(site for site in sites if not _DECIDED.search(site.text))
+    def others(self, sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build on for sites that are reached already: what leads to them without arguments."""
+        self._wanted = sites
         leading = self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
-        waiting = itertools.islice(leading, _PATIENCE)
-        others = (self._build(candidate) for candidate in waiting if self._wanted)
-        for each in itertools.chain(built, others):
-            if each is not None and self._wanted & _keeping(each.prepared.constructed.module):
-                yield each
+        for candidate in itertools.islice(leading, _PATIENCE):
+            if (built := self._build(candidate)) is not None:
+                yield built
 
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
@@ -385,17 +384,18 @@ class Builder:
         candidate: Candidate,
         sites: frozenset[Site] | None,
         job: Job,
-        how: Prepare = prepare,
+        by_parts: bool = False,
     ) -> Prepared | Refusal:
         """Built so that one of the sites is reached."""
         with self._harvest:
-            return how(
+            return prepare(
                 candidate.target,
                 candidate.name,
                 self._module,
                 job,
                 self._harvest,
                 _holds_one_of(sites),
+                by_parts=by_parts,
             )
 
     def _run(self, prepared: Prepared) -> tuple[Ran, float]:
@@ -406,12 +406,6 @@ class Builder:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return ran, parameters + _PER_NUMBER * ran.numbers
-
-
-def _keeping(module: nn.Module) -> frozenset[Site]:
-    """The sites whose norms in a module keep running statistics."""
-    norms = (norm for _, norm in norms_in(module) if getattr(norm, "track_running_stats", False))
-    return frozenset().union(*map(sites_of, norms))
 
 
 def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:

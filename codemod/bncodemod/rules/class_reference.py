@@ -47,6 +47,7 @@ from bncodemod.scan.excerpt import excerpt
 from bncodemod.scan.flow import trace, trace_target
 from bncodemod.scan.mentions import Role
 from bncodemod.scan.need import TESTS, Need, calls_can_carry
+from bncodemod.source.dotted_names import last_name
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.arguments import bind
 from bncodemod.strategies.batch_norm_class import LACKS, BatchNormClass
@@ -317,14 +318,11 @@ def _is_field(context: Context, node: ast.expr, owner: ast.ClassDef) -> bool:
     statement = context.tree.statement(node)
     if not isinstance(statement, ast.AnnAssign) or "ClassVar" in ast.unparse(statement.annotation):
         return False
-
-    def last_name(node: ast.expr) -> str:
-        node = node.func if isinstance(node, ast.Call) else node
-        return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-    return any(last_name(base) in _FIELD_BASES for base in owner.bases) or any(
-        last_name(decorator) in _FIELD_DECORATORS for decorator in owner.decorator_list
+    bases, decorators = (
+        {last_name(node.func if isinstance(node, ast.Call) else node) for node in nodes}
+        for nodes in (owner.bases, owner.decorator_list)
     )
+    return not bases.isdisjoint(_FIELD_BASES) or not decorators.isdisjoint(_FIELD_DECORATORS)
 
 
 def _calls_can_carry(context: Context, flow: Flow) -> bool:

@@ -33,17 +33,17 @@ from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.timm_model import built_model
 from bncodemod.rules.torchvision_builder import builder_uses
 from bncodemod.scan.construction import GROUP_NORM_AS
-from bncodemod.scan.definitions import dotted
 from bncodemod.scan.libraries import argument, references
 from bncodemod.scan.mentions import Role
+from bncodemod.scan.model_sources import maker
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.weights import (
     gives_option,
     is_strict,
-    maker,
     may_be_of_module,
     takes_own_state,
 )
+from bncodemod.source.dotted_names import dotted
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open

@@ -13,6 +13,7 @@ from bncodemod.scan.model_places import CHAIN
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.scan.transforms import Transformed, Transforms
+from bncodemod.source.dotted_names import last_name
 
 FUNCTIONAL_CALLS = frozenset(
     {
@@ -86,7 +87,7 @@ class CalledModules:
         if _is_self(node):
             return self.is_module_class(self._class_around(node))
         if isinstance(node, ast.Subscript):
-            last = _last(node.value)
+            last = last_name(node.value)
             return _is_module_name(last.removesuffix("s")) and last.endswith("s")
         if isinstance(node, ast.Attribute):
             values = self._assigned(node)
@@ -114,7 +115,7 @@ class CalledModules:
         definitions = [m.definition for m in self.names.meanings(function) if m.definition]
         if definitions:
             return any(self.is_module_class(d) or self._gives_module(d) for d in definitions)
-        return bool(_BUILDER_NAME.search(_last(function)))
+        return bool(_BUILDER_NAME.search(last_name(function)))
 
     def built_by(self, node: ast.expr) -> list[ast.Call]:
         """The calls that give what an expression names, without the methods called on it."""
@@ -213,7 +214,7 @@ class CalledModules:
                 return any(map(self._gives_modules, node.args))
             return False
         if isinstance(node, (ast.Name, ast.Attribute)):
-            last = _last(node)
+            last = last_name(node)
             if last.endswith("s") and _is_module_name(last.removesuffix("s")):
                 return True
         if isinstance(node, ast.Name):
@@ -269,7 +270,7 @@ class CalledModules:
                 for m in self.names.meanings(base)
             ):
                 return True
-            if _last(base).endswith("Module") or _BUILDER_NAME.search(_last(base)):
+            if last_name(base).endswith("Module") or _BUILDER_NAME.search(last_name(base)):
                 return True
         return False
 
@@ -418,11 +419,6 @@ def _unchained(value: ast.AST | None) -> ast.AST | None:
 
 def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
-
-
-def _last(node: ast.expr) -> str:
-    """The last name of a dotted expression."""
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _is_module_name(name: str) -> bool:

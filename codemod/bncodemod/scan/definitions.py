@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bncodemod.scan.scopes import Function
+from bncodemod.source.dotted_names import dotted
 
 # Not an attribute: ``nn.BatchNorm2d`` may stand where a class of that name is defined.
 _PLAIN_NAME = re.compile(r"(?<![.\w])\w+")
@@ -148,15 +149,6 @@ def _dotted_use(
             seen.add(node)
     elif not isinstance(node, (ast.Name, ast.Attribute)):
         seen.discard(node)
-
-
-def dotted(node: ast.expr) -> str:
-    """A name with the attributes that are read from it; empty for anything else."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def _given(call: ast.Call) -> tuple[frozenset[str], int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
+from bncodemod.source.dotted_names import dotted
 
 # Methods of a module that give the module back.
 CHAIN = frozenset(
@@ -101,7 +102,7 @@ def kept_in(names: Names, node: ast.expr) -> Place | None:
         target = statement.target
     else:
         return None
-    return Place(ast.unparse(target), statement) if is_dotted(target) else None
+    return Place(dotted(target), statement) if dotted(target) else None
 
 
 def _self_of(names: Names, call: ast.Call) -> str:
@@ -122,7 +123,7 @@ def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
     if isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
     flat = [part for target in targets for part in getattr(target, "elts", [target])]
-    return tuple(Place(ast.unparse(part), statement) for part in flat if is_dotted(part))
+    return tuple(Place(dotted(part), statement) for part in flat if dotted(part))
 
 
 def modules_of(loop: ast.AST) -> str:
@@ -132,13 +133,6 @@ def modules_of(loop: ast.AST) -> str:
     if isinstance(over, ast.Attribute) and over.attr in ("modules", "named_modules"):
         return ast.unparse(over.value)
     return ""
-
-
-def is_dotted(node: ast.expr) -> bool:
-    """Whether an expression is a name, or a chain of attributes on one."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)
 
 
 def holder_of(names: Names, node: ast.expr) -> ast.expr:

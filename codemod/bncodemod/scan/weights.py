@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from bncodemod.scan.callers import Definition, calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.library_loads import library_loads
-from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.model_sources import MODULE, Seeker, Transfer, maker
 from bncodemod.scan.names import Names
-from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.scan.scopes import Function
+from bncodemod.source.dotted_names import last_name
 
 LOADING_WORDS = ("load", "restore", "resume")
 LOADING = re.compile(r"(?:^|_)(?:load|restore|resume)(?:_|$)", re.IGNORECASE)
@@ -23,39 +23,7 @@ _NO_MODULE = re.compile(
     r"|callback|stopp|tracker|state\b|history|meter|tokenizer|logger|trainer",
     re.IGNORECASE,
 )
-# What holds a module, whatever it is reached by: ``trainer.model``.
-_MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$")
-_CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
-_COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 _NUMBERS = frozenset({"abs", "float", "int", "len", "max", "min", "range", "round", "sum"})
-# Methods of a dict that give what it holds.
-_VALUES = ("items", "values")
-_ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
-
-
-@dataclass(slots=True, eq=False)
-class Transfer:
-    """A call that loads weights into models, or saves them: ``calls`` give the models.
-
-    ``makers`` are the names of what is called there, and of classes of which an instance does so
-    itself; ``entries`` are the calls that hand a model to the function around the transfer.
-    ``is_linked`` says whether all of them are seen, ``holds_unknown`` whether what is called is
-    given a model of which that is not so, ``is_strict`` whether a load refuses other keys than
-    those of the model, ``is_own_state`` whether it takes another model's state.
-    ``is_by_hand`` says of a load that it is no call of a method that loads, ``is_by_library`` that
-    a library calls that.
-    """
-
-    node: ast.expr
-    calls: set[ast.Call] = field(default_factory=set)
-    makers: set[str] = field(default_factory=set)
-    entries: set[ast.Call] = field(default_factory=set)
-    is_linked: bool = True
-    holds_unknown: bool = False
-    is_strict: bool = True
-    is_own_state: bool = False
-    is_by_hand: bool = False
-    is_by_library: bool = False
 
 
 def loads_of(names: Names) -> list[Transfer]:
@@ -125,11 +93,11 @@ def _by_libraries(names: Names) -> Iterator[Transfer]:
         load = Transfer(found.call, is_strict=found.is_strict, is_by_library=True)
         function = found.call.func
         if isinstance(function, ast.Attribute) and function.attr == "load_from_checkpoint":
-            load.makers.add(_last(function.value))
+            load.makers.add(last_name(function.value))
             own = names.tree.occurrences(function.attr)
             load.is_by_library = not any(isinstance(node, Function) for node in own)
         else:
-            _Seeker(names, load).seek(found.model)
+            Seeker(names, load).seek(found.model)
         yield load
 
 
@@ -137,7 +105,7 @@ def _made_by_hand(
     names: Names, node: ast.expr, model: ast.expr, *, is_linked: bool = True
 ) -> Transfer:
     load = Transfer(node, is_by_hand=True)
-    _Seeker(names, load).seek(model)
+    Seeker(names, load).seek(model)
     load.is_linked &= is_linked
     return load
 
@@ -174,7 +142,7 @@ def may_be_of_module(call: ast.Call) -> bool:
     if not isinstance(function, ast.Attribute):
         return False
     owner = ast.unparse(function.value)
-    return bool(_MODULE.search(owner)) or not _NO_MODULE.search(owner)
+    return bool(MODULE.search(owner)) or not _NO_MODULE.search(owner)
 
 
 def is_strict(call: ast.Call) -> bool:
@@ -212,7 +180,7 @@ def gives_option(names: Names, call: ast.Call) -> bool:
     if not isinstance(function, ast.Attribute) or function.attr not in ("get", "pop"):
         return False
     owner, key = function.value, call.args[0] if call.args else None
-    if not isinstance(owner, ast.Name) or _MODULE.search(str(getattr(key, "value", ""))):
+    if not isinstance(owner, ast.Name) or MODULE.search(str(getattr(key, "value", ""))):
         return False
     bindings = names.scopes.reaching(owner) or ()
     return bool(bindings) and all(
@@ -220,16 +188,6 @@ def gives_option(names: Names, call: ast.Call) -> bool:
         and arguments.kwarg is binding.node
         for binding in bindings
     )
-
-
-def maker(call: ast.Call) -> str:
-    """What is called, by its last name; a literal that comes first says which model it is."""
-    function = call.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    first = call.args[0] if call.args else None
-    if isinstance(first, ast.Constant) and isinstance(first.value, str):
-        return f"{name}({first.value!r})"
-    return str(name)
 
 
 def holders(names: Names, node: ast.AST) -> dict[str, Definition]:
@@ -263,7 +221,7 @@ def _kept_outside_functions(names: Names, node: ast.AST) -> Iterator[ast.AST]:
 def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
     function = call.func
     load = Transfer(call)
-    seeker = _Seeker(names, load)
+    seeker = Seeker(names, load)
     if isinstance(function, ast.Attribute) and word == _METHOD:
         if not may_be_of_module(call):
             return None
@@ -275,7 +233,7 @@ def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
 
 def _save(names: Names, call: ast.Call, word: str) -> Transfer | None:
     save = Transfer(call)
-    seeker = _Seeker(names, save)
+    seeker = Seeker(names, save)
     if word != "state_dict":
         return _handed(call, seeker)
     if not isinstance(call.func, ast.Attribute) or not may_be_of_module(call):
@@ -284,7 +242,7 @@ def _save(names: Names, call: ast.Call, word: str) -> Transfer | None:
     return save
 
 
-def _handed(call: ast.Call, seeker: _Seeker) -> Transfer | None:
+def _handed(call: ast.Call, seeker: Seeker) -> Transfer | None:
     """What is handed to a function that loads or saves, by its name."""
     for given in (*call.args, *(keyword.value for keyword in call.keywords)):
         if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
@@ -292,207 +250,6 @@ def _handed(call: ast.Call, seeker: _Seeker) -> Transfer | None:
     found = seeker.transfer
     found.is_linked = True  # what else it is given is no model, as far as is known
     return found if found.calls or found.makers else None
-
-
-class _Seeker:
-    """Follows an expression back to the calls that give its value."""
-
-    def __init__(self, names: Names, transfer: Transfer) -> None:
-        self.names = names
-        self.tree = names.tree
-        self.transfer = transfer
-        self._seen: set[ast.AST] = set()
-
-    def seek(self, node: ast.AST | None) -> None:
-        if node in self._seen:
-            return
-        if node is not None:
-            self._seen.add(node)
-        if isinstance(node, ast.Call):
-            self._call(node)
-        elif isinstance(node, ast.Name):
-            self._name(node)
-        elif isinstance(node, ast.Attribute):
-            self._attribute(node)
-        elif isinstance(node, ast.Subscript):
-            self._added_to(node.value)
-            self.seek(node.value)
-        elif isinstance(node, (ast.Starred, ast.NamedExpr)):
-            self.seek(node.value)
-        elif isinstance(node, (ast.List, ast.Tuple)):
-            self.transfer.is_linked &= bool(node.elts)  # what is added to it later is not seen
-            self._all(node.elts)
-        elif isinstance(node, ast.Dict):
-            self.transfer.is_linked &= bool(node.values)
-            self._all(node.values)
-        elif isinstance(node, (ast.ListComp, ast.GeneratorExp)):
-            self.seek(node.elt)
-        elif isinstance(node, ast.DictComp):
-            self.seek(node.value)
-        elif isinstance(node, ast.IfExp):
-            self._all([node.body, node.orelse])
-        elif isinstance(node, ast.BoolOp):
-            self._all(node.values)
-        else:
-            self.transfer.is_linked = False
-
-    def _all(self, nodes: list[ast.expr]) -> None:
-        for node in nodes:
-            self.seek(node)
-
-    def _call(self, call: ast.Call) -> None:
-        function = call.func
-        if isinstance(function, ast.Attribute) and function.attr in CHAIN:
-            self.seek(function.value)
-        elif isinstance(function, ast.Attribute) and function.attr in _VALUES and not call.args:
-            self._added_to(function.value)
-            self.seek(function.value)
-        elif call.args and (
-            self.names.qualified(function) in (*WRAPPERS, *_COPIES)
-            or (isinstance(function, ast.Name) and function.id in _ELEMENTS)
-        ):
-            self._all(call.args)
-        else:
-            self.transfer.calls.add(call)
-            self.transfer.makers.add(maker(call))
-            self.transfer.is_linked &= self._is_builder(function)
-            self._holds(call)
-
-    def _is_builder(self, function: ast.expr) -> bool:
-        """Whether what is called is known by its name: imported, or a definition of the file."""
-        callee = self.names.qualified(function)
-        if callee in _CONTAINERS or callee.startswith("builtins."):
-            return False
-        if callee or any(meaning.definition for meaning in self.names.meanings(function)):
-            return True
-        name = _last(function)
-        return bool(name) and any(
-            isinstance(node, (ast.ClassDef, *Function)) for node in self.tree.occurrences(name)
-        )
-
-    def _holds(self, call: ast.Call) -> None:
-        """What a call is given may be part of what it gives: ``ModelEma(model)``."""
-        is_linked = self.transfer.is_linked
-        for given in (*call.args, *(keyword.value for keyword in call.keywords)):
-            if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
-                self.transfer.is_linked = True
-                self.seek(given)
-                if not self.transfer.is_linked and _MODULE.search(ast.unparse(given)):
-                    self.transfer.holds_unknown = True
-        self.transfer.is_linked = is_linked
-
-    def _added_to(self, container: ast.expr) -> None:
-        """What is put into a container one by one: ``models[name] = Net()``, ``append(Net())``."""
-        for node in self.tree.occurrences(_last(container)):
-            if not self._is_same(node, container):
-                continue
-            above = self.tree.parents.get(node)
-            outer = self.tree.parents.get(above) if above is not None else None
-            if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
-                if above.value is node:
-                    self.seek(getattr(outer, "value", None))
-            elif isinstance(above, ast.Attribute) and above.attr == "append":
-                if isinstance(outer, ast.Call):
-                    self._all(outer.args)
-
-    def _is_same(self, node: ast.AST, container: ast.expr) -> bool:
-        """Whether two expressions name one variable, or an attribute that is written alike."""
-        if not isinstance(node, ast.expr) or ast.unparse(node) != ast.unparse(container):
-            return False
-        if not isinstance(node, ast.Name):
-            return True
-        scopes = self.names.scopes
-        found = [scopes.binding_scope(node.id, scopes.scope_of(n)) for n in (node, container)]
-        return found[0] is found[1]
-
-    def _name(self, node: ast.Name) -> None:
-        bindings = self.names.scopes.reaching(node)
-        if not bindings:
-            self.transfer.is_linked = False
-        for binding in bindings or ():
-            if binding.kind is BindingKind.VALUE:
-                self.seek(binding.value)
-            elif binding.kind is BindingKind.ELEMENT:
-                source = self._source(binding)
-                if isinstance(source, (ast.Name, ast.Attribute)):
-                    self._added_to(source)
-                self.seek(source)
-            elif binding.kind is BindingKind.PARAMETER:
-                self._parameter(binding)
-            elif binding.kind is not BindingKind.OTHER:
-                self.transfer.makers.add(node.id)  # a class or module by its name
-            else:
-                self.transfer.is_linked = False
-
-    def _source(self, binding: Binding) -> ast.AST | None:
-        """What holds the elements of a loop, of the several that ``zip`` goes through."""
-        value, target = binding.value, self.tree.parents.get(binding.node)
-        if isinstance(value, ast.Call) and isinstance(target, ast.Tuple):
-            if getattr(value.func, "id", "") == "zip" and len(value.args) == len(target.elts):
-                return value.args[target.elts.index(binding.node)]  # type: ignore[arg-type]
-        return value
-
-    def _parameter(self, binding: Binding) -> None:
-        """What the calls of a function hand to one of its parameters."""
-        function = self.tree.parent(self.tree.parent(binding.node))
-        name: str = binding.node.arg  # type: ignore[attr-defined]
-        owner = self.tree.parents.get(function)
-        if not isinstance(function, Function):
-            self.transfer.is_linked = False
-            return
-        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-        if isinstance(owner, ast.ClassDef) and places[:1] == [name]:
-            self.transfer.makers.add(owner.name)  # ``self``
-            return
-        skip = 1 if isinstance(owner, ast.ClassDef) else 0
-        position = places.index(name) - skip if name in places else None
-        given = {c: argument(c, name, position) for c in calls_of(self.tree, function)}
-        handed = {call: value for call, value in given.items() if value is not None}
-        if not handed:
-            self.transfer.is_linked = False
-        self.transfer.entries.update(handed)
-        for value in handed.values():
-            self.seek(value)
-
-    def _attribute(self, node: ast.Attribute) -> None:
-        """``self.net``, ``model.encoder``: what is assigned to it, else what its owner is."""
-        values = list(self._assigned(node))
-        for value in values:
-            self.seek(value)
-        if not values:
-            self.transfer.is_linked &= not self._is_set_from_outside(node)
-            self.transfer.is_linked &= not self._is_first_parameter(node.value)
-            self.seek(node.value)
-
-    def _is_set_from_outside(self, node: ast.Attribute) -> bool:
-        """Whether some statement of the file sets such an attribute of another object."""
-        return isinstance(node.value, ast.Name) and any(
-            isinstance(other, ast.Attribute)
-            and isinstance(other.ctx, ast.Store)
-            and ast.unparse(other) == ast.unparse(node)
-            for other in self.tree.occurrences(node.attr)
-        )
-
-    def _is_first_parameter(self, node: ast.expr) -> bool:
-        """Whether an expression is the ``self`` of a method: what no statement of its class sets
-        comes from a base, or by ``setattr``."""
-        bindings = self.names.scopes.reaching(node) if isinstance(node, ast.Name) else None
-        for binding in bindings or ():
-            method = self.tree.parents.get(self.tree.parents.get(binding.node, binding.node))
-            if binding.kind is BindingKind.PARAMETER and isinstance(method, Function):
-                is_method = isinstance(self.tree.parents.get(method), ast.ClassDef)
-                return is_method and method.args.args[:1] == [binding.node]
-        return False
-
-    def _assigned(self, node: ast.Attribute) -> Iterator[ast.expr]:
-        owner = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)
-        if owner is None or not isinstance(node.value, ast.Name):
-            return
-        for other in self.tree.occurrences(node.attr, owner):
-            statement = self.tree.parents.get(other)
-            if isinstance(other, ast.Attribute) and isinstance(other.ctx, ast.Store):
-                if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
-                    yield statement.value
 
 
 def _is_state_of_module(value: ast.AST | None) -> bool:
@@ -503,7 +260,3 @@ def _is_state_of_module(value: ast.AST | None) -> bool:
         and node.func.attr == "state_dict"
         for node in ast.walk(value)
     )
-
-
-def _last(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else str(getattr(node, "id", ""))

@@ -16,6 +16,7 @@ from bncodemod.scan.construction import base_name, is_patched
 from bncodemod.scan.literals import is_none
 from bncodemod.scan.mentions import Mention, Role
 from bncodemod.scan.scopes import Function
+from bncodemod.source.dotted_names import last_name
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.functional import (
     BUFFERS,
@@ -223,7 +224,7 @@ class BatchNormClass:
                     yield "reaches into its _buffers"
                 if isinstance(node, ast.Constant) and node.value in BUFFERS:
                     above = self.context.tree.parent(node)
-                    if isinstance(above, ast.Call) and _last_name(above.func) == "register_buffer":
+                    if isinstance(above, ast.Call) and last_name(above.func) == "register_buffer":
                         yield "registers running statistics of its own"
                     elif not isinstance(above, (ast.BinOp, ast.Compare)):
                         yield f"names {node.value} in a string"
@@ -241,13 +242,13 @@ class BatchNormClass:
                         yield f"uses {ast.unparse(node)}, which a GroupNorm does not have"
         for mention in self._mentions:
             above = self.context.tree.parent(mention.node)
-            if isinstance(above, ast.Call) and _last_name(above.func) == "super":
+            if isinstance(above, ast.Call) and last_name(above.func) == "super":
                 yield f"starts super() from {ast.unparse(mention.node)}"
 
     def _is_own(self, node: ast.expr) -> bool:
         """``self``, ``cls`` or ``super()``."""
         if isinstance(node, ast.Call):
-            return _last_name(node.func) == "super"
+            return last_name(node.func) == "super"
         return isinstance(node, ast.Name) and node.id == self.self_name(node)
 
     def _copes(self, node: ast.Attribute) -> bool:
@@ -330,7 +331,3 @@ class BatchNormClass:
             and self._is_inside(node)
             for node in self.context.tree.occurrences(FLAG)
         )
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

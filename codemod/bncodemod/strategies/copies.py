@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from bncodemod.scan.model_places import is_dotted
+from bncodemod.source.dotted_names import dotted, last_name
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.model_scope import Scope
 
@@ -23,13 +23,9 @@ def copies_in(context: Context, scope: Scope) -> Iterator[ast.Call]:
     for name in names:
         for node in context.tree.occurrences(name):
             call = _given_to(context, node)
-            if call is not None and _is_of(node, scope.targets) and scope.is_later(call):
+            if call is not None and dotted(node) in scope.targets and scope.is_later(call):
                 if _copies(context, call):
                     yield call
-
-
-def _is_of(node: ast.AST, targets: set[str]) -> bool:
-    return isinstance(node, ast.expr) and is_dotted(node) and ast.unparse(node) in targets
 
 
 def _given_to(context: Context, node: ast.AST) -> ast.Call | None:
@@ -45,8 +41,7 @@ def _given_to(context: Context, node: ast.AST) -> ast.Call | None:
 def _copies(context: Context, call: ast.Call) -> bool:
     """Whether a call copies what it is given, by its name or by what the file defines there."""
     function = call.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if _COPYING.search(name):
+    if _COPYING.search(last_name(function)):
         return True
     definitions = (meaning.definition for meaning in context.names.meanings(function))
     return any(

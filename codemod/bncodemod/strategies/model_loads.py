@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bncodemod.scan.weights import Transfer, holders, maker
+from bncodemod.scan.model_sources import Transfer, maker
+from bncodemod.scan.weights import holders
 from bncodemod.strategies.context import Context
 
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from bncodemod.scan.model_places import Place, is_dotted, kept_in, whole
+from bncodemod.scan.model_places import Place, kept_in, whole
 from bncodemod.scan.names import Names
 from bncodemod.scan.weights import LOADING, LOADING_WORDS
+from bncodemod.source.dotted_names import dotted
 from bncodemod.source.tree import LazyTree
 from bncodemod.strategies.surely_bound import is_surely_bound
 
@@ -107,16 +108,16 @@ class Scope:
 
     def _loads(self, call: ast.Call, method: str) -> bool:
         arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
-        if any(ast.unparse(a) in self.targets for a in arguments if is_dotted(a)):
+        if any(dotted(a) in self.targets for a in arguments):
             return True
         if not isinstance(call.func, ast.Attribute):
             return False
         owner = call.func.value
         while isinstance(owner, ast.Subscript):  # one of several models
             owner = owner.value
-        if not is_dotted(owner):
+        receiver = dotted(owner).removesuffix(".module")
+        if not receiver:
             return False
-        receiver = ast.unparse(owner).removesuffix(".module")
         if any(f"{receiver}.".startswith(f"{target}.") for target in self.targets):
             return True
         return bool(_OF_A_MODEL.search(method)) and self.reaches(receiver)

@@ -14,23 +14,11 @@ from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders
 from bncodemod.strategies.context import Context
+from bncodemod.strategies.ensemble import is_ensemble
 from bncodemod.strategies.model_scope import Scope
 
 _ANY = "_BatchNorm"  # the base of all that are batch norms
-_STACK = "stack_module_state"
 _TRANSFORMS = ("torch.func.", "torch.vmap", "functorch.")
-_VMAP = ("torch.vmap", "torch.func.vmap", "functorch.vmap")
-# Transforms under which a batch norm with stacked buffers fails as well.
-_DIFFERENTIATING = (
-    "grad",
-    "grad_and_value",
-    "vjp",
-    "jvp",
-    "jacrev",
-    "jacfwd",
-    "hessian",
-    "linearize",
-)
 _HARMLESS_CALLS = ("builtins.len", "builtins.print", "builtins.enumerate", "builtins.zip")
 
 
@@ -165,7 +153,7 @@ def _reason(context: Context, node: ast.expr, norms: frozenset[str]) -> str:
     if place is None or "." in place.target:
         return ""
     use = _Use(context, place, holder)
-    if use.is_ensemble():
+    if not use.escapes() and is_ensemble(context.names, list(use.reads())):
         return "its buffers are stacked with its parameters, and vmap maps over both"
     if use.escapes():
         return ""
@@ -197,7 +185,7 @@ class _Use:
         self.value = value
         self.scope = Scope(context.names, place)
 
-    def _reads(self) -> Iterator[ast.Name]:
+    def reads(self) -> Iterator[ast.Name]:
         """Every read of the model's variables, in whatever function of the file."""
         for target in self.scope.targets:
             for node in self.tree.occurrences(target):
@@ -246,14 +234,14 @@ class _Use:
 
     def escapes(self) -> bool:
         """Whether the model goes where it may be trained: it is returned, stored or handed on."""
-        return any(not self._stays(node) for node in self._reads())
+        return any(not self._stays(node) for node in self.reads())
 
     def is_transformed(self) -> bool:
         """Whether a transform may run the model: it is given to one, or read in what one runs."""
         transforms = Transforms(self.names)
         modules = CalledModules(self.names, transforms)
         run = {f for t in transforms.outermost() for f in modules.of(t.function).functions}
-        for node in self._reads():
+        for node in self.reads():
             part: ast.AST = node
             while isinstance(self.tree.parents.get(part), ast.Attribute):
                 part = self.tree.parents[part]
@@ -267,7 +255,7 @@ class _Use:
 
     def leaves(self) -> bool:
         """Whether the model goes where it is not seen: out of the functions of this file."""
-        return any(not self._stays(node) and not self._is_handed(node) for node in self._reads())
+        return any(not self._stays(node) and not self._is_handed(node) for node in self.reads())
 
     def _is_handed(self, node: ast.Name) -> bool:
         """Whether a variable is an argument of a function of the file."""
@@ -329,7 +317,7 @@ class _Use:
         if not self.scope.is_later(change) or not self.scope.always(change):
             return False
         last = self.tree.statement(change).end_lineno or 0
-        return all(node.lineno > last for node in self._reads() if self._may_run(node, change))
+        return all(node.lineno > last for node in self.reads() if self._may_run(node, change))
 
     def _may_run(self, node: ast.Name, change: ast.AST) -> bool:
         """Whether a read of the model may run it, where that is not part of the change itself."""
@@ -383,78 +371,3 @@ class _Use:
         call = self.tree.parents.get(use)
         statement = self.tree.statement(use)
         return use.attr == "eval" and isinstance(call, ast.Call) and statement in branch.body
-
-    def is_ensemble(self) -> bool:
-        """Whether the models' buffers are stacked and go through vmap with their parameters."""
-        stacks = [
-            call
-            for node in self._reads()
-            for call in [self.tree.parents.get(node)]
-            if isinstance(call, ast.Call)
-            and self.names.qualified(call.func).rpartition(".")[2] == _STACK
-        ]
-        if len(stacks) != 1 or self.escapes() or self._differentiates():
-            return False
-        statement = self.tree.parents.get(stacks[0])
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Tuple):
-            return False
-        names = statement.targets[0].elts
-        return len(names) == 2 and isinstance(names[1], ast.Name) and self._is_mapped(names[1].id)
-
-    def _differentiates(self) -> bool:
-        return any(
-            self.names.qualified(node).startswith(_TRANSFORMS)
-            for name in _DIFFERENTIATING
-            for node in self.tree.occurrences(name)
-            if isinstance(node, (ast.Name, ast.Attribute))
-        )
-
-    def _is_mapped(self, buffers: str) -> bool:
-        """Whether every vmap of the file maps over the buffers, and nothing else reads them."""
-        reads = {
-            node
-            for node in self.tree.occurrences(buffers)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-        }
-        reads -= {node for node in reads if self._is_parameter(node)}
-        mapped: set[ast.AST] = set()
-        vmaps = [
-            call
-            for node in self.tree.occurrences("vmap")
-            for call in [self.tree.parents.get(node)]
-            if isinstance(call, ast.Call)
-            and call.func is node
-            and self.names.qualified(node) in _VMAP
-        ]
-        for vmap in vmaps:
-            given = {n for call in self._calls_of(vmap) for n in self._mapped(vmap, call)} & reads
-            if not given:
-                return False
-            mapped |= given
-        return bool(mapped) and mapped == reads
-
-    def _is_parameter(self, node: ast.Name) -> bool:
-        """Whether a name is that of a function's own parameter."""
-        bindings = self.names.scopes.reaching(node) or []
-        return bool(bindings) and all(isinstance(b.node, ast.arg) for b in bindings)
-
-    def _calls_of(self, vmap: ast.Call) -> Iterator[ast.Call]:
-        above = self.tree.parents.get(vmap)
-        if isinstance(above, ast.Call) and above.func is vmap:
-            yield above
-        place = kept_in(self.names, vmap)
-        for node in self.tree.occurrences(place.target) if place is not None else ():
-            call = self.tree.parents.get(node)
-            if isinstance(call, ast.Call) and call.func is node:
-                yield call
-
-    def _mapped(self, vmap: ast.Call, call: ast.Call) -> Iterator[ast.AST]:
-        """The arguments of a call of what vmap gives that are mapped over their first axis."""
-        given = [keyword.value for keyword in vmap.keywords if keyword.arg == "in_dims"]
-        dims = [*vmap.args[1:2], *given][:1]
-        for index, argument in enumerate(call.args):
-            axes: ast.expr | None = dims[0] if dims else None
-            if isinstance(axes, ast.Tuple) and index < len(axes.elts):
-                axes = axes.elts[index]
-            if axes is None or (isinstance(axes, ast.Constant) and axes.value == 0):
-                yield argument

@@ -1,0 +1,257 @@
+"""What gives the value of an expression: the calls that build the models which it may hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bncodemod.scan.callers import calls_of
+from bncodemod.scan.libraries import argument
+from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.names import Names
+from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.source.dotted_names import last_name
+
+# What holds a module, whatever it is reached by: ``trainer.model``.
+MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$")
+_CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
+_COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
+_VALUES = ("items", "values")  # methods of a dict that give what it holds
+_ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
+
+
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """A call that loads weights into models, or saves them: ``calls`` give the models.
+
+    ``makers`` are the names of what is called there, and of classes of which an instance does so
+    itself; ``entries`` are the calls that hand a model to the function around the transfer.
+    ``is_linked`` says whether all of them are seen, ``holds_unknown`` whether what is called is
+    given a model of which that is not so, ``is_strict`` whether a load refuses other keys than
+    those of the model, ``is_own_state`` whether it takes another model's state.
+    ``is_by_hand`` says of a load that it is no call of a method that loads, ``is_by_library`` that
+    a library calls that.
+    """
+
+    node: ast.expr
+    calls: set[ast.Call] = field(default_factory=set)
+    makers: set[str] = field(default_factory=set)
+    entries: set[ast.Call] = field(default_factory=set)
+    is_linked: bool = True
+    holds_unknown: bool = False
+    is_strict: bool = True
+    is_own_state: bool = False
+    is_by_hand: bool = False
+    is_by_library: bool = False
+
+
+def maker(call: ast.Call) -> str:
+    """What is called, by its last name; a literal that comes first says which model it is."""
+    name = last_name(call.func)
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return f"{name}({first.value!r})"
+    return name
+
+
+class Seeker:
+    """Follows an expression back to the calls that give its value."""
+
+    def __init__(self, names: Names, transfer: Transfer) -> None:
+        self.names = names
+        self.tree = names.tree
+        self.transfer = transfer
+        self._seen: set[ast.AST] = set()
+
+    def seek(self, node: ast.AST | None) -> None:
+        if node in self._seen:
+            return
+        if node is not None:
+            self._seen.add(node)
+        if isinstance(node, ast.Call):
+            self._call(node)
+        elif isinstance(node, ast.Name):
+            self._name(node)
+        elif isinstance(node, ast.Attribute):
+            self._attribute(node)
+        elif isinstance(node, ast.Subscript):
+            self._added_to(node.value)
+            self.seek(node.value)
+        elif isinstance(node, (ast.Starred, ast.NamedExpr)):
+            self.seek(node.value)
+        elif isinstance(node, (ast.List, ast.Tuple)):
+            self.transfer.is_linked &= bool(node.elts)  # what is added to it later is not seen
+            self._all(node.elts)
+        elif isinstance(node, ast.Dict):
+            self.transfer.is_linked &= bool(node.values)
+            self._all(node.values)
+        elif isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+            self.seek(node.elt)
+        elif isinstance(node, ast.DictComp):
+            self.seek(node.value)
+        elif isinstance(node, ast.IfExp):
+            self._all([node.body, node.orelse])
+        elif isinstance(node, ast.BoolOp):
+            self._all(node.values)
+        else:
+            self.transfer.is_linked = False
+
+    def _all(self, nodes: list[ast.expr]) -> None:
+        for node in nodes:
+            self.seek(node)
+
+    def _call(self, call: ast.Call) -> None:
+        function = call.func
+        if isinstance(function, ast.Attribute) and function.attr in CHAIN:
+            self.seek(function.value)
+        elif isinstance(function, ast.Attribute) and function.attr in _VALUES and not call.args:
+            self._added_to(function.value)
+            self.seek(function.value)
+        elif call.args and (
+            self.names.qualified(function) in (*WRAPPERS, *_COPIES)
+            or (isinstance(function, ast.Name) and function.id in _ELEMENTS)
+        ):
+            self._all(call.args)
+        else:
+            self.transfer.calls.add(call)
+            self.transfer.makers.add(maker(call))
+            self.transfer.is_linked &= self._is_builder(function)
+            self._holds(call)
+
+    def _is_builder(self, function: ast.expr) -> bool:
+        """Whether what is called is known by its name: imported, or a definition of the file."""
+        callee = self.names.qualified(function)
+        if callee in _CONTAINERS or callee.startswith("builtins."):
+            return False
+        if callee or any(meaning.definition for meaning in self.names.meanings(function)):
+            return True
+        name = last_name(function)
+        return bool(name) and any(
+            isinstance(node, (ast.ClassDef, *Function)) for node in self.tree.occurrences(name)
+        )
+
+    def _holds(self, call: ast.Call) -> None:
+        """What a call is given may be part of what it gives: ``ModelEma(model)``."""
+        is_linked = self.transfer.is_linked
+        for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+            if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
+                self.transfer.is_linked = True
+                self.seek(given)
+                if not self.transfer.is_linked and MODULE.search(ast.unparse(given)):
+                    self.transfer.holds_unknown = True
+        self.transfer.is_linked = is_linked
+
+    def _added_to(self, container: ast.expr) -> None:
+        """What is put into a container one by one: ``models[name] = Net()``, ``append(Net())``."""
+        for node in self.tree.occurrences(last_name(container)):
+            if not self._is_same(node, container):
+                continue
+            above = self.tree.parents.get(node)
+            outer = self.tree.parents.get(above) if above is not None else None
+            if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
+                if above.value is node:
+                    self.seek(getattr(outer, "value", None))
+            elif isinstance(above, ast.Attribute) and above.attr == "append":
+                if isinstance(outer, ast.Call):
+                    self._all(outer.args)
+
+    def _is_same(self, node: ast.AST, container: ast.expr) -> bool:
+        """Whether two expressions name one variable, or an attribute that is written alike."""
+        if not isinstance(node, ast.expr) or ast.unparse(node) != ast.unparse(container):
+            return False
+        if not isinstance(node, ast.Name):
+            return True
+        scopes = self.names.scopes
+        found = [scopes.binding_scope(node.id, scopes.scope_of(n)) for n in (node, container)]
+        return found[0] is found[1]
+
+    def _name(self, node: ast.Name) -> None:
+        bindings = self.names.scopes.reaching(node)
+        if not bindings:
+            self.transfer.is_linked = False
+        for binding in bindings or ():
+            if binding.kind is BindingKind.VALUE:
+                self.seek(binding.value)
+            elif binding.kind is BindingKind.ELEMENT:
+                source = self._source(binding)
+                if isinstance(source, (ast.Name, ast.Attribute)):
+                    self._added_to(source)
+                self.seek(source)
+            elif binding.kind is BindingKind.PARAMETER:
+                self._parameter(binding)
+            elif binding.kind is not BindingKind.OTHER:
+                self.transfer.makers.add(node.id)  # a class or module by its name
+            else:
+                self.transfer.is_linked = False
+
+    def _source(self, binding: Binding) -> ast.AST | None:
+        """What holds the elements of a loop, of the several that ``zip`` goes through."""
+        value, target = binding.value, self.tree.parents.get(binding.node)
+        if isinstance(value, ast.Call) and isinstance(target, ast.Tuple):
+            if getattr(value.func, "id", "") == "zip" and len(value.args) == len(target.elts):
+                return value.args[target.elts.index(binding.node)]  # type: ignore[arg-type]
+        return value
+
+    def _parameter(self, binding: Binding) -> None:
+        """What the calls of a function hand to one of its parameters."""
+        function = self.tree.parent(self.tree.parent(binding.node))
+        name: str = binding.node.arg  # type: ignore[attr-defined]
+        owner = self.tree.parents.get(function)
+        if not isinstance(function, Function):
+            self.transfer.is_linked = False
+            return
+        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
+        if isinstance(owner, ast.ClassDef) and places[:1] == [name]:
+            self.transfer.makers.add(owner.name)  # ``self``
+            return
+        skip = 1 if isinstance(owner, ast.ClassDef) else 0
+        position = places.index(name) - skip if name in places else None
+        given = {c: argument(c, name, position) for c in calls_of(self.tree, function)}
+        handed = {call: value for call, value in given.items() if value is not None}
+        if not handed:
+            self.transfer.is_linked = False
+        self.transfer.entries.update(handed)
+        for value in handed.values():
+            self.seek(value)
+
+    def _attribute(self, node: ast.Attribute) -> None:
+        """``self.net``, ``model.encoder``: what is assigned to it, else what its owner is."""
+        values = list(self._assigned(node))
+        for value in values:
+            self.seek(value)
+        if not values:
+            self.transfer.is_linked &= not self._is_set_from_outside(node)
+            self.transfer.is_linked &= not self._is_first_parameter(node.value)
+            self.seek(node.value)
+
+    def _is_set_from_outside(self, node: ast.Attribute) -> bool:
+        """Whether some statement of the file sets such an attribute of another object."""
+        return isinstance(node.value, ast.Name) and any(
+            isinstance(other, ast.Attribute)
+            and isinstance(other.ctx, ast.Store)
+            and ast.unparse(other) == ast.unparse(node)
+            for other in self.tree.occurrences(node.attr)
+        )
+
+    def _is_first_parameter(self, node: ast.expr) -> bool:
+        """Whether an expression is the ``self`` of a method: what no statement of its class sets
+        comes from a base, or by ``setattr``."""
+        bindings = self.names.scopes.reaching(node) if isinstance(node, ast.Name) else None
+        for binding in bindings or ():
+            method = self.tree.parents.get(self.tree.parents.get(binding.node, binding.node))
+            if binding.kind is BindingKind.PARAMETER and isinstance(method, Function):
+                is_method = isinstance(self.tree.parents.get(method), ast.ClassDef)
+                return is_method and method.args.args[:1] == [binding.node]
+        return False
+
+    def _assigned(self, node: ast.Attribute) -> Iterator[ast.expr]:
+        owner = next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)
+        if owner is None or not isinstance(node.value, ast.Name):
+            return
+        for other in self.tree.occurrences(node.attr, owner):
+            statement = self.tree.parents.get(other)
+            if isinstance(other, ast.Attribute) and isinstance(other.ctx, ast.Store):
+                if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
+                    yield statement.value

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from bncodemod.verify.candidates import resolve
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.model import Example, Job
 from bncodemod.verify.prepare import Prepared, prepare
@@ -52,7 +53,7 @@ class Worker:
             calls=calls,
         )
         with self.harvest:
-            return prepare(vars(self.module)[name], name, self.module, job, self.harvest)
+            return prepare(resolve(self.module, name), name, self.module, job, self.harvest)
 
     def prepared(
         self,

@@ -57,6 +57,36 @@ def test_inputs_of_an_example_that_fail_are_not_replaced(tmp_path: Path) -> None
     assert "(N, 4, 8, 8)" in outcome.reason
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"name should be one of: " + ", ".join(WIDTHS)',
+        'f"unknown {name!r}, expected one of {list(WIDTHS)}"',
+        'f"{name} is not supported. Available models: {tuple(WIDTHS)}."',
+    ],
+)
+def test_a_model_that_a_method_of_its_class_builds_by_name(tmp_path: Path, said: str) -> None:
+    source = (
+        NET.replace("width=8", "width")
+        + f"""
+    @classmethod
+    def from_name(cls, name):
+        cls._check(name)
+        net = cls(WIDTHS[name])
+        return net
+
+    @staticmethod
+    def _check(name):
+        if name not in WIDTHS:
+            raise ValueError({said})
+
+WIDTHS = {{"small-net": 8, "large-net": 16}}
+"""
+    )
+    prepared = Worker(tmp_path, source).prepared("Net.from_name")
+    assert prepared.constructed.call == "Net.from_name(name='small-net')"
+
+
 def test_a_call_of_the_project(tmp_path: Path) -> None:
     source = NET.replace("width=8", "width, mode").replace("        self.conv", """
         assert mode.startswith("very special")

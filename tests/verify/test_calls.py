@@ -36,13 +36,23 @@ from bncodemod.verify.model import Example
             [Example("Net", "18, wide=False")],
         ),
         ("class Net(: pass\nNet(3)\n", []),
+        # Examples in docstrings, and methods that are called on a class.
+        (
+            'class Some:\n    """Some.\n\n    >>> net = Net(5)\n    >>> net(torch.rand(1, 5))\n'
+            '    tensor(...)\n    """\n',
+            [Example("Net", "5", ((1, 5),))],
+        ),
+        ('"""\n>>> Net(\n...     5)\n>>> print Net\n"""\n', []),
+        ("net = nets.Net.small(5).cuda()\nOther.small(6)\n", [Example("Net.small", "5")]),
     ],
 )
 def test_literal_calls(text: str, expected: list[Example]) -> None:
-    assert literal_calls(text.encode(), {"Net", "Other"}) == expected
+    assert literal_calls(text.encode(), {"Net", "Other", "Net.small"}) == expected
 
 
 def test_definitions() -> None:
-    text = b"class A:\n    class B: pass\ndef f(): pass\nx = 1\n"
+    text = b"class A:\n    class B: pass\n    def m(self): pass\ndef f(): pass\nx = 1\n"
     assert definitions(text) == {"A", "f"}
+    methods = b"class A:\n @classmethod\n def f(cls): pass\n @staticmethod\n def g(): pass\n"
+    assert definitions(methods) == {"A", "A.f", "A.g"}
     assert definitions(b"class (\n") == set()

@@ -57,6 +57,22 @@ def test_cause(statement: str, cause: Cause, tmp_path: Path) -> None:
     assert "Traceback" in result.trace
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def forward(ctx, x): return x * 2",
+        "def forward(x): return x * 2\n    @staticmethod\n"
+        "    def setup_context(ctx, inputs, output): pass",
+    ],
+    ids=["of the older form", "without a rule for vmap"],
+)
+def test_an_autograd_function(tmp_path: Path, body: str) -> None:
+    double = f"\nclass Double(torch.autograd.Function):\n    @staticmethod\n    {body}\n"
+    source = double + NET.format(statement="x = Double.apply(x)")
+    said = examined(tmp_path, source, checks=frozenset({Check.VMAP}), **image())
+    assert said.result(Check.VMAP).cause is Cause.FUNCTION
+
+
 def test_stochastic_depth(tmp_path: Path) -> None:
     text = """
     def stochastic_depth(x, p):

@@ -300,6 +300,28 @@ def test_a_model_that_hangs_is_not_said_to_be_unbuilt(project: Path) -> None:
     assert "not built" not in result.stdout
 
 
+def test_a_check_that_takes_too_long_is_left_out_and_named(project: Path) -> None:
+    Path("a.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.norm = nn.GroupNorm(1, 4)\n\n"
+        "    def forward(self, x):\n"
+        "        while x.is_cpu and x.dtype is torch.float64:  # as gradients are taken\n"
+        "            pass\n"
+        "        return self.norm(x)\n"
+    )
+    checks = "--checks=meta-vmap,vmap,grad,independence"
+    result = run("verify", "--timeout=5", checks, "-v", "--device=cpu", "a.py")
+    assert result.exit_code == 0
+    assert "in Net: meta-vmap, vmap, independence; took too much: grad\n" in result.stdout
+    assert "1 verified without a check that took too much" in result.stdout
+    alone = run("verify", "--timeout=5", "--checks=grad", "--format=json", "--device=cpu", "a.py")
+    (site,) = json.loads(alone.stdout)["verification"]["sites"]
+    assert (site["verdict"], site["unfinished"]) == ("not reached", [])
+    assert "not compared: it took longer than 5 s, at a.py:11" in site["reason"]
+
+
 def test_wrong_usage(project: Path) -> None:
     Path("net.py").write_text(NET)
     assert run("verify").exit_code == 2

@@ -150,6 +150,8 @@ def _words(result: SiteResult) -> str:
     if result.verdict is Verdict.VERIFIED:
         parts = f", run in parts: {', '.join(result.parts)}" if result.parts else ""
         passed = f"in {result.candidate}{parts}: " + ", ".join(c.value for c in result.checks)
+        if result.unfinished:
+            passed += f"; took too much: {', '.join(c.value for c in result.unfinished)}"
         if result.failed_elsewhere:
             passed += f"; failed elsewhere: {', '.join(result.failed_elsewhere)}"
         return passed
@@ -180,6 +182,8 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
     yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
     if in_parts := sum(bool(result.parts) for result in whole.sites):
         yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
+    if unfinished := sum(bool(result.unfinished) for result in whole.sites):
+        yield [(f"{unfinished} verified without a check that took too much (-v: which)", "")]
     unread = len(whole.unread)
     failed = sum(bool(module.error) for module in whole.modules) - unread
     imported = len(whole.modules) - failed - unread

@@ -8,10 +8,13 @@ pretrained=False)``.
 from __future__ import annotations
 
 import ast
+import doctest
+import itertools
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from bncodemod.source.dotted_names import dotted, last_name
 from bncodemod.source.errors import SourceError
 from bncodemod.source.text import SourceText
 from bncodemod.verify.model import Example
@@ -21,31 +24,44 @@ _MAX_SIZE = 2048  # what a literal shape may say of one axis and still be tried 
 
 
 def definitions(data: bytes) -> set[str]:
-    """The names of the classes and functions at the top level of a file; none if it is broken."""
+    """The classes and functions at the top level of a file; none if it is broken.
+
+    And the methods that are called on such a class, by a dotted name.
+    """
     tree = _parsed(data)
-    return {
-        statement.name
-        for statement in (tree.body if tree else ())
-        if isinstance(statement, (ast.ClassDef, ast.FunctionDef))
-    }
+    found: set[str] = set()
+    for statement in tree.body if tree else ():
+        if isinstance(statement, ast.FunctionDef):
+            found.add(statement.name)
+        elif isinstance(statement, ast.ClassDef):
+            methods = [each for each in statement.body if isinstance(each, ast.FunctionDef)]
+            called = [each.name for each in methods if any(map(_of_class, each.decorator_list))]
+            found |= {statement.name, *(f"{statement.name}.{name}" for name in called)}
+    return found
+
+
+def _of_class(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Name) and decorator.id in ("classmethod", "staticmethod")
 
 
 def literal_calls(data: bytes, names: Iterable[str]) -> list[Example]:
     """The calls of ``names`` whose arguments are literals, each once, with the inputs fed to them.
 
+    Those in the examples of docstrings are among them.
+
     The inputs are the shapes of ``model(torch.randn(2, 3, 32, 32))`` where ``model`` is a variable
     that the call is assigned to.
     """
-    wanted = {name for name in names if name.encode() in data}
+    wanted = {name for name in names if name.encode() in data}  # dotted as well
     tree = _parsed(data) if wanted else None
     if tree is None:
         return []
     found: dict[tuple[str, str], Example] = {}
-    for function, scope in _scopes(tree):
+    for function, scope in itertools.chain(_scopes(tree), *map(_scopes, _docstring_examples(tree))):
         fed = dict(_fed(scope))
         defaults = _Defaults(function, scope)
         for target, made in _calls(scope):
-            name = _last_name(made.func)
+            name = _name(made.func, wanted)
             call = defaults.filled(made) if name in wanted else made
             if name in wanted and _is_literal(call):
                 example = Example(name, _arguments(call), fed.get(target, ()))
@@ -62,6 +78,20 @@ def _parsed(data: bytes) -> ast.Module | None:
             return ast.parse(SourceText.decode(data).text)
     except (SourceError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _docstring_examples(tree: ast.Module) -> Iterator[ast.Module]:
+    """What stands behind ``>>>`` in the docstrings, as far as it is Python."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            text = ast.get_docstring(node) or ""
+            try:
+                found = doctest.DocTestParser().get_examples(text) if ">>>" in text else ()
+            except ValueError:  # badly indented
+                continue
+            example = _parsed("".join(each.source for each in found).encode())
+            if example is not None:
+                yield example
 
 
 def _scopes(tree: ast.Module) -> Iterator[tuple[ast.AST, list[ast.AST]]]:
@@ -164,10 +194,10 @@ def _shape(node: ast.expr) -> tuple[int, ...] | None:
     return None
 
 
-def _last_name(func: ast.expr) -> str:
-    if isinstance(func, ast.Attribute):
-        return func.attr
-    return func.id if isinstance(func, ast.Name) else ""
+def _name(func: ast.expr, wanted: set[str]) -> str:
+    """What is called: a method by its class where that is wanted, all else by its last name."""
+    method = ".".join(dotted(func).split(".")[-2:])
+    return method if method in wanted else last_name(func)
 
 
 def _is_literal(call: ast.Call) -> bool:

@@ -58,7 +58,7 @@ def candidates(module: ModuleType, job: Job) -> list[Candidate]:
 
 
 def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """The classes, functions and models that are defined in a module, nested classes included."""
+    """The classes, functions and models that a module defines, with what its classes define."""
     for name, value in list(vars(holder).items()):
         if is_instance(value, nn.Module):
             yield prefix + name, copies(value)
@@ -68,8 +68,16 @@ def _members(module: ModuleType, holder: Any, prefix: str) -> Iterator[tuple[str
             if not inspect.isabstract(value) and value.__qualname__ == prefix + name:
                 yield prefix + name, value
                 yield from _members(module, value, f"{prefix}{name}.")
+                yield from _constructors(value)
         elif holder is module and function_below(value) is not None:
             yield name, value
+
+
+def _constructors(owner: type) -> Iterator[tuple[str, Any]]:
+    """The methods that are called on the class: ``EfficientNet.from_name``."""
+    for name, value in vars(owner).items():
+        if is_instance(value, classmethod, staticmethod):
+            yield f"{owner.__qualname__}.{name}", attribute(owner, name)
 
 
 def copies(model: nn.Module) -> Callable[[], nn.Module]:

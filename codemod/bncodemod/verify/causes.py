@@ -125,6 +125,11 @@ _TABLE: tuple[_Known, ...] = (
         "give smaller inputs in the examples; --memory is what a worker may have, not a GPU",
     ),
     _Known(
+        Cause.FUNCTION,
+        r"autograd\.Function|generate_vmap_rule",
+        "give it setup_context and generate_vmap_rule = True, or build the model without it",
+    ),
+    _Known(
         Cause.NO_RULE,
         r"Batching rule not implemented for|vmap: we do not yet support|doesn't work on",
         "vmap has no rule for this operator: use others, or keep it out of vmap",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from bncodemod.verify.errors import CannotVerify
 from bncodemod.verify.model import (
+    SPENT,
     CandidateResult,
     Cause,
     Check,
@@ -37,6 +38,9 @@ from bncodemod.verify.verdicts import cleared
 _PATIENCE = 0.05  # seconds between two looks at the clock and the memory
 _START_LIMIT = 300.0
 _MAX_DEATHS = 20  # of workers over one module
+# Without these nothing is shown of a model, or of a block: any other may take too much.
+_NEEDED = frozenset({Check.META_VMAP, Check.FORWARD, Check.VMAP, Check.EVAL_MODE, Check.RESTORED})
+_MAY_BE_LEFT_OUT = frozenset(Check) - _NEEDED
 _SHOWN_OUTPUT = 4000
 
 
@@ -319,17 +323,21 @@ class Driver:
                 output = _shortened(printed(post.process.output()))
                 self.gathered.add(ModuleResult(job.path, reason, GUARD, trace, output))
             return True
+        work.deaths += 1
+        is_given_up = work.deaths >= _MAX_DEATHS
+        check, remedy = now.check or Check.META_VMAP, _REMEDIES[cause]
+        failed = CheckResult(check, Outcome.FAILED, reason, cause, remedy, path, line, trace)
+        work.job = dataclasses.replace(job, skip=job.skip | {now.name})
         if now.is_timed:
             self.gathered.add_times(Timed(job.path, now.name, notes=(f"not timed: {reason}",)))
+        elif now.check in _MAY_BE_LEFT_OUT and cause in SPENT and not is_given_up:
+            left_out = (now.name, dataclasses.replace(failed, outcome=Outcome.SKIPPED))
+            work.job = dataclasses.replace(job, unfinished=(*job.unfinished, left_out))
         else:
-            check, remedy = now.check or Check.META_VMAP, _REMEDIES[cause]
-            failed = CheckResult(check, Outcome.FAILED, reason, cause, remedy, path, line, trace)
             self._add_lost(now, job.path, failed)
-        work.job = dataclasses.replace(job, skip=job.skip | {now.name})
-        work.deaths += 1
-        if work.deaths >= _MAX_DEATHS:
+        if is_given_up:
             self._note(job.path, f"given up after {now.name}: {reason}")
-        return work.deaths >= _MAX_DEATHS
+        return is_given_up
 
     def _add_lost(self, now: Started, path: str, error: CheckResult) -> None:
         """Report a candidate that a worker was lost over, as a check that failed or not built."""

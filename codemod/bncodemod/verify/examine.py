@@ -131,6 +131,7 @@ class _Examination:
         self._verified: set[Site] = set()
         self._whole: set[Site] = set()  # those that were checked in what is no part of a model
         self._tries: Counter[Site] = Counter()
+        self._unfinished = {(name, result.check): result for name, result in job.unfinished}
 
     def run(self) -> None:
         for named in self._builder.named():
@@ -213,6 +214,9 @@ class _Examination:
         results: list[CheckResult] = []
         for which in Check:
             if which in (self._job.checks if checks is None else checks) and which in CHECKS:
+                if (unfinished := self._unfinished.get((each.candidate.title, which))) is not None:
+                    results.append(unfinished)
+                    continue
                 started = Started(
                     each.candidate.title, which, subject.sites, line=each.candidate.line
                 )

@@ -128,11 +128,11 @@ class Jobs:
 
     def _literal_calls(self) -> dict[str, list[tuple[str, Example]]]:
         """The calls in the files of the run, by the name that is called, with the file."""
-        names = {name.encode() for defined in self._defined.values() for name in defined}
+        names = {name for defined in self._defined.values() for name in defined}
         found: dict[str, list[tuple[str, Example]]] = defaultdict(list)
         for path, data in sorted(self._sources.data.items()):
-            called = names.intersection(_CALLED.findall(data))
-            if called:
-                for example in literal_calls(data, {name.decode() for name in called}):
-                    found[example.name].append((path, example))
+            words = set(_CALLED.findall(data))
+            called = {name for name in names if name.rpartition(".")[2].encode() in words}
+            for example in literal_calls(data, called):
+                found[example.name].append((path, example))
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 
@@ -43,7 +43,9 @@ def file_of(module: object) -> str:
 
 
 def function_below(value: object) -> FunctionType | None:
-    """The function below the decorators of one; None where it is none."""
+    """The function below the decorators of one, or of a bound method; None where it is none."""
+    if type(value) is MethodType:
+        value = value.__func__
     try:
         value = inspect.unwrap(value)  # type: ignore[arg-type]
     except Exception:

@@ -90,6 +90,7 @@ class Cause(str, Enum):
     IN_PLACE = "in-place-on-unbatched"
     RNN = "rnn"
     CHECKPOINT = "checkpointing"  # torch.utils.checkpoint, and other hooks of saved tensors
+    FUNCTION = "autograd-function"  # of the user's, without what torch.func asks of one
     NO_RULE = "no-batching-rule"  # another operator that vmap does not know
     CHANNELS_LAST = "channels-last-group-norm"
     SINGLE_SAMPLE = "one-value-per-channel"
@@ -105,6 +106,8 @@ class Cause(str, Enum):
     OTHER = "other"
 
 
+# Causes that say nothing of the model: it asks for more time or memory than there is.
+SPENT = frozenset({Cause.TIMEOUT, Cause.MEMORY})
 # Causes that are the norm's own fault; the others say that something else stands in vmap's way.
 NORM_CAUSES = frozenset(
     {
@@ -205,6 +208,7 @@ class Job:
     time: bool = False  # also measure vmap against the loop
     original_root: str = ""  # where the original sources stand; empty: not known
     skip: frozenset[str] = frozenset()  # candidates that killed a worker before
+    unfinished: tuple[tuple[str, CheckResult], ...] = ()  # of candidates: they took too much
     done: frozenset[Site] = frozenset()  # sites that need no more checks
 
 
@@ -320,6 +324,7 @@ class SiteResult:
     passed_in: str = ""  # a candidate that passes all checks, although another one fails
     failed_elsewhere: tuple[str, ...] = ()  # where norms stand that fail in the one that verifies
     parts: tuple[str, ...] = ()  # what the one that verifies was run of, if it does not run whole
+    unfinished: tuple[Check, ...] = ()  # those that no candidate which verifies it came to end
 
 
 @dataclass(frozen=True, slots=True)

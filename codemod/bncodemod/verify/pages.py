@@ -167,6 +167,15 @@ It saves tensors by hooks, which `grad`, `vjp`, `jacrev` and `hessian` refuse. v
 
 By hand: build the model without checkpointing where torch.func takes its gradients.
 """,
+    Cause.FUNCTION: """\
+torch.func does not run a `torch.autograd.Function` of the older form.
+
+It wants `setup_context` beside a `forward` without `ctx`, and vmap a rule: `generate_vmap_rule =
+True` in the class, or a `vmap` method.
+
+By hand: write the Function so, or build the model without it: activations that save memory often
+have a plain form.
+""",
     Cause.NO_RULE: """\
 vmap has no rule for an operator that the model calls.
 
@@ -237,7 +246,9 @@ By hand: `--memory`, or an example with smaller arguments or inputs.
     Cause.TIMEOUT: """\
 Building or running it took longer than `--timeout`.
 
-The worker process was ended; the rest of the module was examined by another one.
+The worker process was ended; the rest of the module was examined by another one. A check beyond
+`meta-vmap`, `forward` and `vmap` that takes too long, or too much memory, is left out: the line may
+be verified by the others, and the report names it.
 
 By hand: `--timeout`, or an example with smaller arguments or inputs.
 """,

@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 import types
+from collections.abc import Mapping
 from typing import Any
 
 from bncodemod.scan.model_places import CHAIN
@@ -25,7 +26,7 @@ def gives_patched(function: types.FunctionType) -> bool:
     except (OSError, SyntaxError, TypeError):
         return False
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 1]
-    patches = [call for call in calls if kind_of(named_in(call.func, function))]
+    patches = [call for call in calls if kind_of(named_in(call.func, function.__globals__))]
     patched = {ast.unparse(call.args[0]) for call in patches}
     for node in ast.walk(tree) if patches else ():
         if isinstance(node, ast.Return) and node.value is not None:
@@ -45,11 +46,11 @@ def _without_chain(value: ast.expr) -> ast.expr:
     return value
 
 
-def named_in(expression: ast.expr, function: types.FunctionType) -> Any:
-    """What a name, dotted or not, stands for among a function's globals; None for nothing."""
+def named_in(expression: ast.expr, names: Mapping[str, Any]) -> Any:
+    """What an expression, dotted or not, stands for among names; None for nothing."""
     if isinstance(expression, ast.Name):
-        return function.__globals__.get(expression.id)
+        return names.get(expression.id)
     if isinstance(expression, ast.Attribute):
-        holder = named_in(expression.value, function)
+        holder = named_in(expression.value, names)
         return attribute(holder, expression.attr) if holder is not None else None
     return None

@@ -169,7 +169,8 @@ class WorkerProcess:
 
 def frames(trace: str) -> list[tuple[str, int]]:
     """The files and lines of a trace that the fault handler wrote, innermost first."""
-    return [(path, int(line)) for path, line in _FRAME.findall(trace)]
+    found = _FRAME.findall(trace)
+    return [(path, int(line)) for path, line in found if not path.startswith("<")]  # <string>
 
 
 def printed(output: str) -> str:

@@ -12,7 +12,7 @@ import inspect
 import itertools
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from torch import nn
@@ -34,18 +34,26 @@ def _promises(target: Any, depth: int) -> bool:
         return is_subclass(target, nn.Module)
     if is_compiler(target):
         return True
-    target = function_below(target)
-    if target is None or depth == 0:
+    function = function_below(target)
+    if function is None or depth == 0:
         return False
-    if gives_patched(target):
+    if gives_patched(function):
         return True
-    if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target):
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         return False
-    if target.__module__.split(".")[0] == "torch":
-        return _annotated(target)
-    return _annotated(target) or any(
-        _promises(found, depth - 1) for found in _returned(target) if found is not target
+    if function.__module__.split(".")[0] == "torch":
+        return _annotated(function)
+    found = _returned(function, {**function.__globals__, **_owner(target, function)})
+    return _annotated(function) or any(
+        _promises(each, depth - 1) for each in found if each != target
     )
+
+
+def _owner(target: Any, function: types.FunctionType) -> dict[str, Any]:
+    """The class that a classmethod is called on, by the name that the method has for it."""
+    owner = target.__self__ if is_instance(target, types.MethodType) else None
+    first = function.__code__.co_varnames[:1]
+    return dict.fromkeys(first, owner) if is_instance(owner, type) else {}
 
 
 def _annotated(function: types.FunctionType) -> bool:
@@ -59,10 +67,10 @@ def _annotated(function: types.FunctionType) -> bool:
     return any(is_subclass(kind, nn.Module) for kind in (annotation, *get_args(annotation)))
 
 
-def _returned(function: types.FunctionType) -> Iterator[Any]:
+def _returned(function: types.FunctionType, names: Mapping[str, Any]) -> Iterator[Any]:
     """What the function calls to make its results, and the classes that it hands to these calls.
 
-    As far as the names are global, or local ones for something global.
+    As far as the ``names`` are known, or those of a local variable for one of them.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -84,9 +92,9 @@ def _returned(function: types.FunctionType) -> Iterator[Any]:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             for call in itertools.chain.from_iterable(map(values, parts)):
                 if isinstance(call, ast.Call):
-                    yield named_in(call.func, function)
+                    yield named_in(call.func, names)
                     for argument in call.args:
-                        found = [named_in(value, function) for value in values(argument)]
+                        found = [named_in(value, names) for value in values(argument)]
                         yield from (value for value in found if is_instance(value, type))
 
 

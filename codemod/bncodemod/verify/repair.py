@@ -28,6 +28,11 @@ Values = dict[str, Any]
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.*)")
 _UNWANTED = re.compile(r"(?:unexpected keyword argument|multiple values for.*argument) '(\w+)'")
 _UNPACKED = re.compile(r"expected (?:at least )?(\d+)(?:, got \d+)?\)")
+_CHOICES = re.compile(
+    r"(?is)\b(?:one of|among|choose from|options|choices|available|supported|expected|allowed)\b"
+    r"[^:'\"(\[{]*[:(\[{]?(.*)"
+)
+_MOST_CHOICES = 3
 _NUMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 3)
 
 
@@ -97,6 +102,8 @@ def _others(
         yield Fresh("Settings()", Settings)
     if "not callable" in message or "must be a class" in message:
         yield from (nn.ReLU, nn.Identity)
+    if isinstance(current, str):
+        yield from _listed(message, current)
     if current is None or (isinstance(current, str) and not current):
         if (named := deduction.named(name, target)) is not None:
             yield named
@@ -109,6 +116,16 @@ def _others(
     elif isinstance(current, (list, tuple)) and current:
         if all(isinstance(item, int) for item in current):
             yield current[0]
+
+
+def _listed(message: str, current: str) -> list[str]:
+    """What a message says may stand in the place of a name: ``must be one of: small, large``."""
+    said = _CHOICES.search(message)
+    if said is None:
+        return []
+    quoted = re.findall(r"""['"]([^'"]+)['"]""", said[1])
+    named = quoted or re.split(r",\s*(?:or\s+)?|\s+or\s+|\s+", said[1].strip(" .()[]{}"))
+    return [name for name in named if name and name != current][:_MOST_CHOICES]
 
 
 def _wants_settings(current: Any, error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from bncodemod.verify.model import (
     NORM_CAUSES,
+    SPENT,
     CandidateResult,
     Cause,
     Check,
@@ -29,7 +30,6 @@ REGISTRY = "a configuration that only the library reads which it is written for"
 
 _UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
 _COMPARING = _UNDER_VMAP - {Check.META_VMAP}
-_SPENT = frozenset({Cause.TIMEOUT, Cause.MEMORY})  # what says nothing of the norms
 # Causes that no other hides: the rewrite itself has done harm.
 _DAMAGE = frozenset({Cause.BROKEN, Cause.CHANGED, Cause.STATISTICS})
 
@@ -98,6 +98,12 @@ def _passed(candidate: CandidateResult, site: Site) -> set[Check]:
     return held - failed - (_UNDER_VMAP - shown)
 
 
+def _unfinished(candidates: Iterable[CandidateResult]) -> set[Check]:
+    """The checks that were begun and took too much."""
+    checks = (check for candidate in candidates for check in candidate.checks)
+    return {each.check for each in checks if each.cause in SPENT}
+
+
 def _holds_elsewhere(check: CheckResult) -> bool:
     """Whether a result speaks for the sites that it does not blame.
 
@@ -153,7 +159,7 @@ def _judged(
     if blamed is not None:
         return _fails(site, *blamed, passed_in)
     if all(candidate.is_part for candidate in verifying):  # then a model that fails counts too
-        left = [(c, f) for c, f in failures if not (verifying and (c.is_part or f.cause in _SPENT))]
+        left = [(c, f) for c, f in failures if not (verifying and (c.is_part or f.cause in SPENT))]
         if left:
             named = _named(failure for _, failure in left)
             return _fails(site, *next((f for f in left if f[1] is named), left[0]), passed_in)
@@ -168,6 +174,7 @@ def _judged(
             candidate=best.name,
             failed_elsewhere=_failing_elsewhere(best),
             parts=best.parts,
+            unfinished=tuple(_unfinished(verifying) - passed),
         )
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))

@@ -9,7 +9,8 @@ import pytest
 from swept import findings, texts
 
 from bncodemod.model import Status
-from bncodemod.settings import Settings
+from bncodemod.settings import Configuration, Settings
+from bncodemod.sweep.run import sweep
 
 ZOO = """\
 from torchvision import models
@@ -237,6 +238,27 @@ def test_a_model_that_is_looked_up_may_have_norms_of_any_file(project: Path) -> 
     )
     found = findings(project, Settings(), models=CLASSIFIER, restorer=looked_up)["restorer"]
     assert [f.code for f in found] == ["BN310"]
+
+
+def test_of_the_files_that_may_build_the_norms_the_nearest_is_named(project: Path) -> None:
+    loads = (
+        "import torch\n\n\ndef resume(model, path):\n    model.load_state_dict(torch.load(path))\n"
+    )
+    for folder in ("a", "b/nets", "b/tools"):
+        (project / folder).mkdir(parents=True)
+        (project / folder / "nets.py").write_text(CLASSIFIER)
+    (project / "b/tools/nets.py").unlink()
+    for folder in ("a", "b", "b/tools"):
+        (project / folder / "resume.py").write_text(loads)
+    swept = sweep(["."], Configuration(str(project), Settings()), write=False, jobs=1)
+    said = {
+        Path(result.path).as_posix(): result.findings[0].message
+        for result in swept
+        if Path(result.path).stem == "resume"
+    }
+    assert "a/nets.py" in said["a/resume.py"]
+    assert "b/nets/nets.py" in said["b/resume.py"]
+    assert "b/nets/nets.py" in said["b/tools/resume.py"]
 
 
 BLOCKS = (

@@ -57,7 +57,7 @@ class NormSources:
         self._outlines: dict[str, Outline] = {}
         self._definitions: dict[str, Definitions | None] = {}
         self._unread: set[str] = set()
-        self._of_root: dict[str, str] = {}
+        self._of_folder: dict[str, str] = {}
         self._known: dict[str, bool] = {}
         self._imported: dict[str, tuple[str, ...]] = {}
 
@@ -87,13 +87,21 @@ class NormSources:
 
     def _anywhere(self, path: str) -> str:
         """A file that builds norms: of the same project, else one that the file leads to."""
-        root = _root(path)
-        if root not in self._of_root:
-            self._of_root[root] = next(filter(self._builds, self._by_root[root]), "")
-        found = self._of_root[root]
+        folder = path.rpartition("/")[0]
+        if folder not in self._of_folder:
+            self._of_folder[folder] = next(filter(self._builds, self._around(folder)), "")
+        found = self._of_folder[folder]
         if not found:
             found = next(filter(self._builds, islice(self._reached(path), _MAX_IMPORTED)), "")
         return self._shown(found) if found else ""
+
+    def _around(self, folder: str) -> Iterator[str]:
+        """The files of a project, those first that are nearest to a folder of it."""
+        files = self._by_root[_root_of_folder(folder)]
+        while folder:
+            yield from (file for file in files if file.startswith(f"{folder}/"))
+            folder = folder.rpartition("/")[0]
+        yield from files
 
     def _followed(self, path: str, maker: str) -> str | None:
         """The file with the norms that a name leads to; empty if to none, None if unknown."""

@@ -294,6 +294,10 @@ def part_of(model, name):
     return getattr(model, name)
 
 
+def called(kind):
+    return getattr(kind, "__name__", "")
+
+
 def deep():
     return """
     + "+".join(["1"] * 900)
@@ -317,6 +321,9 @@ def deep():
         ("from blocks import *", "Act()", "Net()", 0),
         ("from blocks import Absent", "Absent(3)", "Net()", 1),
         ("import blocks", "getattr(blocks, input())(3)", "Net()", 1),
+        ("import blocks", "getattr(blocks, 'Wide')(3)", "Net()", 1),
+        ("import blocks", "getattr(blocks, 'Act')()", "Net()", 0),
+        ("from blocks import Act, called", "Act(called(Act) == 'Act')", "Net()", 0),
         ("from blocks import deep", "deep()", "Net()", 1),
         ("import blocks", "nn.ReLU()", "blocks.Wrapper(model)", 1),
         ("import blocks", "nn.ReLU()", "blocks.Wrapper(Net())", 0),

@@ -128,7 +128,11 @@ def uses_in(node: ast.AST) -> Iterator[Use]:
                 yield from _dotted_use(base, seen, *_given_to_base(part))
         elif isinstance(part, ast.Call):
             seen.add(part.func)
-            yield from _dotted_use(part.func, seen, *_given(part))
+            if attribute := _named_attribute(part):
+                seen.update(ast.walk(part.args[0]))
+                yield Use(attribute)
+            else:
+                yield from _dotted_use(part.func, seen, *_given(part))
         elif isinstance(part, ast.Compare):
             # What is compared is not built: ``if type(self) == Net``.
             for operand in (part.left, *part.comparators):
@@ -136,6 +140,14 @@ def uses_in(node: ast.AST) -> Iterator[Use]:
                     seen.update(ast.walk(operand))
         elif isinstance(part, (ast.Name, ast.Attribute)) and part not in seen:
             yield from _dotted_use(part, seen)
+
+
+def _named_attribute(call: ast.Call) -> str:
+    """The attribute that a call gets by a name which is written out: ``getattr(nets, "Net")``."""
+    if dotted(call.func) != "getattr" or len(call.args) < 2:
+        return ""
+    owner, name = dotted(call.args[0]), getattr(call.args[1], "value", None)
+    return f"{owner}.{name}" if owner and isinstance(name, str) else ""
 
 
 def _dotted_use(

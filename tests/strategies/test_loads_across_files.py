@@ -323,6 +323,8 @@ def deep():
         ("import blocks", "getattr(blocks, input())(3)", "Net()", 1),
         ("import blocks", "getattr(blocks, 'Wide')(3)", "Net()", 1),
         ("import blocks", "getattr(blocks, 'Act')()", "Net()", 0),
+        ("from blocks import Act, Wide", "Act(Wide(3) is globals())", "Net()", 0),
+        ("from blocks import Act, Wide", "Act((w := Wide(3)) is None)", "Net()", 1),
         ("from blocks import Act, called", "Act(called(Act) == 'Act')", "Net()", 0),
         ("from blocks import deep", "deep()", "Net()", 1),
         ("import blocks", "nn.ReLU()", "blocks.Wrapper(model)", 1),

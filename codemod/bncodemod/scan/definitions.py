@@ -126,7 +126,7 @@ def uses_in(node: ast.AST) -> Iterator[Use]:
             for base in part.bases:
                 seen.add(base)
                 yield from _dotted_use(base, seen, *_given_to_base(part))
-        elif isinstance(part, ast.Call):
+        elif isinstance(part, ast.Call) and part not in seen:
             seen.add(part.func)
             if attribute := _named_attribute(part):
                 seen.update(ast.walk(part.args[0]))
@@ -134,10 +134,11 @@ def uses_in(node: ast.AST) -> Iterator[Use]:
             else:
                 yield from _dotted_use(part.func, seen, *_given(part))
         elif isinstance(part, ast.Compare):
-            # What is compared is not built: ``if type(self) == Net``.
+            # No model keeps what is compared: ``if type(self) == Net``.
             for operand in (part.left, *part.comparators):
-                if dotted(operand):
-                    seen.update(ast.walk(operand))
+                compared = list(ast.walk(operand))
+                if not any(isinstance(node, ast.NamedExpr) for node in compared):
+                    seen.update(compared)
         elif isinstance(part, (ast.Name, ast.Attribute)) and part not in seen:
             yield from _dotted_use(part, seen)
 

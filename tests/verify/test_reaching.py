@@ -288,4 +288,11 @@ def test_mentions(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text("def a():\n    b()\ndef b():\n    return C\nclass C(D): pass\nx = E\n")
     assert Mentions(str(path)).all_of("a") == {"a", "b", "C", "D"}
-    assert Mentions(str(path)).all_of("x") == {"x"}
+    assert Mentions(str(path)).all_of("x") == {"x", "E"}
+
+
+def test_users_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("class A: pass\nclass B: part = A\nc = m.B()\nclass D: pass\n")
+    mentions = Mentions(str(path))
+    assert mentions.users_of({"A"}, ["A", "B", "c", "D"]) == ["c", "B"]

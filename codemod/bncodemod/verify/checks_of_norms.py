@@ -16,7 +16,8 @@ from bncodemod.verify.calling import Arguments, Outputs
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.comparing import differs
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
-from bncodemod.verify.recorder import BATCH_NORMS, GROUP_NORMS, NormCall, NormCalls
+from bncodemod.verify.norm_calls import BATCH_NORMS, NormCall
+from bncodemod.verify.recorder import NormCalls
 from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.subject import BATCH, Subject
 
@@ -44,7 +45,7 @@ def _constant(subject: Subject) -> CheckResult:
     if dead:
         message = f"a norm built elsewhere gives the same for every sample: {_places(dead)}"
         return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
-    if pairs := [call for call in calls if _group_size(call) == 2]:
+    if pairs := [call for call in calls if call.values == 2]:
         message = f"only the sign of a difference is left of two values: {_places(pairs)}"
         return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
     return CheckResult(Check.CONSTANT, Outcome.PASSED)
@@ -172,14 +173,6 @@ def _spread(tensor: Tensor) -> float:
     """How far samples are from the first one, as a part of the largest number."""
     largest = tensor.abs().max().item()
     return (tensor - tensor[:1]).abs().max().item() / largest if largest else 0.0
-
-
-def _group_size(call: NormCall) -> int:
-    """How many values GroupNorm takes its statistics from; 0 for other norms."""
-    if call.function not in GROUP_NORMS:
-        return 0
-    groups = call.args[1] if len(call.args) > 1 else call.kwargs["num_groups"]
-    return int(call.input[0].numel() // groups)
 
 
 def _with_other_samples(arguments: Arguments, subject: Subject) -> Arguments:

@@ -113,14 +113,14 @@ def search(
     found = _first_that_runs(guesses, runner, name, guesses.mend)
     if isinstance(found, Refusal):
         return found
-    return replace(runner.sized(found), guessed=True)
+    return replace(runner.sized(found, is_shown=found.feed in seen), guessed=True)
 
 
 def among(feeds: list[Feed], module: nn.Module, name: str, harvest: Harvest) -> Inputs | Refusal:
     """Inputs that such a module was seen to be fed, and no others but in size."""
     runner = _Runner(module, harvest)
     found = _first_that_runs(feeds, runner, name)
-    return found if isinstance(found, Refusal) else runner.sized(found)
+    return found if isinstance(found, Refusal) else runner.sized(found, is_shown=True)
 
 
 def _first_that_runs(
@@ -186,9 +186,17 @@ class _Runner:
         feed = self._strict.bounded(inputs.feed)
         return replace(inputs, text=str(feed), feed=feed)
 
-    def sized(self, inputs: Inputs) -> Inputs:
-        """In the size that shows all in the shortest time."""
-        feed, rooms = self._roomier(inputs.feed, self._rooms(inputs.feed))
+    def sized(self, inputs: Inputs, *, is_shown: bool) -> Inputs:
+        """In the size that shows all in the shortest time.
+
+        What another model was seen to feed (``is_shown``) becomes no larger: of a single value a
+        norm may leave nothing.
+        """
+        feed, rooms = inputs.feed, self._rooms(inputs.feed)
+        if not is_shown:
+            feed, rooms = self._roomier(feed, rooms)
+            if feed != inputs.feed:
+                self._harvest.forget_feeds(self._module)  # of the parts, which become larger too
         while _most(rooms) >= 2 * _ROOM and (other := smaller(feed)) is not None:
             left = self._rooms(other)
             if not _are_enough(left, rooms):

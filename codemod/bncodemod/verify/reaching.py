@@ -18,6 +18,7 @@ from bncodemod.verify.broken import asks_for_statistics, broken, no_longer_runs
 from bncodemod.verify.candidates import Candidate
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Rehearse, find_inputs
+from bncodemod.verify.looking import text
 from bncodemod.verify.mentions import Mentions
 from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import (
@@ -30,6 +31,7 @@ from bncodemod.verify.model import (
     Started,
     in_order,
 )
+from bncodemod.verify.norm_calls import Fed
 from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
@@ -44,6 +46,7 @@ _IDLE = 2  # builds in a row that reach nothing new, after which others are trie
 _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
 _MOST_SECONDS_FOR_PARTS = 20.0  # of a module's models that do not run as a whole
+_MOST_USERS, _MOST_SECONDS_FOR_USERS = 12, 20.0  # of what was checked on inputs that are a guess
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
@@ -51,7 +54,8 @@ _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 class Reached:
     """A candidate that runs, the sites that ran in it, and roughly what a run costs.
 
-    Norms of the ``idle`` sites keep running statistics and did not run.
+    Norms of the ``idle`` sites keep running statistics and did not run. ``fed`` says what norms
+    were fed whose statistics are those of single samples.
     """
 
     candidate: Candidate
@@ -61,6 +65,7 @@ class Reached:
     cost: float
     seconds: float
     is_part: bool = False  # of a model that is dear
+    fed: frozenset[tuple[Site, Fed]] = frozenset()
 
     @property
     def keeping(self) -> frozenset[Site]:
@@ -73,7 +78,8 @@ class Reached:
 def _reached(
     candidate: Candidate, prepared: Prepared, ran: Ran, cost: float, seconds: float
 ) -> Reached:
-    return Reached(candidate, prepared, frozenset(ran.sites), frozenset(ran.idle), cost, seconds)
+    sites, idle, fed = frozenset(ran.sites), frozenset(ran.idle), frozenset(ran.fed)
+    return Reached(candidate, prepared, sites, idle, cost, seconds, fed=fed)
 
 
 class Builder:
@@ -270,6 +276,30 @@ class Builder:
             if (built := self._build(candidate)) is not None:
                 yield built
 
+    def using(self, names: Set[str], sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build what uses candidates of these names and reaches the sites, the outermost first.
+
+        What does not run as a whole is run by its parts.
+        """
+        self._wanted = sites
+        words = {name.rpartition(".")[2] for name in names} | _aliases(self._module, names)
+        end = time.process_time() + _MOST_SECONDS_FOR_USERS
+        for name in self._mentions.users_of(words, self._candidates)[:_MOST_USERS]:
+            if time.process_time() > end or name in self._job.skip or name in names:
+                continue
+            candidate = self._candidates[name]
+            built = None
+            if candidate in self._waiting:
+                self._waiting.remove(candidate)
+                built = self._build(candidate)
+            elif name not in self.refused:
+                built = self._again(candidate, sites)
+            if name in self._unfed and name in self.refused:
+                in_parts = replace(candidate, variant="in parts")
+                built = self._named_by_call(in_parts, sites, by_parts=True)
+            if built is not None:
+                yield built
+
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
         return bool(self._wanted) and self._is_sighted(candidate)
@@ -421,6 +451,12 @@ def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:
 def _sites_in(module: nn.Module) -> frozenset[Site]:
     """The sites of all norms that a module holds."""
     return frozenset().union(*(sites_of(norm) for _, norm in norms_in(module)))
+
+
+def _aliases(module: ModuleType, names: Set[str]) -> frozenset[str]:
+    """The names under which a module has classes and functions that others know by ``names``."""
+    globals_ = vars(module).items()
+    return frozenset(alias for alias, value in globals_ if text(value, "__qualname__") in names)
 
 
 def _needs_arguments(candidate: Candidate) -> bool:

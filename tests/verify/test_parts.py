@@ -55,6 +55,13 @@ def test_a_part_that_the_model_calls_in_eval_mode(tmp_path: Path) -> None:
     assert "targets should not be none" in said.of("Net").error
 
 
+def test_a_model_in_double_precision(tmp_path: Path) -> None:
+    said = detector(tmp_path, DROPPED, unused="nn.ReLU())\n        self.to(torch.float64")
+    assert only(said).verdict is Verdict.VERIFIED
+    assert not said.failed("Net()")
+    assert not said.result(Check.META_VMAP, "Net()").message
+
+
 def test_a_part_is_checked_like_a_whole(tmp_path: Path) -> None:
     result = only(detector(tmp_path, "⟪nn.BatchNorm2d(8)⟫"))
     assert result.verdict is Verdict.FAILED

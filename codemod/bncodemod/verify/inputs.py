@@ -123,6 +123,11 @@ def among(feeds: list[Feed], module: nn.Module, name: str, harvest: Harvest) -> 
     return found if isinstance(found, Refusal) else runner.sized(found, is_shown=True)
 
 
+def dtype_of(module: nn.Module) -> torch.dtype | None:
+    """The type of floating-point numbers that a module has first; None if it has none."""
+    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), None)
+
+
 def _first_that_runs(
     feeds: Iterable[Feed],
     runner: _Runner,
@@ -157,8 +162,7 @@ class _Runner:
         self._strict = Strict(())  # of the last run
         self.multiple = 1
         self._device = meta.device_of(module)
-        floats = (p.dtype for p in module.parameters() if p.dtype.is_floating_point)
-        self._dtype = next(floats, None)  # the first layer's, mostly
+        self._dtype = dtype_of(module)
 
     @property
     def steps(self) -> int:

@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from bncodemod.verify.build import Constructed
 from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.inputs import Inputs, among
+from bncodemod.verify.inputs import Inputs, among, dtype_of
 from bncodemod.verify.meta import asks_for_values, device_of, quick_norms
 from bncodemod.verify.recorder import norms_in
 from bncodemod.verify.refusal import Refusal
@@ -50,7 +50,8 @@ def in_parts(
 
     feed = Feed(tuple((each.feed.positional, each.feed.keywords) for _, each in found), {})
     text = "; ".join(f"{name}: {each.text}" for name, each in found)
-    inputs = Inputs(text, feed, max(each.multiple for _, each in found))
+    multiple, dtype = max(each.multiple for _, each in found), dtype_of(constructed.module)
+    inputs = Inputs(text, feed, multiple, dtype=dtype)
     limited = replace(
         constructed, module=_limited(constructed.module, names), rebuild=rebuild, feeds=()
     )
@@ -120,7 +121,7 @@ def _called(module: nn.Module, feed: Feed) -> tuple[dict[nn.Module, list[Feed]],
             calls.append(feed)
 
     device = device_of(module)
-    args, kwargs = Inputs("", feed).make(device, batch=_BATCH)
+    args, kwargs = Inputs("", feed, dtype=dtype_of(module)).make(device, batch=_BATCH)
     hook = register_module_forward_hook(note, with_kwargs=True)
     try:
         with quick_norms(), torch.no_grad(), device:

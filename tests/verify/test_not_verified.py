@@ -69,6 +69,32 @@ class Net(nn.Module):
     assert (result.verdict, result.passed_in) == (Verdict.FAILED, "Net")
 
 
+SWITCHES = ["part.track_running_stats = True", "setattr(part, 'track_running_stats', True)"]
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_statistics_that_are_switched_on_later(tmp_path: Path, switch: str) -> None:
+    source = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+    def forward(self, x):
+        return self.bn(x)
+
+def keeping():
+    net = Net()
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            {switch}
+            part.running_mean, part.running_var = torch.zeros(3), torch.ones(3)
+    return net
+"""
+    [result] = examined(tmp_path, source).judged(SiteKind.CALL)
+    assert (result.verdict, result.passed_in) == (Verdict.FAILED, "Net")
+
+
 ANSWERS = {
     "none": ("self.kept = y", Verdict.NOT_REACHED),
     "no finite number": ("return y / 0 - y / 0", Verdict.NOT_REACHED),

@@ -83,6 +83,11 @@ _USES = "checked for what it feeds to what was checked on inputs that are a gues
 _OF_OTHERS = _ON_META | {Check.VMAP}  # of what may make another norm of a line that is verified
 # A site that says itself that its norms keep no statistics.
 _DECIDED = re.compile(r"track_running_stats\s*=\s*False|group_?norm|WithoutStats", re.IGNORECASE)
+# A file that switches statistics on in norms that are there already.
+_SWITCHED_ON = re.compile(
+    r"\.track_running_stats\s*=(?!=|\s*False)|['\"]track_running_stats['\"]\s*,(?!\s*False)"
+    r"|\.running_(mean|var)\s*=(?!=|\s*None)|register_buffer\(\s*['\"]running_"
+)
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -166,7 +171,7 @@ class _Examination:
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
         # A subclass, or a function, may have the norms of a line keep their statistics.
-        undecided = frozenset(s for s in self._verified if not _DECIDED.search(s.text))
+        undecided = self._undecided()
         built += self._builder.others(undecided)
         for each in [each for each in built if each.keeping & undecided]:
             built.remove(each)
@@ -200,6 +205,13 @@ class _Examination:
             if is_new or (is_other and each.cost <= _DEAR and reached - shown):
                 shown |= reached
                 self._examine(each, checks, _USES)
+
+    def _undecided(self) -> frozenset[Site]:
+        """The verified sites whose norms may keep statistics, for all that their lines say."""
+        with open(self._job.path, encoding="utf-8", errors="replace") as file:
+            if _SWITCHED_ON.search(file.read()):
+                return frozenset(self._verified)
+        return frozenset(site for site in self._verified if not _DECIDED.search(site.text))
 
     def _is_to_be_compared(self, each: Reached) -> bool:
         """Whether a model is to be checked as a whole, now that its parts were checked."""

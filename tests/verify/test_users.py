@@ -100,6 +100,22 @@ def test_who_else_uses_it(tmp_path: Path, before: str, user: str) -> None:
     assert len(others) == 1
 
 
+def test_a_user_that_was_passed_by_for_another_line(tmp_path: Path) -> None:
+    other = """
+class Other(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = ⟪nn.GroupNorm(2, width)⟫
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+    said = said_of(tmp_path, ONE_TO_A_GROUP, other + net(POOLED))
+    verdicts = dict(said.verdicts(SiteKind.CALL))
+    assert verdicts[ONE_TO_A_GROUP.strip("⟪⟫")] is Verdict.FAILED
+    assert verdicts["nn.GroupNorm(2, width)"] is Verdict.VERIFIED
+
+
 def test_norms_of_the_batch_need_no_users(tmp_path: Path) -> None:
     said = said_of(tmp_path, "⟪nn.BatchNorm1d(8, track_running_stats=False)⟫", net(POOLED))
     assert [each.name for each in said.candidates if each.checks] == ["Head"]

@@ -288,16 +288,16 @@ class Builder:
             if time.process_time() > end or name in self._job.skip or name in names:
                 continue
             candidate = self._candidates[name]
-            built = None
             if candidate in self._waiting:
                 self._waiting.remove(candidate)
                 built = self._build(candidate)
-            elif name not in self.refused:
+            else:
                 built = self._again(candidate, sites)
-            if name in self._unfed and name in self.refused:
+            if built is None and name in self._unfed:
                 in_parts = replace(candidate, variant="in parts")
                 built = self._named_by_call(in_parts, sites, by_parts=True)
             if built is not None:
+                self.refused.pop(name, None)  # it may have been for want of other norms
                 yield built
 
     def _is_part(self, candidate: Candidate) -> bool:
@@ -441,11 +441,16 @@ class Builder:
 def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:
     """Whether a module has a norm of one of the sites; None: whether or not it has norms.
 
-    A norm that is called as a function shows only when it runs.
+    A norm that is called as a function, or built in forward, shows only when it runs.
     """
-    if sites is None or any(_FUNCTION.search(site.text) for site in sites):
+    if sites is None or any(map(_shows_when_run, sites)):
         return lambda module: True
     return lambda module: not sites.isdisjoint(_sites_in(module))
+
+
+def _shows_when_run(site: Site) -> bool:
+    is_in_forward = site.owner.rpartition(".")[2] == "forward"
+    return is_in_forward or _FUNCTION.search(site.text) is not None
 
 
 def _sites_in(module: nn.Module) -> frozenset[Site]:

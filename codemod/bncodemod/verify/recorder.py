@@ -148,21 +148,21 @@ class Recorder:
 
     @contextmanager
     def running(self, module: nn.Module) -> Iterator[Ran]:
-        """Collect the sites whose norms run: those of ``module``, and calls of functions."""
+        """Collect the sites whose norms run while ``module`` does, and of calls of functions."""
         ran = Ran(set())
         seen: set[nn.Module] = set()
 
-        def note(norm: nn.Module, *_: Any) -> None:
-            seen.add(norm)
-            ran.sites.update(sites_of(norm))
+        def note(part: nn.Module, *_: Any) -> None:
+            if isinstance(part, NORMS):
+                seen.add(part)
+                ran.sites.update(sites_of(part))
 
-        hooks = [norm.register_forward_hook(note) for _, norm in norms_in(module)]
+        hook = register_module_forward_hook(note)  # forward may build norms
         try:
             with NormCalls(self) as calls:
                 yield ran
         finally:
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
         ran.sites.update(site for call in calls.seen for site in call.sites)
         ran.numbers = sum(call.answer.numel() for call in calls.seen)
         ran.fed = {(site, call.fed) for call in calls.seen if call.values for site in call.sites}

@@ -198,7 +198,7 @@ class _Runner:
         """
         feed, rooms = inputs.feed, self._rooms(inputs.feed)
         if not is_shown:
-            feed, rooms = self._roomier(feed, rooms)
+            feed, rooms = roomier(feed, rooms, self._rooms_of_batches)
             if feed != inputs.feed:
                 self._harvest.forget_feeds(self._module)  # of the parts, which become larger too
         while _most(rooms) >= 2 * _ROOM and (other := smaller(feed)) is not None:
@@ -210,13 +210,8 @@ class _Runner:
             return inputs
         return self.inputs(feed)
 
-    def _roomier(self, feed: Feed, rooms: meta.Rooms | None) -> tuple[Feed, meta.Rooms | None]:
-        """Twice the size, where a single sample leaves a norm one value for its statistics."""
-        if rooms is not None and min((room for _, room in rooms), default=_ROOM) > 1:
-            return feed, rooms
-        if (other := larger(feed)) is None or (grown := self._rooms(other)) in (None, rooms):
-            return feed, rooms
-        return (other, grown) if self._run(other, _BATCH) is None else (feed, rooms)
+    def _rooms_of_batches(self, feed: Feed) -> meta.Rooms | None:
+        return self._rooms(feed) if self._run(feed, _BATCH) is None else None
 
     def _rooms(self, feed: Feed) -> meta.Rooms | None:
         """None if a single sample does not run."""
@@ -243,6 +238,28 @@ class _Runner:
         if rooms is not None:
             rooms += seen
         return None
+
+
+def roomier(
+    feed: Feed, rooms: meta.Rooms | None, measured: Callable[[Feed], meta.Rooms | None]
+) -> tuple[Feed, meta.Rooms | None]:
+    """In sizes that are doubled for as long as that leaves fewer norms one value of a sample.
+
+    ``rooms`` are those of ``feed``, and ``measured`` gives those of others; None: it does not run.
+    """
+    best, other = (feed, rooms), feed
+    while _single(best[1]) and (doubled := larger(other)) is not None:
+        other, grown = doubled, measured(doubled)
+        if _single(grown) < _single(best[1]):
+            best = other, grown
+        elif grown is not None:
+            break
+    return best
+
+
+def _single(rooms: meta.Rooms | None) -> float:
+    """How many calls of norms have one value in a channel of a sample."""
+    return math.inf if rooms is None else sum(room == 1 for _, room in rooms)
 
 
 def _most(rooms: meta.Rooms | None) -> int:

@@ -198,7 +198,7 @@ class _Runner:
         """
         feed, rooms = inputs.feed, self._rooms(inputs.feed)
         if not is_shown:
-            feed, rooms = roomier(feed, rooms, self._rooms_of_batches)
+            feed, rooms = roomier(feed, rooms, self._rooms)
             if feed != inputs.feed:
                 self._harvest.forget_feeds(self._module)  # of the parts, which become larger too
         while _most(rooms) >= 2 * _ROOM and (other := smaller(feed)) is not None:
@@ -209,9 +209,6 @@ class _Runner:
         if feed == inputs.feed or self.error(feed) is not None:
             return inputs
         return self.inputs(feed)
-
-    def _rooms_of_batches(self, feed: Feed) -> meta.Rooms | None:
-        return self._rooms(feed) if self._run(feed, _BATCH) is None else None
 
     def _rooms(self, feed: Feed) -> meta.Rooms | None:
         """None if a single sample does not run."""
@@ -247,13 +244,13 @@ def roomier(
 
     ``rooms`` are those of ``feed``, and ``measured`` gives those of others; None: it does not run.
     """
-    best, other = (feed, rooms), feed
-    while _single(best[1]) and (doubled := larger(other)) is not None:
+    best, other, idle = (feed, rooms), feed, 0
+    while _single(best[1]) and idle < 2 and (doubled := larger(other)) is not None:
         other, grown = doubled, measured(doubled)
         if _single(grown) < _single(best[1]):
-            best = other, grown
-        elif grown is not None:
-            break
+            best, idle = (other, grown), 0
+        else:
+            idle += 1
     return best
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from examined import as_found, examined
 
-from bncodemod.verify.mentions import Mentions
+from bncodemod.verify.mentions import Mentions, has_users
 from bncodemod.verify.model import Check, SiteKind, Verdict
 
 META = frozenset({Check.META_VMAP})
@@ -320,3 +320,18 @@ class Net(nn.Module):
 """
     said = as_found(tmp_path, text)
     assert [found for _, found in said.verdicts(SiteKind.CALL)] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from a import Head\nclass Net:\n    part = Head()\n", True),
+        ("from a import Head as Other\nclass Net:\n    part = Other()\n", True),
+        ("import a\ndef net():\n    return a.Head()\n", True),
+        ("from a import Head\ndef main():\n    net = Head()\n", False),
+        ("from a import Head\nnet = Head()\n", False),
+        ("class Head(: pass\n", False),
+    ],
+)
+def test_files_that_have_users(text: str, expected: bool) -> None:
+    assert has_users(text.encode(), "Head") is expected

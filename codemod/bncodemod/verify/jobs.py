@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from bncodemod.verify.calls import definitions, literal_calls
+from bncodemod.verify.mentions import has_users
 from bncodemod.verify.model import CandidateResult, Example, Job, Site
 from bncodemod.verify.options import Options
 from bncodemod.verify.originals import Originals, mirror
@@ -64,10 +65,12 @@ class Jobs:
         """
         used: dict[str, set[tuple[str, str]]] = defaultdict(set)
         for path, name in guesses:
-            for user in self._importing({name.rpartition(".")[2]}):
+            last = name.rpartition(".")[2]
+            for user in self._importing({last}):
                 if user != path and (user, path, name) not in self._asked:
                     self._asked.add((user, path, name))
-                    used[user].add((path, name))
+                    if has_users(self._sources.data[user], last):
+                        used[user].add((path, name))
         every = tuple(self._sources.all_sites())
         return [
             replace(

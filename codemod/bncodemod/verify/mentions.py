@@ -34,6 +34,33 @@ class Mentions:
         return sorted(users, key=lambda name: sum(name in mentioned[other] for other in users))
 
 
+def has_users(data: bytes, name: str) -> bool:
+    """Whether a file has a class, or a function that gives something back, that mentions a name.
+
+    Its other lines are those of a script.
+    """
+    try:
+        body = ast.parse(data).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    aliases = {name}
+    for statement in body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            last = {each.asname or "": each.name.rpartition(".")[2] for each in statement.names}
+            aliases |= {alias for alias, imported in last.items() if imported == name and alias}
+    return any(
+        isinstance(statement, ast.ClassDef) or _gives_something(statement)
+        for statement in body
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef))
+        and not aliases.isdisjoint(_names(statement))
+    )
+
+
+def _gives_something(function: ast.AST) -> bool:
+    nodes = ast.walk(function)
+    return any(isinstance(node, ast.Return) and node.value is not None for node in nodes)
+
+
 def _defined(statement: ast.stmt) -> list[str]:
     if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
         return [statement.name]

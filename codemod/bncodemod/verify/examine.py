@@ -38,7 +38,8 @@ from bncodemod.verify.model import (
 from bncodemod.verify.norm_calls import Fed
 from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
-from bncodemod.verify.reaching import Builder, Reached
+from bncodemod.verify.reached import Reached
+from bncodemod.verify.reaching import Builder
 from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.refusal import import_remedy, in_a_line
 from bncodemod.verify.reproducible import reproducible

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Set
+from types import ModuleType
+
+from bncodemod.verify.looking import text
 
 
 class Mentions:
@@ -32,6 +35,12 @@ class Mentions:
         mentioned = {name: self.all_of(name.partition(".")[0]) for name in among}
         users = [name for name, all_of_it in mentioned.items() if all_of_it & (names - {name})]
         return sorted(users, key=lambda name: sum(name in mentioned[other] for other in users))
+
+
+def aliases(module: ModuleType, names: Set[str]) -> frozenset[str]:
+    """The names under which a module has classes and functions that others know by ``names``."""
+    globals_ = vars(module).items()
+    return frozenset(alias for alias, value in globals_ if text(value, "__qualname__") in names)
 
 
 def has_users(data: bytes, name: str) -> bool:

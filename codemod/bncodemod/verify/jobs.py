@@ -56,18 +56,22 @@ class Jobs:
         return [self._job(path) for path in users[:_MAX_USERS]]
 
     def of_users_of_guesses(
-        self, guesses: Mapping[tuple[str, str], frozenset[Site]], tried: Set[tuple[str, str]]
+        self,
+        guesses: Mapping[tuple[str, str], frozenset[Site]],
+        tried: Set[tuple[str, str]],
+        lost: Set[str],
     ) -> list[Job]:
-        """Jobs for other files that may feed otherwise what was verified on a guess.
+        """Jobs for files that may feed otherwise what was verified on a guess.
 
         ``guesses`` are the sites that hang on it, by the file and name of what was fed; candidates
-        that were ``tried`` are left out.
+        that were ``tried`` are left out. Its own file was looked at in its own job, unless that has
+        ``lost`` a worker.
         """
         used: dict[str, set[tuple[str, str]]] = defaultdict(set)
         for path, name in guesses:
             last = name.rpartition(".")[2]
             for user in self._importing({last}):
-                if user != path and (user, path, name) not in self._asked:
+                if (user != path or path in lost) and (user, path, name) not in self._asked:
                     self._asked.add((user, path, name))
                     if has_users(self._sources.data[user], last):
                         used[user].add((path, name))

@@ -103,7 +103,8 @@ def _examined(
             for _ in range(_USERS_OF_USERS):
                 results = _judged(asked, sources, driver.gathered)
                 guesses = hanging_on_guesses(results, driver.gathered.candidates.values())
-                users = jobs.of_users_of_guesses(guesses, driver.gathered.tried())
+                lost = {path for path, _ in driver.gathered.lost}
+                users = jobs.of_users_of_guesses(guesses, driver.gathered.tried(), lost)
                 driver.run(users, devices, on_progress)
         gathered = driver.gathered
         for candidate in gathered.candidates.values():

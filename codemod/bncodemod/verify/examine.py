@@ -140,7 +140,8 @@ class _Examination:
         self.reached: set[Site] = set()
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
-        self._verified: set[Site] = set()
+        # Those of the module that another one's models have verified may make other norms here.
+        self._verified = set(job.done & frozenset(job.sites))
         self._whole: set[Site] = set()  # those that were checked in what is no part of a model
         self._tries: Counter[Site] = Counter()
         self._unfinished = {(name, result.check): result for name, result in job.unfinished}

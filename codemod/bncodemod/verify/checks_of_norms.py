@@ -27,7 +27,7 @@ _SAME = 1e-3  # what samples that are one after the norm differ by, for rounding
 
 @check(Check.CONSTANT)
 def _constant(subject: Subject) -> CheckResult:
-    _, calls = _watched(subject, subject.feed())
+    answers, calls = _watched(subject, subject.feed())
     subject.is_batch_normed = all(call.uses_batch for call in calls)
     if not calls:
         raise Skipped("no norm runs")
@@ -47,6 +47,9 @@ def _constant(subject: Subject) -> CheckResult:
         return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
     if pairs := [call for call in calls if call.values == 2]:
         message = f"only the sign of a difference is left of two values: {_places(pairs)}"
+        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+    if answers and all(map(_is_alike, answers)):
+        message = "the model's answer is the same for every sample, though its norms' are not"
         return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
     return CheckResult(Check.CONSTANT, Outcome.PASSED)
 
@@ -167,6 +170,12 @@ def _is_constant(call: NormCall) -> bool:
     if not given.dim() or given.shape[0] < 2 or not given.numel():
         return False
     return call.values == 1 or (_spread(given) > _SAME and _spread(answer) <= _SAME)
+
+
+def _is_alike(answer: Tensor) -> bool:
+    """Whether an answer has the same rows, as where the mean is taken of what has none left."""
+    has_rows = answer.is_floating_point() and _rows(answer) > 0 and answer.numel() > 0
+    return has_rows and _spread(answer) <= _SAME
 
 
 def _spread(tensor: Tensor) -> float:

@@ -35,6 +35,13 @@ from bncodemod.verify.model import Example
             "def changed(wide=False):\n    wide = find()\n    return Net(wide)\n",
             [Example("Net", "18, wide=False")],
         ),
+        # So do constants of the file, unless a function has its own.
+        (
+            "WIDTH = 8\nMODE = 1\nMODE = 2\nNet(WIDTH)\nNet(MODE)\n"
+            "def a(wide=WIDTH):\n    return Other(wide, wide=WIDTH)\n"
+            "def b(WIDTH):\n    return Other(WIDTH)\n",
+            [Example("Net", "8"), Example("Other", "8, wide=8")],
+        ),
         ("class Net(: pass\nNet(3)\n", []),
         # Examples in docstrings, and methods that are called on a class.
         (

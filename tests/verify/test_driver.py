@@ -138,7 +138,7 @@ def test_the_next_module_comes_through(run: Run, name: str) -> None:
         ("exit", "SystemExit: None"),
         ("leave", "the process ended itself with exit code 5, as os._exit(5) does"),
         ("loop", "it took longer than 6 s, at loop.py:"),
-        ("closes", "the process ended itself with exit code 0"),
+        ("closes", "it closed the files of its process, as os.closerange does"),
         ("scribbles", "it took longer than 6 s"),
         ("asks", "EOFError: EOF when reading a line"),
         pytest.param("greedy", "it needed more than 1 GiB of memory", marks=linux),

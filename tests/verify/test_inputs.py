@@ -108,6 +108,11 @@ CASES = {
               "return self.net(x)"),
         "(N, 3, 128, 128)",
     ),
+    "room after many halvings": (
+        model("self.conv = nn.Conv2d(3, 8, 256, 256, 128); self.norm = nn.GroupNorm(8, 8)",
+              "return self.norm(self.conv(x))"),
+        "(N, 3, 256, 256)",
+    ),
     "room for those of a GroupNorm, which does not ask for it": (
         model("self.net = nn.Sequential(nn.Conv2d(3, 4, 3, 64, 1), nn.GroupNorm(4, 4))",
               "return self.net(x)"),

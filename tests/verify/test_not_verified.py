@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from examined import examined
 
-from bncodemod.verify.model import Cause, SiteKind, Verdict
+from bncodemod.verify.examine import examine
+from bncodemod.verify.model import Cause, Check, Event, SiteKind, Verdict
 
 
 @pytest.mark.parametrize("size", [80, 8000])
@@ -47,11 +49,7 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("maker", MAKERS)
-def test_what_has_a_norm_of_the_line_keep_its_statistics_is_tried_too(
-    tmp_path: Path, maker: str
-) -> None:
-    source = """
+STATS = """
 class Net(nn.Module):
     stats = False
 
@@ -65,7 +63,50 @@ class Net(nn.Module):
         return self.bn(self.conv(x))
 
 """
-    [result] = examined(tmp_path, source + MAKERS[maker]).judged(SiteKind.CALL)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_what_has_a_norm_of_the_line_keep_its_statistics_is_tried_too(
+    tmp_path: Path, maker: str
+) -> None:
+    [result] = examined(tmp_path, STATS + MAKERS[maker]).judged(SiteKind.CALL)
+    assert (result.verdict, result.passed_in) == (Verdict.FAILED, "Net")
+
+
+def test_a_line_that_another_modules_model_has_verified_may_make_other_norms(
+    tmp_path: Path,
+) -> None:
+    said = examined(tmp_path, STATS + MAKERS["a subclass"], checks=frozenset())
+    job = replace(said.job, done=frozenset(said.job.sites), checks=frozenset(Check))
+    events: list[Event] = []
+    examine(job, events.append)
+    [result] = replace(said, job=job, events=events).judged(SiteKind.CALL)
+    assert (result.verdict, result.candidate) == (Verdict.FAILED, "Sub")
+
+
+SWITCHES = ["part.track_running_stats = True", "setattr(part, 'track_running_stats', True)"]
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_statistics_that_are_switched_on_later(tmp_path: Path, switch: str) -> None:
+    source = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
+
+    def forward(self, x):
+        return self.bn(x)
+
+def keeping():
+    net = Net()
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            {switch}
+            part.running_mean, part.running_var = torch.zeros(3), torch.ones(3)
+    return net
+"""
+    [result] = examined(tmp_path, source).judged(SiteKind.CALL)
     assert (result.verdict, result.passed_in) == (Verdict.FAILED, "Net")
 
 

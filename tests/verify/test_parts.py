@@ -55,6 +55,13 @@ def test_a_part_that_the_model_calls_in_eval_mode(tmp_path: Path) -> None:
     assert "targets should not be none" in said.of("Net").error
 
 
+def test_a_model_in_double_precision(tmp_path: Path) -> None:
+    said = detector(tmp_path, DROPPED, unused="nn.ReLU())\n        self.to(torch.float64")
+    assert only(said).verdict is Verdict.VERIFIED
+    assert not said.failed("Net()")
+    assert not said.result(Check.META_VMAP, "Net()").message
+
+
 def test_a_part_is_checked_like_a_whole(tmp_path: Path) -> None:
     result = only(detector(tmp_path, "⟪nn.BatchNorm2d(8)⟫"))
     assert result.verdict is Verdict.FAILED
@@ -172,3 +179,25 @@ def test_a_part_that_is_called_twice_is_run_on_both_inputs(tmp_path: Path) -> No
     assert (result.verdict, result.candidate) == (Verdict.FAILED, "Net()")
     assert result.failure is not None
     assert result.failure.cause is Cause.CONSTANT
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [("self.stem(x)", Verdict.VERIFIED), ("self.stem(x).mean((2, 3), True)", Verdict.FAILED)],
+    ids=["small", "single"],
+)
+def test_a_part_that_is_fed_single_values_only_by_small_images(
+    tmp_path: Path, given: str, verdict: Verdict
+) -> None:
+    source = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 64, 64)
+        self.head = nn.Sequential(nn.Identity(), ⟪nn.GroupNorm(8, 8)⟫)
+
+    def forward(self, x):
+        y = self.head({given})
+        raise ValueError("no boxes")
+"""
+    assert only(examined(tmp_path, source)).verdict is verdict

@@ -43,6 +43,29 @@ def test_one_channel_to_a_group(tmp_path: Path, last: str) -> None:
     assert result.sites == said.job.sites
 
 
+def test_one_value_to_a_group_where_the_samples_are_alike(tmp_path: Path) -> None:
+    """A norm before it has taken the mean of each channel away."""
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.GroupNorm(3, 3)
+            self.bn = ⟪nn.GroupNorm(3, 3)⟫
+
+        def forward(self, x):
+            return self.bn(self.first(x).mean((2, 3)))
+    """
+    result = examined(tmp_path, text, **image()).result(Check.CONSTANT)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.CONSTANT)
+
+
+def test_a_mean_that_a_norm_has_taken_away_is_noted(tmp_path: Path) -> None:
+    text = net("⟪nn.GroupNorm(3, 3)⟫", "self.bn(x).mean((2, 3))")
+    result = examined(tmp_path, text, **image()).result(Check.CONSTANT)
+    assert result.outcome is Outcome.NOTED
+    assert "the model's answer is the same" in result.message
+
+
 def test_two_values_to_a_group_keep_a_sign(tmp_path: Path) -> None:
     text = net("⟪nn.GroupNorm(4, 8)⟫")
     said = examined(tmp_path, text, **model("", (2, 8)))

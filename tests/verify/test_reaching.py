@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examined import examined
+from examined import as_found, examined
 
-from bncodemod.verify.mentions import Mentions
-from bncodemod.verify.model import Check
+from bncodemod.verify.mentions import Mentions, has_users
+from bncodemod.verify.model import Check, SiteKind, Verdict
 
 META = frozenset({Check.META_VMAP})
 
@@ -288,4 +288,50 @@ def test_mentions(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text("def a():\n    b()\ndef b():\n    return C\nclass C(D): pass\nx = E\n")
     assert Mentions(str(path)).all_of("a") == {"a", "b", "C", "D"}
-    assert Mentions(str(path)).all_of("x") == {"x"}
+    assert Mentions(str(path)).all_of("x") == {"x", "E"}
+
+
+def test_users_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("class A: pass\nclass B: part = A\nc = m.B()\nclass D: pass\n")
+    mentions = Mentions(str(path))
+    assert mentions.users_of({"A"}, ["A", "B", "c", "D"]) == ["c", "B"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [("8, track_running_stats=False", Verdict.VERIFIED), ("8", Verdict.FAILED)],
+    ids=["off", "on"],
+)
+@pytest.mark.parametrize("when", ["if self.norm is None: ", ""], ids=["once", "always"])
+def test_a_norm_that_is_built_in_forward(
+    tmp_path: Path, when: str, arguments: str, verdict: Verdict
+) -> None:
+    text = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = None
+
+    def forward(self, x):
+        {when}self.norm = nn.BatchNorm2d({arguments})
+        return self.norm(self.conv(x))
+"""
+    said = as_found(tmp_path, text)
+    assert [found for _, found in said.verdicts(SiteKind.CALL)] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from a import Head\nclass Net:\n    part = Head()\n", True),
+        ("from a import Head as Other\nclass Net:\n    part = Other()\n", True),
+        ("import a\ndef net():\n    return a.Head()\n", True),
+        ("from a import Head\ndef main():\n    net = Head()\n", False),
+        ("from a import Head\nnet = Head()\n", False),
+        ("class Head(: pass\n", False),
+    ],
+)
+def test_files_that_have_users(text: str, expected: bool) -> None:
+    assert has_users(text.encode(), "Head") is expected

@@ -20,7 +20,8 @@ def write_json(stream: TextIO, verification: Verification, *, traces: bool = Fal
     stream.flush()
 
 
-_INTERNAL = frozenset({"ran", "idle", "is_part"})  # from which the answer for each site is made
+# From which the answer for each site is made.
+_INTERNAL = frozenset({"ran", "idle", "is_part", "unsure"})
 
 
 def record(verification: Verification, *, traces: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A function's own parameters count as literal where their defaults are: in ``def net18(pretrained=
 False, **kwargs): return net(18, pretrained=pretrained, **kwargs)`` the call is ``net(18,
-pretrained=False)``.
+pretrained=False)``. So do constants of the file, as ``WIDTH = 18``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import ast
 import doctest
 import itertools
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 
 from bncodemod.source.dotted_names import dotted, last_name
 from bncodemod.source.errors import SourceError
@@ -57,12 +57,13 @@ def literal_calls(data: bytes, names: Iterable[str]) -> list[Example]:
     if tree is None:
         return []
     found: dict[tuple[str, str], Example] = {}
+    constants = _constants(tree)
     for function, scope in itertools.chain(_scopes(tree), *map(_scopes, _docstring_examples(tree))):
         fed = dict(_fed(scope))
-        defaults = _Defaults(function, scope)
+        known = _Known(function, scope, constants)
         for target, made in _calls(scope):
             name = _name(made.func, wanted)
-            call = defaults.filled(made) if name in wanted else made
+            call = known.filled(made) if name in wanted else made
             if name in wanted and _is_literal(call):
                 example = Example(name, _arguments(call), fed.get(target, ()))
                 key = example.name, example.arguments
@@ -111,11 +112,29 @@ def _scopes(tree: ast.Module) -> Iterator[tuple[ast.AST, list[ast.AST]]]:
         yield holder, scope
 
 
-class _Defaults:
-    """What a function's parameters are where it is called without arguments."""
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """The names that a file assigns to once, at its top level, by their values."""
+    stores = Counter(
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    )
+    return {
+        statement.targets[0].id: statement.value
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.targets[0], ast.Name)
+        and stores[statement.targets[0].id] == 1
+    }
 
-    def __init__(self, function: ast.AST, scope: list[ast.AST]) -> None:
-        self._values: dict[str, ast.expr] = {}
+
+class _Known:
+    """What names stand for where a function is called without arguments."""
+
+    def __init__(
+        self, function: ast.AST, scope: list[ast.AST], constants: Mapping[str, ast.expr]
+    ) -> None:
+        self._values = dict(constants)
         self._rest = ""  # the name of **kwargs
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
             return
@@ -126,11 +145,13 @@ class _Defaults:
             *zip(given.kwonlyargs, given.kw_defaults, strict=True),
         ]
         changed = {n.id for n in scope if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        self._values = {p.arg: value for p, value in pairs if value and p.arg not in changed}
+        own = {each.arg for each in (*positional, *given.kwonlyargs)} | changed
+        defaults = {p.arg: self._value(v) for p, v in pairs if v and p.arg not in changed}
+        self._values = {name: v for name, v in constants.items() if name not in own} | defaults
         self._rest = given.kwarg.arg if given.kwarg else ""
 
     def filled(self, call: ast.Call) -> ast.Call:
-        """The call with the defaults in place of the parameters, and without ``**kwargs``."""
+        """The call with values in place of names, and without ``**kwargs``."""
         if not self._values and not self._rest:
             return call
         keywords = [

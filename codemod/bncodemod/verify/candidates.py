@@ -39,6 +39,16 @@ class Candidate:
         return f"{self.name}({self.call.arguments})" if self.call else self.name
 
 
+def needs_arguments(candidate: Candidate) -> bool:
+    """Whether a candidate cannot be called without arguments."""
+    try:
+        parameters = inspect.signature(candidate.target).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    named = (p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    return any(p.default is p.empty for p in named)
+
+
 def candidates(module: ModuleType, job: Job) -> list[Candidate]:
     """All of a module, in the order of its text; what the user names is taken at its word."""
     lines = _lines(job.path)

@@ -16,7 +16,8 @@ from bncodemod.verify.calling import Arguments, Outputs
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.comparing import differs
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
-from bncodemod.verify.recorder import BATCH_NORMS, GROUP_NORMS, NormCall, NormCalls
+from bncodemod.verify.norm_calls import BATCH_NORMS, NormCall
+from bncodemod.verify.recorder import NormCalls
 from bncodemod.verify.reproducible import seed_all
 from bncodemod.verify.subject import BATCH, Subject
 
@@ -26,7 +27,7 @@ _SAME = 1e-3  # what samples that are one after the norm differ by, for rounding
 
 @check(Check.CONSTANT)
 def _constant(subject: Subject) -> CheckResult:
-    _, calls = _watched(subject, subject.feed())
+    answers, calls = _watched(subject, subject.feed())
     subject.is_batch_normed = all(call.uses_batch for call in calls)
     if not calls:
         raise Skipped("no norm runs")
@@ -44,8 +45,11 @@ def _constant(subject: Subject) -> CheckResult:
     if dead:
         message = f"a norm built elsewhere gives the same for every sample: {_places(dead)}"
         return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
-    if pairs := [call for call in calls if _group_size(call) == 2]:
+    if pairs := [call for call in calls if call.values == 2]:
         message = f"only the sign of a difference is left of two values: {_places(pairs)}"
+        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+    if answers and all(map(_is_alike, answers)):
+        message = "the model's answer is the same for every sample, though its norms' are not"
         return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
     return CheckResult(Check.CONSTANT, Outcome.PASSED)
 
@@ -161,25 +165,23 @@ def _watched(subject: Subject, arguments: Arguments) -> tuple[Outputs, list[Norm
 
 
 def _is_constant(call: NormCall) -> bool:
-    """Whether samples that differ come out equal."""
+    """Whether samples that differ come out equal, or would: of one value nothing is left."""
     given, answer = call.input, call.answer
     if not given.dim() or given.shape[0] < 2 or not given.numel():
         return False
-    return _spread(given) > _SAME and _spread(answer) <= _SAME
+    return call.values == 1 or (_spread(given) > _SAME and _spread(answer) <= _SAME)
+
+
+def _is_alike(answer: Tensor) -> bool:
+    """Whether an answer has the same rows, as where the mean is taken of what has none left."""
+    has_rows = answer.is_floating_point() and _rows(answer) > 0 and answer.numel() > 0
+    return has_rows and _spread(answer) <= _SAME
 
 
 def _spread(tensor: Tensor) -> float:
     """How far samples are from the first one, as a part of the largest number."""
     largest = tensor.abs().max().item()
     return (tensor - tensor[:1]).abs().max().item() / largest if largest else 0.0
-
-
-def _group_size(call: NormCall) -> int:
-    """How many values GroupNorm takes its statistics from; 0 for other norms."""
-    if call.function not in GROUP_NORMS:
-        return 0
-    groups = call.args[1] if len(call.args) > 1 else call.kwargs["num_groups"]
-    return int(call.input[0].numel() // groups)
 
 
 def _with_other_samples(arguments: Arguments, subject: Subject) -> Arguments:

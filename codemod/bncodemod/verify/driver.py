@@ -61,6 +61,7 @@ class Gathered:
     candidates: dict[tuple[str, str], CandidateResult] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     reasons: dict[Site, str] = field(default_factory=dict)  # why sites were not reached
+    lost: set[tuple[str, str]] = field(default_factory=set)  # candidates that cost a worker
 
     def add(self, result: ModuleResult | CandidateResult) -> None:
         """Keep a result; a module that is begun anew says some of them again."""
@@ -77,6 +78,11 @@ class Gathered:
         self.candidates[timed.path, timed.name] = dataclasses.replace(
             known, timings=timed.timings, notes=(*known.notes, *timed.notes)
         )
+
+    def tried(self) -> frozenset[tuple[str, str]]:
+        """The candidates that were checked, or lost: by their files and names."""
+        checked = (key for key, result in self.candidates.items() if result.checks)
+        return frozenset((*self.lost, *checked))
 
     def done(self) -> frozenset[Site]:
         """The sites that need no more checks."""
@@ -334,6 +340,7 @@ class Driver:
             left_out = (now.name, dataclasses.replace(failed, outcome=Outcome.SKIPPED))
             work.job = dataclasses.replace(job, unfinished=(*job.unfinished, left_out))
         else:
+            self.gathered.lost.add((job.path, now.name))
             self._add_lost(now, job.path, failed)
         if is_given_up:
             self._note(job.path, f"given up after {now.name}: {reason}")

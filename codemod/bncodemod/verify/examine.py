@@ -6,7 +6,7 @@ import re
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -21,6 +21,7 @@ from bncodemod.verify.loading import load
 from bncodemod.verify.memory import give_back
 from bncodemod.verify.model import (
     NORM_CAUSES,
+    OF_USERS,
     CandidateResult,
     Cause,
     Check,
@@ -34,9 +35,11 @@ from bncodemod.verify.model import (
     Started,
     in_order,
 )
+from bncodemod.verify.norm_calls import Fed
 from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
-from bncodemod.verify.reaching import Builder, Reached
+from bncodemod.verify.reached import Reached
+from bncodemod.verify.reaching import Builder
 from bncodemod.verify.recorder import Recorder
 from bncodemod.verify.refusal import import_remedy, in_a_line
 from bncodemod.verify.reproducible import reproducible
@@ -77,9 +80,15 @@ _OF_THE_WHOLE = _ON_META | frozenset(
     }
 )
 _PARTS_WERE_CHECKED = "its parts were checked in its place, of the whole what takes no gradients"
+_USES = "checked for what it feeds to what was checked on inputs that are a guess"
 _OF_OTHERS = _ON_META | {Check.VMAP}  # of what may make another norm of a line that is verified
 # A site that says itself that its norms keep no statistics.
 _DECIDED = re.compile(r"track_running_stats\s*=\s*False|group_?norm|WithoutStats", re.IGNORECASE)
+# A file that switches statistics on in norms that are there already.
+_SWITCHED_ON = re.compile(
+    r"\.track_running_stats\s*=(?!=|\s*False)|['\"]track_running_stats['\"]\s*,(?!\s*False)"
+    r"|\.running_(mean|var)\s*=(?!=|\s*None)|register_buffer\(\s*['\"]running_"
+)
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -101,6 +110,9 @@ def examine(job: Job, emit: Emit) -> None:
         emit(ModuleResult(job.path, seconds=time.perf_counter() - start))
         imported_blocks = tuple(modes.blocks)
         examination = _Examination(job, module, recorder, emit)
+        if job.used:
+            examination.check_users(job.used, job.doubted)
+            return
         examination.run()
         for site in unreached(module, job, examination.reached):
             emit(site)
@@ -128,10 +140,17 @@ class _Examination:
         self.reached: set[Site] = set()
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
-        self._verified: set[Site] = set()
+        # Those of the module that another one's models have verified may make other norms here.
+        self._verified = set(job.done & frozenset(job.sites))
         self._whole: set[Site] = set()  # those that were checked in what is no part of a model
         self._tries: Counter[Site] = Counter()
         self._unfinished = {(name, result.check): result for name, result in job.unfinished}
+        # What norms of single samples were fed in what was checked; of that, with the classes of
+        # the modules, what was fed by guess.
+        self._fed: set[tuple[Site, Fed]] = set()
+        self._guesses: dict[str, set[Site]] = {}
+        self._kinds: set[type] = set()
+        self._examined: set[str] = set()
 
     def run(self) -> None:
         for named in self._builder.named():
@@ -154,7 +173,7 @@ class _Examination:
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
         # A subclass, or a function, may have the norms of a line keep their statistics.
-        undecided = frozenset(s for s in self._verified if not _DECIDED.search(s.text))
+        undecided = self._undecided()
         built += self._builder.others(undecided)
         for each in [each for each in built if each.keeping & undecided]:
             built.remove(each)
@@ -165,8 +184,36 @@ class _Examination:
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"
                 self._emit(self._result(each, notes=(note,)))
+        doubted = frozenset().union(*self._guesses.values()) & self._verified
+        self.check_users(self._guesses.keys(), doubted)
         for result in self._builder.refused.values():
             self._emit(result)
+
+    def check_users(self, names: Set[str], sites: frozenset[Site]) -> None:
+        """Check what makes use of candidates that were fed by guess, and may feed them otherwise.
+
+        What norms of single samples do hangs on what they are fed: of one value nothing is left.
+        """
+        checks = self._job.checks & OF_USERS
+        if not checks or not sites:
+            return
+        shown: set[Site] = set()  # in one user at least, the outermost
+        for each in self._builder.using(names, sites):
+            is_new = bool(each.fed - self._fed)
+            is_other = type(each.prepared.constructed.module) not in self._kinds
+            reached = each.sites & sites
+            if each.candidate.name in self._examined or each.cost > _TOO_DEAR or not reached:
+                continue
+            if is_new or (is_other and each.cost <= _DEAR and reached - shown):
+                shown |= reached
+                self._examine(each, checks, _USES)
+
+    def _undecided(self) -> frozenset[Site]:
+        """The verified sites whose norms may keep statistics, for all that their lines say."""
+        with open(self._job.path, encoding="utf-8", errors="replace") as file:
+            if _SWITCHED_ON.search(file.read()):
+                return frozenset(self._verified)
+        return frozenset(site for site in self._verified if not _DECIDED.search(site.text))
 
     def _is_to_be_compared(self, each: Reached) -> bool:
         """Whether a model is to be checked as a whole, now that its parts were checked."""
@@ -202,10 +249,20 @@ class _Examination:
             result = self._checked(each, subject, checks)
         self._settle(result, each)
         self._emit(result)
+        self._remember(each)
         if self._job.time and each.candidate.title == name and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
+
+    def _remember(self, each: Reached) -> None:
+        """Note what a candidate was fed, for what makes use of it."""
+        self._examined.add(each.candidate.name)
+        self._fed |= each.fed
+        if each.fed and each.prepared.inputs.guessed:
+            sites = {site for site, _ in each.fed}
+            self._guesses.setdefault(each.candidate.name, set()).update(sites)
+            self._kinds.add(type(each.prepared.constructed.module))
 
     def _checked(
         self, each: Reached, subject: Subject, checks: frozenset[Check] | None
@@ -263,7 +320,14 @@ class _Examination:
             idle=in_order(each.idle & each.sites),
             parts=each.prepared.parts,
             is_part=each.is_part,
+            unsure=_unsure(each),
         )
+
+
+def _unsure(each: Reached) -> tuple[Site, ...]:
+    """The sites that other inputs than those of a guess may leave nothing of."""
+    split = {site for site, fed in each.fed if fed.is_split}
+    return in_order(split & each.sites) if each.prepared.inputs.guessed else ()
 
 
 def _in_turn(built: Iterable[Reached], wanted: Iterable[Site]) -> list[Reached]:

@@ -113,6 +113,14 @@ class Harvest:
         seen = [origin, *alike] if origin is not None else alike
         return [each.feed for each in seen if each.feed is not None][:1]
 
+    def forget_feeds(self, module: nn.Module) -> None:
+        """Forget what the parts of a module were fed, and those that were built alike."""
+        for part in module.modules():
+            if (origin := self._origins.get(part)) is not None:
+                for each in (origin, *self._sightings.get(type(part), ())):
+                    if _alike(origin, each):
+                        each.feed = None
+
     def arguments(self, seen: Sighting) -> Arguments:
         """The arguments of a sighting; modules among them are built anew for each use."""
         return Arguments.of(

@@ -113,14 +113,19 @@ def search(
     found = _first_that_runs(guesses, runner, name, guesses.mend)
     if isinstance(found, Refusal):
         return found
-    return replace(runner.sized(found), guessed=True)
+    return replace(runner.sized(found, is_shown=found.feed in seen), guessed=True)
 
 
 def among(feeds: list[Feed], module: nn.Module, name: str, harvest: Harvest) -> Inputs | Refusal:
     """Inputs that such a module was seen to be fed, and no others but in size."""
     runner = _Runner(module, harvest)
     found = _first_that_runs(feeds, runner, name)
-    return found if isinstance(found, Refusal) else runner.sized(found)
+    return found if isinstance(found, Refusal) else runner.sized(found, is_shown=True)
+
+
+def dtype_of(module: nn.Module) -> torch.dtype | None:
+    """The type of floating-point numbers that a module has first; None if it has none."""
+    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), None)
 
 
 def _first_that_runs(
@@ -157,8 +162,7 @@ class _Runner:
         self._strict = Strict(())  # of the last run
         self.multiple = 1
         self._device = meta.device_of(module)
-        floats = (p.dtype for p in module.parameters() if p.dtype.is_floating_point)
-        self._dtype = next(floats, None)  # the first layer's, mostly
+        self._dtype = dtype_of(module)
 
     @property
     def steps(self) -> int:
@@ -186,9 +190,17 @@ class _Runner:
         feed = self._strict.bounded(inputs.feed)
         return replace(inputs, text=str(feed), feed=feed)
 
-    def sized(self, inputs: Inputs) -> Inputs:
-        """In the size that shows all in the shortest time."""
-        feed, rooms = self._roomier(inputs.feed, self._rooms(inputs.feed))
+    def sized(self, inputs: Inputs, *, is_shown: bool) -> Inputs:
+        """In the size that shows all in the shortest time.
+
+        What another model was seen to feed (``is_shown``) becomes no larger: of a single value a
+        norm may leave nothing.
+        """
+        feed, rooms = inputs.feed, self._rooms(inputs.feed)
+        if not is_shown:
+            feed, rooms = roomier(feed, rooms, self._rooms)
+            if feed != inputs.feed:
+                self._harvest.forget_feeds(self._module)  # of the parts, which become larger too
         while _most(rooms) >= 2 * _ROOM and (other := smaller(feed)) is not None:
             left = self._rooms(other)
             if not _are_enough(left, rooms):
@@ -197,14 +209,6 @@ class _Runner:
         if feed == inputs.feed or self.error(feed) is not None:
             return inputs
         return self.inputs(feed)
-
-    def _roomier(self, feed: Feed, rooms: meta.Rooms | None) -> tuple[Feed, meta.Rooms | None]:
-        """Twice the size, where a single sample leaves a norm one value for its statistics."""
-        if rooms is not None and min((room for _, room in rooms), default=_ROOM) > 1:
-            return feed, rooms
-        if (other := larger(feed)) is None or (grown := self._rooms(other)) in (None, rooms):
-            return feed, rooms
-        return (other, grown) if self._run(other, _BATCH) is None else (feed, rooms)
 
     def _rooms(self, feed: Feed) -> meta.Rooms | None:
         """None if a single sample does not run."""
@@ -231,6 +235,28 @@ class _Runner:
         if rooms is not None:
             rooms += seen
         return None
+
+
+def roomier(
+    feed: Feed, rooms: meta.Rooms | None, measured: Callable[[Feed], meta.Rooms | None]
+) -> tuple[Feed, meta.Rooms | None]:
+    """In sizes that are doubled for as long as that leaves fewer norms one value of a sample.
+
+    ``rooms`` are those of ``feed``, and ``measured`` gives those of others; None: it does not run.
+    """
+    best, other, idle = (feed, rooms), feed, 0
+    while _single(best[1]) and idle < 2 and (doubled := larger(other)) is not None:
+        other, grown = doubled, measured(doubled)
+        if _single(grown) < _single(best[1]):
+            best, idle = (other, grown), 0
+        else:
+            idle += 1
+    return best
+
+
+def _single(rooms: meta.Rooms | None) -> float:
+    """How many calls of norms have one value in a channel of a sample."""
+    return math.inf if rooms is None else sum(room == 1 for _, room in rooms)
 
 
 def _most(rooms: meta.Rooms | None) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 
 from bncodemod.verify.calls import definitions, literal_calls
+from bncodemod.verify.mentions import has_users
 from bncodemod.verify.model import CandidateResult, Example, Job, Site
 from bncodemod.verify.options import Options
 from bncodemod.verify.originals import Originals, mirror
@@ -17,6 +19,7 @@ from bncodemod.verify.sources import Sources
 _CALLED = re.compile(rb"(\w+)\s*\(")
 _MAX_CALLS = 8  # of one class or function
 _MAX_USERS = 100  # modules that are only examined for what they use
+_MAX_USERS_OF_GUESSES = 24  # of what was verified on a guess
 
 
 class Jobs:
@@ -36,6 +39,7 @@ class Jobs:
         self._originals = {os.path.realpath(path): data for path, data in originals.items()}
         self._folder = folder
         self._mirrors: dict[str, str] = {}
+        self._asked: set[tuple[str, str, str]] = set()  # files, for what others have in theirs
         self._places = places(sources.data)
         self._defined = {path: definitions(sources.data[path]) for path in sources.sites}
         self._calls = self._literal_calls()
@@ -48,15 +52,49 @@ class Jobs:
         """Jobs for modules without sites that may build what holds the sites that are left."""
         wanted = {self._places[site.path].name.rpartition(".")[2] for site in left}
         wanted |= {site.owner.partition(".")[0] for site in left} - {""}
-        if not wanted:
-            return []
-        words = re.compile(rb"\b(?:%s)\b" % b"|".join(word.encode() for word in sorted(wanted)))
-        users = [
-            path
-            for path, data in sorted(self._sources.data.items())
-            if path not in self._sources.sites and b"import" in data and words.search(data)
-        ]
+        users = [path for path in self._importing(wanted) if path not in self._sources.sites]
         return [self._job(path) for path in users[:_MAX_USERS]]
+
+    def of_users_of_guesses(
+        self,
+        guesses: Mapping[tuple[str, str], frozenset[Site]],
+        tried: Set[tuple[str, str]],
+        lost: Set[str],
+    ) -> list[Job]:
+        """Jobs for files that may feed otherwise what was verified on a guess.
+
+        ``guesses`` are the sites that hang on it, by the file and name of what was fed; candidates
+        that were ``tried`` are left out. Its own file was looked at in its own job, unless that has
+        ``lost`` a worker.
+        """
+        used: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        for path, name in guesses:
+            last = name.rpartition(".")[2]
+            for user in self._importing({last}):
+                if (user != path or path in lost) and (user, path, name) not in self._asked:
+                    self._asked.add((user, path, name))
+                    if has_users(self._sources.data[user], last):
+                        used[user].add((path, name))
+        every = tuple(self._sources.all_sites())
+        return [
+            replace(
+                self._job(user),
+                sites=(),
+                other_sites=every,
+                used=frozenset(name for _, name in found),
+                doubted=frozenset().union(*(guesses[each] for each in found)),
+                skip=frozenset(name for path, name in tried if path == user),
+            )
+            for user, found in sorted(used.items())[:_MAX_USERS_OF_GUESSES]
+        ]
+
+    def _importing(self, names: Iterable[str]) -> list[str]:
+        """The files that import something and hold one of the names as a word."""
+        if not (wanted := sorted(names)):
+            return []
+        words = re.compile(rb"\b(?:%s)\b" % b"|".join(word.encode() for word in wanted))
+        files = sorted(self._sources.data.items())
+        return [path for path, data in files if b"import" in data and words.search(data)]
 
     def unused_examples(self) -> list[str]:
         """The names of examples that no module of the run defines."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator, Set
+from types import ModuleType
+
+from bncodemod.verify.looking import text
 
 
 class Mentions:
-    """The names in each top-level class and function of a file."""
+    """The names in each top-level class, function and assignment of a file, attributes' too."""
 
     def __init__(self, path: str) -> None:
         with open(path, "rb") as file:
             tree = ast.parse(file.read())
-        self._direct = {
-            statement.name: {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-            for statement in tree.body
-            if isinstance(statement, (ast.ClassDef, ast.FunctionDef))
-        }
+        self._direct: dict[str, set[str]] = {}
+        for statement in tree.body:
+            for name in _defined(statement):
+                self._direct.setdefault(name, set()).update(_names(statement))
 
     def all_of(self, name: str) -> frozenset[str]:
         """What ``name`` mentions, by way of others of the file too; itself included."""
@@ -26,3 +29,57 @@ class Mentions:
             found |= new
             waiting += new
         return frozenset(found)
+
+    def users_of(self, names: Set[str], among: Iterable[str]) -> list[str]:
+        """Those of the dotted names which mention one of ``names``; the outermost ones first."""
+        mentioned = {name: self.all_of(name.partition(".")[0]) for name in among}
+        users = [name for name, all_of_it in mentioned.items() if all_of_it & (names - {name})]
+        return sorted(users, key=lambda name: sum(name in mentioned[other] for other in users))
+
+
+def aliases(module: ModuleType, names: Set[str]) -> frozenset[str]:
+    """The names under which a module has classes and functions that others know by ``names``."""
+    globals_ = vars(module).items()
+    return frozenset(alias for alias, value in globals_ if text(value, "__qualname__") in names)
+
+
+def has_users(data: bytes, name: str) -> bool:
+    """Whether a file has a class, or a function that gives something back, that mentions a name.
+
+    Its other lines are those of a script.
+    """
+    try:
+        body = ast.parse(data).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    aliases = {name}
+    for statement in body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            last = {each.asname or "": each.name.rpartition(".")[2] for each in statement.names}
+            aliases |= {alias for alias, imported in last.items() if imported == name and alias}
+    return any(
+        isinstance(statement, ast.ClassDef) or _gives_something(statement)
+        for statement in body
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef))
+        and not aliases.isdisjoint(_names(statement))
+    )
+
+
+def _gives_something(function: ast.AST) -> bool:
+    nodes = ast.walk(function)
+    return any(isinstance(node, ast.Return) and node.value is not None for node in nodes)
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else ()
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _names(statement: ast.stmt) -> Iterator[str]:
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr

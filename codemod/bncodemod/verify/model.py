@@ -66,6 +66,10 @@ class Check(str, Enum):
     RESTORED = "mode-restored"  # behind a block, every module is in the mode that it was in
 
 
+# The checks whose answer may be another one with other inputs of the same norm.
+OF_USERS = frozenset({Check.CONSTANT, Check.INDEPENDENCE})
+
+
 class Outcome(str, Enum):
     PASSED = "passed"
     FAILED = "failed"
@@ -210,6 +214,10 @@ class Job:
     skip: frozenset[str] = frozenset()  # candidates that killed a worker before
     unfinished: tuple[tuple[str, CheckResult], ...] = ()  # of candidates: they took too much
     done: frozenset[Site] = frozenset()  # sites that need no more checks
+    # Names of candidates of other files whose users are to be checked for the ``doubted`` sites,
+    # and nothing else.
+    used: frozenset[str] = frozenset()
+    doubted: frozenset[Site] = frozenset()
 
 
 class Built(str, Enum):
@@ -229,8 +237,8 @@ class CandidateResult:
     ``sites`` are those whose norms are in the built module *and* ran; ``idle`` those of them of
     which another norm, which keeps running statistics, did not; ``parts`` are what was run of a
     model that does not run as a whole; ``is_part`` says that it was checked in the place of a model
-    that holds one; ``error`` says why it could not be built or fed (empty if
-    it was).
+    that holds one; ``unsure`` are the sites of which what feeds it otherwise may leave nothing, as
+    its inputs are a guess; ``error`` says why it could not be built or fed (empty if it was).
     """
 
     path: str
@@ -249,6 +257,7 @@ class CandidateResult:
     idle: tuple[Site, ...] = ()
     parts: tuple[str, ...] = ()
     is_part: bool = False
+    unsure: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ class _Namer:
             path=self._name(result.path),
             sites=tuple(map(self._site, result.sites)),
             checks=tuple(map(self._check, result.checks)),
+            idle=tuple(map(self._site, result.idle)),
+            unsure=tuple(map(self._site, result.unsure)),
         )
 
     def _check(self, result: CheckResult) -> CheckResult:

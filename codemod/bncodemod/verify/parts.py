@@ -18,8 +18,8 @@ from torch.nn.modules.module import register_module_forward_hook
 from bncodemod.verify.build import Constructed
 from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.inputs import Inputs, among
-from bncodemod.verify.meta import asks_for_values, device_of, quick_norms
+from bncodemod.verify.inputs import Inputs, among, dtype_of, roomier
+from bncodemod.verify.meta import Rooms, asks_for_values, device_of, quick_norms
 from bncodemod.verify.recorder import norms_in
 from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed, describe
@@ -50,7 +50,8 @@ def in_parts(
 
     feed = Feed(tuple((each.feed.positional, each.feed.keywords) for _, each in found), {})
     text = "; ".join(f"{name}: {each.text}" for name, each in found)
-    inputs = Inputs(text, feed, max(each.multiple for _, each in found))
+    multiple, dtype = max(each.multiple for _, each in found), dtype_of(constructed.module)
+    inputs = Inputs(text, feed, multiple, dtype=dtype)
     limited = replace(
         constructed, module=_limited(constructed.module, names), rebuild=rebuild, feeds=()
     )
@@ -99,9 +100,9 @@ def _calls(module: nn.Module) -> dict[nn.Module, list[Feed]]:
     for is_training in (True, False):
         guesses = Guesses(module)
         for feed in guesses:
-            seen, error = _called(module.train(is_training), feed)
+            rooms, seen, error = _called(module.train(is_training), feed)
             if len(norms & seen.keys()) > len(norms & most.keys()):
-                most = seen
+                most = _roomier_calls(module, feed, rooms, seen)
             if error is None or norms <= most.keys() or asks_for_values(error):
                 break
             guesses.mend(feed, error)
@@ -109,8 +110,24 @@ def _calls(module: nn.Module) -> dict[nn.Module, list[Feed]]:
     return most
 
 
-def _called(module: nn.Module, feed: Feed) -> tuple[dict[nn.Module, list[Feed]], Exception | None]:
-    """What was called in a run, and what this ended in."""
+def _roomier_calls(
+    module: nn.Module, feed: Feed, rooms: Rooms, seen: dict[nn.Module, list[Feed]]
+) -> dict[nn.Module, list[Feed]]:
+    """What the parts are fed if the model is fed so much that no norm is left one value for it."""
+
+    def measured(other: Feed) -> Rooms | None:
+        rooms, called, _ = _called(module, other)
+        return rooms if called.keys() == seen.keys() else None
+
+    larger, _ = roomier(feed, rooms, measured)
+    return seen if larger == feed else _called(module, larger)[1]
+
+
+def _called(
+    module: nn.Module, feed: Feed
+) -> tuple[Rooms, dict[nn.Module, list[Feed]], Exception | None]:
+    """The room that norms had in a run, what was called, and what this ended in."""
+    rooms: Rooms = []
     seen: dict[nn.Module, list[Feed]] = {}
 
     def note(part: nn.Module, args: Any, kwargs: dict[str, Any], answer: Any) -> None:
@@ -120,13 +137,13 @@ def _called(module: nn.Module, feed: Feed) -> tuple[dict[nn.Module, list[Feed]],
             calls.append(feed)
 
     device = device_of(module)
-    args, kwargs = Inputs("", feed).make(device, batch=_BATCH)
+    args, kwargs = Inputs("", feed, dtype=dtype_of(module)).make(device, batch=_BATCH)
     hook = register_module_forward_hook(note, with_kwargs=True)
     try:
-        with quick_norms(), torch.no_grad(), device:
+        with quick_norms() as rooms, torch.no_grad(), device:
             module(*args, **kwargs)
     except Exception as error:
-        return seen, error
+        return rooms, seen, error
     finally:
         hook.remove()
-    return seen, None
+    return rooms, seen, None

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, Listener
 from multiprocessing.context import AuthenticationError
 from typing import Any, BinaryIO
 
-from bncodemod.verify.protocol import ADDRESS, KEY, Setup
+from bncodemod.verify.protocol import ADDRESS, CUT_OFF, KEY, Setup
 
 # What a module prints is kept up to this size; the file is then begun anew.
 MAX_OUTPUT = 4 * 2**20
@@ -99,6 +99,8 @@ class WorkerProcess:
         code = self._exit_code()
         if code is None:
             return ""
+        if code == CUT_OFF:
+            return "it closed the files of its process, as os.closerange does"
         if code >= 0:
             return f"the process ended itself with exit code {code}, as os._exit({code}) does"
         with contextlib.suppress(ValueError):

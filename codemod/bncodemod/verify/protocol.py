@@ -9,6 +9,7 @@ from bncodemod.verify.model import Example
 # The worker finds the driver's address and the key to it in its environment.
 ADDRESS = "BNCODEMOD_DRIVER"
 KEY = "BNCODEMOD_KEY"
+CUT_OFF = 79  # the exit code of a worker that can be heard no more
 
 EXAMINE = "bncodemod.verify.examine:examine"
 

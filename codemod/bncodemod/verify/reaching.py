@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 
 import torch
-from torch import nn
 
 from bncodemod.verify import calling
 from bncodemod.verify.broken import asks_for_statistics, broken, no_longer_runs
-from bncodemod.verify.candidates import Candidate
+from bncodemod.verify.candidates import Candidate, needs_arguments
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Rehearse, find_inputs
-from bncodemod.verify.mentions import Mentions
+from bncodemod.verify.mentions import Mentions, aliases
 from bncodemod.verify.meta import device_of, is_lazy
 from bncodemod.verify.model import (
     Built,
@@ -32,48 +30,20 @@ from bncodemod.verify.model import (
 )
 from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import Prepared, prepare
-from bncodemod.verify.recorder import Ran, Recorder, norms_in, sites_of
+from bncodemod.verify.reached import Reached, holds_one_of, reached, sites_in
+from bncodemod.verify.recorder import Ran, Recorder
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.steering import below_tests
 from bncodemod.verify.variants import variants
 
-_FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
 # Builds in a row that reach nothing, after which a module is given up: one with sites, and one that
 # may only reach those of others.
 _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
 _MOST_SECONDS_FOR_PARTS = 20.0  # of a module's models that do not run as a whole
+_MOST_USERS, _MOST_SECONDS_FOR_USERS = 12, 20.0  # of what was checked on inputs that are a guess
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
-
-
-@dataclass(frozen=True)
-class Reached:
-    """A candidate that runs, the sites that ran in it, and roughly what a run costs.
-
-    Norms of the ``idle`` sites keep running statistics and did not run.
-    """
-
-    candidate: Candidate
-    prepared: Prepared
-    sites: frozenset[Site]
-    idle: frozenset[Site]
-    cost: float
-    seconds: float
-    is_part: bool = False  # of a model that is dear
-
-    @property
-    def keeping(self) -> frozenset[Site]:
-        """The sites whose norms keep running statistics, whether or not they ran."""
-        norms = (norm for _, norm in norms_in(self.prepared.constructed.module))
-        kept = (norm for norm in norms if getattr(norm, "track_running_stats", False))
-        return frozenset().union(*map(sites_of, kept))
-
-
-def _reached(
-    candidate: Candidate, prepared: Prepared, ran: Ran, cost: float, seconds: float
-) -> Reached:
-    return Reached(candidate, prepared, frozenset(ran.sites), frozenset(ran.idle), cost, seconds)
 
 
 class Builder:
@@ -137,7 +107,7 @@ class Builder:
                 built = self._branch(candidate, idle)
                 if built is None:
                     break
-                held = _sites_in(built.prepared.constructed.module)
+                held = sites_in(built.prepared.constructed.module)
                 if built.sites & self._wanted:
                     self._wanted -= built.sites
                     yield built
@@ -199,7 +169,7 @@ class Builder:
             ran, cost = self._run(prepared)
         except Exception:  # the candidate itself was tried, and will be reported
             return None
-        return _reached(candidate, prepared, ran, cost, time.perf_counter() - start)
+        return reached(candidate, prepared, ran, cost, time.perf_counter() - start)
 
     def smaller(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build what may reach the sites at less cost: their owners, and the parts of models."""
@@ -218,10 +188,10 @@ class Builder:
         if not self._is_part(candidate):
             return None
         built = self._again(replace(candidate, variant="with another norm"), self._wanted)
-        reached = built.sites & self._wanted if built is not None else frozenset()
-        if built is None or not reached:
+        gained = built.sites & self._wanted if built is not None else frozenset()
+        if built is None or not gained:
             return None
-        lines = ", ".join(str(site.line) for site in in_order(reached))
+        lines = ", ".join(str(site.line) for site in in_order(gained))
         named = replace(candidate, variant=f"with the norm of line {lines}")
         return None if named.title in self._job.skip else replace(built, candidate=named)
 
@@ -236,7 +206,7 @@ class Builder:
         if not isinstance(found, Refusal):
             prepared = replace(each.prepared, inputs=found)
             ran, cost = self._run(prepared)
-            other = _reached(candidate, prepared, ran, cost, each.seconds)
+            other = reached(candidate, prepared, ran, cost, each.seconds)
             return replace(other, is_part=each.is_part)
         self.refused[candidate.name] = CandidateResult(
             self._job.path,
@@ -265,9 +235,33 @@ class Builder:
     def others(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build on for sites that are reached already: what leads to them without arguments."""
         self._wanted = sites
-        leading = self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        leading = self._taken(lambda each: not needs_arguments(each) and self._leads(each))
         for candidate in itertools.islice(leading, _PATIENCE):
             if (built := self._build(candidate)) is not None:
+                yield built
+
+    def using(self, names: Set[str], sites: frozenset[Site]) -> Iterator[Reached]:
+        """Build what uses candidates of these names and reaches the sites, the outermost first.
+
+        What does not run as a whole is run by its parts.
+        """
+        self._wanted = sites
+        words = {name.rpartition(".")[2] for name in names} | aliases(self._module, names)
+        end = time.process_time() + _MOST_SECONDS_FOR_USERS
+        for name in self._mentions.users_of(words, self._candidates)[:_MOST_USERS]:
+            if time.process_time() > end or name in self._job.skip or name in names:
+                continue
+            candidate = self._candidates[name]
+            if candidate in self._waiting:
+                self._waiting.remove(candidate)
+                built = self._build(candidate)
+            else:
+                built = self._again(candidate, sites)
+            if built is None and name in self._unfed:
+                in_parts = replace(candidate, variant="in parts")
+                built = self._named_by_call(in_parts, sites, by_parts=True)
+            if built is not None:
+                self.refused.pop(name, None)  # it may have been for want of other norms
                 yield built
 
     def _is_part(self, candidate: Candidate) -> bool:
@@ -279,9 +273,9 @@ class Builder:
         return inspect.isclass(target) and next(self._harvest.sightings(target), None) is not None
 
     def _planned(self) -> Iterator[Candidate]:
-        yield from self._taken(lambda each: not _needs_arguments(each) and self._holds_wanted(each))
+        yield from self._taken(lambda each: not needs_arguments(each) and self._holds_wanted(each))
         idle = 0
-        for candidate in self._taken(lambda each: not _needs_arguments(each)):
+        for candidate in self._taken(lambda each: not needs_arguments(each)):
             yield candidate
             idle = 0 if self._gain else idle + 1
             if idle == _IDLE:
@@ -299,7 +293,7 @@ class Builder:
                 yield candidate
 
     def _rest(self) -> Iterator[Candidate]:
-        yield from self._taken(lambda each: not _needs_arguments(each) and self._leads(each))
+        yield from self._taken(lambda each: not needs_arguments(each) and self._leads(each))
         yield from self._taken(self._leads)
         yield from self._taken(lambda each: True)
 
@@ -337,7 +331,7 @@ class Builder:
                 prepared = refused(f"{candidate.name} does not run", error)
             else:
                 self.refused.pop(candidate.name, None)
-                return _reached(candidate, prepared, ran, cost, time.perf_counter() - start)
+                return reached(candidate, prepared, ran, cost, time.perf_counter() - start)
         if candidate.call:
             return None
         if prepared.is_built:
@@ -357,7 +351,7 @@ class Builder:
 
     def _broken(self, candidate: Candidate, refusal: Refusal) -> CheckResult | None:
         """The failure where it is the rewrite that keeps a candidate from being built."""
-        if refusal.error is None or not self._job.original_root or _needs_arguments(candidate):
+        if refusal.error is None or not self._job.original_root or needs_arguments(candidate):
             return None
         return broken(candidate, self._job)
 
@@ -394,7 +388,7 @@ class Builder:
                 self._module,
                 job,
                 self._harvest,
-                _holds_one_of(sites),
+                holds_one_of(sites),
                 by_parts=by_parts,
             )
 
@@ -406,27 +400,3 @@ class Builder:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return ran, parameters + _PER_NUMBER * ran.numbers
-
-
-def _holds_one_of(sites: frozenset[Site] | None) -> Callable[[nn.Module], bool]:
-    """Whether a module has a norm of one of the sites; None: whether or not it has norms.
-
-    A norm that is called as a function shows only when it runs.
-    """
-    if sites is None or any(_FUNCTION.search(site.text) for site in sites):
-        return lambda module: True
-    return lambda module: not sites.isdisjoint(_sites_in(module))
-
-
-def _sites_in(module: nn.Module) -> frozenset[Site]:
-    """The sites of all norms that a module holds."""
-    return frozenset().union(*(sites_of(norm) for _, norm in norms_in(module)))
-
-
-def _needs_arguments(candidate: Candidate) -> bool:
-    try:
-        parameters = inspect.signature(candidate.target).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    named = (p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
-    return any(p.default is p.empty for p in named)

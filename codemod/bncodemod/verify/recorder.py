@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
@@ -34,11 +33,9 @@ from bncodemod.verify.instrument import (
     unsigned,
 )
 from bncodemod.verify.model import Site, SiteKind
+from bncodemod.verify.norm_calls import BATCH_NORMS, FUNCTIONS, GROUP_NORMS, Fed, NormCall
 
 NORMS = (_NormBase, nn.GroupNorm)
-BATCH_NORMS = frozenset({functional.batch_norm, torch.batch_norm})
-GROUP_NORMS = frozenset({functional.group_norm, torch.group_norm})
-FUNCTIONS = BATCH_NORMS | GROUP_NORMS | frozenset({functional.instance_norm, torch.instance_norm})
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _HERE = os.path.join(os.path.dirname(__file__), "")
 _ORIGIN = "_bncodemod_sites"
@@ -73,12 +70,14 @@ class Ran:
     """The sites whose norms ran, and how many numbers all norms put out.
 
     ``idle`` are the sites of norms that did not run and for which no other norm of the site
-    speaks: they keep running statistics, or are of a class of which none ran.
+    speaks: they keep running statistics, or are of a class of which none ran. ``fed`` says what
+    norms of sites were fed that take their statistics from each sample.
     """
 
     sites: set[Site]
     numbers: int = 0
     idle: set[Site] = field(default_factory=set)
+    fed: set[tuple[Site, Fed]] = field(default_factory=set)
 
     def add_idle(self, norms: Iterable[nn.Module], seen: Collection[nn.Module]) -> None:
         """Note which sites made norms that were not ``seen`` to run."""
@@ -149,47 +148,25 @@ class Recorder:
 
     @contextmanager
     def running(self, module: nn.Module) -> Iterator[Ran]:
-        """Collect the sites whose norms run: those of ``module``, and calls of functions."""
+        """Collect the sites whose norms run while ``module`` does, and of calls of functions."""
         ran = Ran(set())
         seen: set[nn.Module] = set()
 
-        def note(norm: nn.Module, *_: Any) -> None:
-            seen.add(norm)
-            ran.sites.update(sites_of(norm))
+        def note(part: nn.Module, *_: Any) -> None:
+            if isinstance(part, NORMS):
+                seen.add(part)
+                ran.sites.update(sites_of(part))
 
-        hooks = [norm.register_forward_hook(note) for _, norm in norms_in(module)]
+        hook = register_module_forward_hook(note)  # forward may build norms
         try:
             with NormCalls(self) as calls:
                 yield ran
         finally:
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
         ran.sites.update(site for call in calls.seen for site in call.sites)
         ran.numbers = sum(call.answer.numel() for call in calls.seen)
+        ran.fed = {(site, call.fed) for call in calls.seen if call.values for site in call.sites}
         ran.add_idle((norm for _, norm in norms_in(module)), seen)
-
-
-@dataclass(frozen=True)
-class NormCall:
-    """A call of a norm's function, by a norm (``place`` says which) or by the user's code."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    answer: torch.Tensor
-    sites: frozenset[Site]
-    place: str
-
-    @property
-    def input(self) -> torch.Tensor:
-        value: torch.Tensor = self.args[0] if self.args else self.kwargs["input"]
-        return value
-
-    @property
-    def uses_batch(self) -> bool:
-        """Whether it is a batch norm that takes its statistics from the batch."""
-        training = self.args[5] if len(self.args) > 5 else self.kwargs.get("training", False)
-        return self.function in BATCH_NORMS and bool(training)
 
 
 class NormCalls(TorchFunctionMode):

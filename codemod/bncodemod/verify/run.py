@@ -15,6 +15,7 @@ from bncodemod.verify.devices import choose, cpu_workers, label, memory_limit
 from bncodemod.verify.driver import Driver, Gathered, Limits
 from bncodemod.verify.jobs import Jobs
 from bncodemod.verify.model import (
+    OF_USERS,
     ModuleResult,
     Site,
     SiteKind,
@@ -27,7 +28,9 @@ from bncodemod.verify.options import Options
 from bncodemod.verify.originals import Originals, from_git
 from bncodemod.verify.protocol import Setup
 from bncodemod.verify.sources import Sources, add_sites, read_files
-from bncodemod.verify.verdicts import judge
+from bncodemod.verify.verdicts import hanging_on_guesses, judge
+
+_USERS_OF_USERS = 3  # in other files, of what was fed by guess
 
 OnProgress = Callable[[int, int], None]
 OnNotice = Callable[[str], None]
@@ -96,6 +99,13 @@ def _examined(
         driver.run(jobs.of_sites(asked), devices, on_progress)
         left = [r.site for r in _judged(asked, sources, driver.gathered) if _is_left(r, driver)]
         driver.run(jobs.of_users(left), devices, on_progress)
+        if options.checks & OF_USERS:
+            for _ in range(_USERS_OF_USERS):
+                results = _judged(asked, sources, driver.gathered)
+                guesses = hanging_on_guesses(results, driver.gathered.candidates.values())
+                lost = {path for path, _ in driver.gathered.lost}
+                users = jobs.of_users_of_guesses(guesses, driver.gathered.tried(), lost)
+                driver.run(users, devices, on_progress)
         gathered = driver.gathered
         for candidate in gathered.candidates.values():
             if candidate.error and jobs.is_said(candidate):

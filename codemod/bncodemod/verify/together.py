@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.inputs import Inputs, search
+from bncodemod.verify.inputs import Inputs, dtype_of, search
 from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed
 
@@ -31,4 +31,5 @@ def inputs_of_all(models: Together, name: str, harvest: Harvest) -> Inputs | Ref
         found.append(inputs)
     feed = Feed(tuple((each.feed.positional, each.feed.keywords) for each in found), {})
     text = "; ".join(each.text for each in found)
-    return Inputs(text, feed, max((each.multiple for each in found), default=1))
+    multiple = max((each.multiple for each in found), default=1)
+    return Inputs(text, feed, multiple, dtype=dtype_of(models))

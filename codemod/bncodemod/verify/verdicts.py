@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -180,6 +181,24 @@ def _judged(
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))
     why = reasons.get(site) or _why_not(site, modules, candidates)
     return SiteResult(site, Verdict.NOT_REACHED, reason=why)
+
+
+def hanging_on_guesses(
+    results: Iterable[SiteResult], candidates: Iterable[CandidateResult]
+) -> dict[tuple[str, str], frozenset[Site]]:
+    """The verified sites of which other inputs may leave nothing: by what was fed by guess.
+
+    That is known by its file and name.
+    """
+    candidates = list(candidates)
+    sure = {s for each in candidates for s in cleared(each) if s not in each.unsure}
+    verified = {result.site for result in results if result.verdict is Verdict.VERIFIED}
+    found: dict[tuple[str, str], frozenset[Site]] = defaultdict(frozenset)
+    for each in candidates:
+        if doubted := verified.intersection(each.unsure) - sure:
+            name = re.split(r"[ (]", each.name)[0]  # without how it is built
+            found[each.path, name] |= doubted
+    return found
 
 
 def _named(failures: Iterable[CheckResult]) -> CheckResult | None:

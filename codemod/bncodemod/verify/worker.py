@@ -25,7 +25,7 @@ from typing import Any
 
 from bncodemod.verify.errors import INSTALL, NO_TORCH
 from bncodemod.verify.model import Event, Example, Job
-from bncodemod.verify.protocol import ADDRESS, KEY, Finished, Hello, Setup
+from bncodemod.verify.protocol import ADDRESS, CUT_OFF, KEY, Finished, Hello, Setup
 from bncodemod.verify.refusal import in_a_line
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -39,15 +39,16 @@ def main() -> None:
     _shield()
     connection = Client(os.environ.pop(ADDRESS), authkey=bytes.fromhex(os.environ.pop(KEY)))
     worker = _Worker(connection)
+    code = 0
     try:
         worker.run()
     except (EOFError, ConnectionError):  # the driver is gone: the group is about to be ended
         time.sleep(2 * _LOOK)
     except OSError:
-        pass
+        code = CUT_OFF
     finally:
         # Not by way of atexit: threads and handlers of the user's code may never end.
-        os._exit(0)
+        os._exit(code)
 
 
 def _shield() -> None:

@@ -21,21 +21,27 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 
 from bncodemod.catalog import model_zoos, named_models, torchvision
 from bncodemod.catalog.libraries import TORCHVISION_LOOK_UPS
 from bncodemod.catalog.model_zoos import ZooBuilder
+from bncodemod.rules.model_zoo_classes import class_uses
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.smp_decoder import loads_encoder
+from bncodemod.rules.smp_decoder import encoder_has_none, loads_encoder
 from bncodemod.rules.timm_model import built_model
-from bncodemod.scan.libraries import mentions_library, references, uses_of
+from bncodemod.scan.libraries import argument, is_off, mentions_library, references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.model_builder import PATCH, built, may_load_weights, of_base
 
 rule = Rule("BN107", "model zoo")
+
+_ENCODER = ".get_encoder"
+# How transformers calls the name that a model is asked for by, if it is said by its keyword.
+_CHECKPOINT = "pretrained_model_name_or_path"
 
 
 @rule.finds
@@ -51,34 +57,48 @@ def zoo_builders(context: Context) -> Iterator[Match]:
     for node, qualified in uses_of(context.names, wanted):
         zoo = model_zoos.lookup(qualified)
         use = role(context.names, node)
-        if zoo is not None and use in (Role.CALL, Role.PARTIAL, Role.VALUE):
-            call = context.tree.parent(node) if use is Role.CALL else node
-            if not _is_known(call, qualified):
-                yield Match(call, partial(_open_zoo, context, call, zoo, qualified))
+        above = context.tree.parent(node)
+        if zoo is None:
+            continue
+        if use in (Role.CALL, Role.PARTIAL, Role.VALUE):
+            call = above if use is Role.CALL else node
+            if not _is_known(call, zoo):
+                yield Match(call, partial(_open_zoo, context, call, zoo))
+        elif use is Role.BASE and isinstance(above, ast.ClassDef):
+            yield Match(node, partial(_open_zoo_base, context, node, above, zoo))
     if mentions_library(context.names, "timm"):
         for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
             if role(context.names, node) is Role.BASE and isinstance(call, ast.ClassDef):
                 yield Match(node, partial(_open_base, context, node, call.name, qualified))
             if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
-                if not _is_known(call, qualified):
+                if not _is_measured(call, qualified):
                     message = f"{qualified} may build a model with batch norm"
                     yield Match(call, partial(_built, context, call, message))
     if mentions_library(context.names, "pytorchcv"):
         yield from _pytorchcv_builders(context)
     if mentions_library(context.names, "torchvision"):
         yield from _looked_up_in_torchvision(context)
+    yield from class_uses(context)
 
 
-def _is_known(call: ast.AST, qualified: str) -> bool:
+def _is_known(call: ast.AST, zoo: ZooBuilder) -> bool:
     """Whether a call builds a model that the catalog knows: another rule's, or without norms."""
     if not isinstance(call, ast.Call):
         return False
-    if qualified == "pytorchcv.model_provider.get_model":
-        name = _literal(call.args[0]) if call.args else None
+    first = call.args[0] if call.args else argument(call, _CHECKPOINT, None)
+    name = (_literal(first) if first is not None else None) or ""
+    if zoo.name == "pytorchcv.model_provider.get_model":
         model = named_models.lookup("pytorchcv", name) if name else None
         return model is not None and model.effect == "no norms"
-    return built_model(call, qualified) is not None
+    if zoo.name.endswith(_ENCODER):
+        return encoder_has_none(call, "name")
+    return zoo.builds_none(name) or _is_measured(call, zoo.name)
+
+
+def _is_measured(call: ast.AST, qualified: str) -> bool:
+    """Whether a call builds a model of timm that another rule speaks of, or that has no norms."""
+    return isinstance(call, ast.Call) and built_model(call, qualified) is not None
 
 
 def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> Open:
@@ -86,24 +106,43 @@ def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> O
     return Open(message, PATCH, of_base(context, base))
 
 
-def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder, qualified: str) -> Open:
+def _open_zoo_base(context: Context, base: ast.expr, owner: ast.ClassDef, zoo: ZooBuilder) -> Open:
     verb = "builds" if zoo.certain else "may build"
+    message = f"class {owner.name} derives from {zoo.name}, which {verb} batch norm"
+    if zoo.gives != model_zoos.MODULE:
+        return Open(message, zoo.remedy)
+    model = of_base(context, base)
+    if model is not None:
+        weights = any(_loads_weights(call, zoo) for call in model.calls)
+        model = replace(model, weights=weights)
+    return Open(message, zoo.remedy, model)
+
+
+def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder) -> Open:
+    verb = "builds" if zoo.certain else "may build"
+    message = f"{zoo.name} {verb} models with batch norm"
+    if zoo.gives == model_zoos.OTHER:
+        return Open(f"{message}, and gives no model itself", zoo.remedy)
     return built(
         context,
         place,
-        f"{qualified} {verb} models with batch norm",
+        message,
         weights=_loads_weights(place, zoo),
-        is_module=zoo.library != "torch.hub",  # a repository may also give a tokenizer, or a pair
+        # A repository of torch.hub may also give a tokenizer, or a pair.
+        is_module=zoo.gives == model_zoos.MODULE,
         remedy=zoo.remedy,
     )
 
 
 def _loads_weights(place: ast.AST, zoo: ZooBuilder) -> bool:
     """Whether what a zoo builds may come with weights; nearly all zoos do by default."""
-    if zoo.name.endswith(".from_name"):
+    if zoo.name.endswith((".from_name", ".from_config")):
         return False
     if not isinstance(place, ast.Call):
         return True
+    if zoo.name.endswith(_ENCODER):
+        weights = argument(place, "weights", 3)
+        return weights is not None and not is_off(weights)
     if zoo.library == "segmentation_models_pytorch":
         return loads_encoder(place)
     by_request = zoo.library in ("timm", "pytorchcv")

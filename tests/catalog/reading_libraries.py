@@ -20,6 +20,8 @@ _NORMS = frozenset(f"torch.nn.{lazy}BatchNorm{n}d" for lazy in ("", "Lazy") for 
 _MODULES = frozenset(
     f"torch.nn.{name}" for name in ("Module", "Sequential", "ModuleList", "ModuleDict")
 )
+# What a package of transformers calls to import what its modules export when it is asked for.
+_LAZY_IMPORTS = "define_import_structure("
 # What says nothing about what a class builds.
 _TESTS = frozenset({"isinstance", "issubclass", "hasattr"})
 _INITIALISERS = ("_init_weights", "init_weights")
@@ -121,6 +123,7 @@ class Source:
         self.library = library
         self.name = name
         self._package = name if is_package else name.rpartition(".")[0]
+        self._imports_lazily = is_package and _LAZY_IMPORTS in text
         self._body = list(_statements(ast.parse(text).body))
         self.definitions = {
             s.name: s for s in self._body if isinstance(s, (ast.ClassDef, ast.FunctionDef))
@@ -129,7 +132,7 @@ class Source:
     @cached_property
     def bound(self) -> dict[str, str]:
         """What the names of the module are, by imports and definitions."""
-        found = {}
+        found = dict(self._imported_lazily())
         for statement in self._body:
             if isinstance(statement, ast.Import):
                 for alias in statement.names:
@@ -148,6 +151,13 @@ class Source:
             return [name for name in self.bound if not name.startswith("_")]
         return [name for name in self.definitions if not name.startswith("_")]
 
+    def _imported_lazily(self) -> Iterator[tuple[str, str]]:
+        if self._imports_lazily:
+            for module, other in self.library.modules.items():
+                if module.startswith(f"{self.name}."):
+                    for name in other._listed() or ():
+                        yield name, f"{module}.{name}"
+
     def _imported(self, statement: ast.ImportFrom) -> Iterator[tuple[str, str]]:
         module = statement.module or ""
         if statement.level:
@@ -164,6 +174,11 @@ class Source:
                     yield name, f"{module}.{name}"
 
     def _starred(self) -> list[str]:
+        listed = self._listed()
+        return [n for n in self.bound if not n.startswith("_")] if listed is None else listed
+
+    def _listed(self) -> list[str] | None:
+        """What ``__all__`` lists, if there is one."""
         for statement in self._body:
             if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
                 return [
@@ -171,7 +186,7 @@ class Source:
                     for n in ast.walk(statement.value)
                     if isinstance(n, ast.Constant) and isinstance(n.value, str)
                 ]
-        return [name for name in self.bound if not name.startswith("_")]
+        return None
 
     def qualified(self, node: ast.expr) -> str:
         """What an expression names; empty if it is no chain of names."""

@@ -24,10 +24,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 
-from bncodemod.catalog import model_zoos, named_models, torchvision
-from bncodemod.catalog.libraries import TORCHVISION_LOOK_UPS
+from bncodemod.catalog import model_zoos, named_models
 from bncodemod.catalog.model_zoos import ZooBuilder
 from bncodemod.rules.model_zoo_classes import class_uses
+from bncodemod.rules.model_zoo_look_ups import literal, look_ups
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.smp_decoder import encoder_has_none, loads_encoder
 from bncodemod.rules.timm_model import built_model
@@ -77,8 +77,7 @@ def zoo_builders(context: Context) -> Iterator[Match]:
                     yield Match(call, partial(_built, context, call, message))
     if mentions_library(context.names, "pytorchcv"):
         yield from _pytorchcv_builders(context)
-    if mentions_library(context.names, "torchvision"):
-        yield from _looked_up_in_torchvision(context)
+    yield from look_ups(context)
     yield from class_uses(context)
 
 
@@ -87,7 +86,7 @@ def _is_known(call: ast.AST, zoo: ZooBuilder) -> bool:
     if not isinstance(call, ast.Call):
         return False
     first = call.args[0] if call.args else argument(call, _CHECKPOINT, None)
-    name = (_literal(first) if first is not None else None) or ""
+    name = (literal(first) if first is not None else None) or ""
     if zoo.name == "pytorchcv.model_provider.get_model":
         model = named_models.lookup("pytorchcv", name) if name else None
         return model is not None and model.effect == "no norms"
@@ -167,59 +166,6 @@ def _pytorchcv_builders(context: Context) -> Iterator[Match]:
                 yield Match(call, partial(_built, context, call, message))
 
 
-def _looked_up_in_torchvision(context: Context) -> Iterator[Match]:
-    """Look-ups of torchvision's builders by their names."""
-    for node, qualified in references(
-        context.names, ("torchvision.models",), ("torchvision.models.get_model",)
-    ):
-        if qualified.startswith("torchvision.models"):
-            place = _looked_up(context, node, qualified)
-            if place is not None and not _is_tested(context, place):
-                yield Match(place, partial(_open_look_up, context, place, qualified))
-
-
-def _is_tested(context: Context, place: ast.expr) -> bool:
-    """Whether it is only asked of what is looked up if it can be called."""
-    above = context.tree.parents.get(place)
-    return (
-        isinstance(above, ast.Call) and context.names.qualified(above.func) == "builtins.callable"
-    )
-
-
-def _open_look_up(context: Context, place: ast.expr, qualified: str) -> Open:
-    """A name that is written out can be called by itself; another is known only at run time."""
-    module = qualified.removesuffix(".__dict__")
-    name = _name_looked_up(place)
-    if name is not None and torchvision.lookup(f"{module}.{name}"):
-        message = f"torchvision's {name} is looked up by its name"
-        remedy = f"write {module.rpartition('.')[2]}.{name}, which can be rewritten"
-    else:
-        message, remedy = "this builds a torchvision model that is only known at run time", PATCH
-    call = _called(context, place)
-    weights = (
-        qualified in TORCHVISION_LOOK_UPS
-        or not isinstance(call, ast.Call)
-        or may_load_weights(call)
-    )
-    return built(context, call, message, weights=weights, remedy=remedy)
-
-
-def _called(context: Context, place: ast.expr) -> ast.expr:
-    """The call of the builder that is looked up, or the look-up if it is not called there."""
-    builder = place
-    above = context.tree.parent(builder)
-    while isinstance(above, ast.Subscript) and above.value is builder:  # vars(models)[name]
-        builder, above = above, context.tree.parent(above)
-    return above if isinstance(above, ast.Call) and above.func is builder else builder
-
-
-def _name_looked_up(place: ast.expr) -> str | None:
-    """The literal in ``models.__dict__["resnet18"]`` or ``getattr(models, "resnet18")``."""
-    if isinstance(place, ast.Subscript):
-        return _literal(place.slice)
-    return _literal(place.args[1]) if isinstance(place, ast.Call) and place.args[1:] else None
-
-
 @cache
 def _by_root() -> dict[str, list[str]]:
     """The builders of the catalog by the text that must stand in a file that uses them."""
@@ -235,34 +181,3 @@ def _is_timm_builder(qualified: str) -> bool:
     package, _, name = qualified.rpartition(".")
     numbered = name.islower() and any(character.isdigit() for character in name)
     return package.startswith("timm.models") and "._" not in package and numbered
-
-
-def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | None:
-    """The expression that picks a builder by name: get_model, getattr, ``__dict__``."""
-    above = context.tree.parent(node)
-    if isinstance(above, ast.Call):
-        if node is above.func and qualified in TORCHVISION_LOOK_UPS and above.args:
-            # A literal is known to the rule for torchvision's builders, or builds no batch norm.
-            name = _literal(above.args[0])
-            builds = name is not None and torchvision.lookup_registered(name) is not None
-            gives_builder = qualified.endswith("_builder")
-            return above if name is None or (builds and gives_builder) else None
-        getter = context.names.qualified(above.func)
-        if getter == "builtins.getattr" and above.args[0] is node and len(above.args) > 1:
-            name = _literal(above.args[1])
-            known = name is not None and torchvision.lookup(f"{qualified}.{name}") is None
-            return None if known else above
-        if getter == "builtins.vars":
-            return above
-    if qualified.endswith(".__dict__") and isinstance(above, ast.Subscript):
-        name = _literal(above.slice)
-        module = qualified.removesuffix(".__dict__")
-        known = name is not None and torchvision.lookup(f"{module}.{name}") is None
-        return None if known else above
-    return None
-
-
-def _literal(node: ast.expr) -> str | None:
-    """The value of a string literal."""
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, str) else None

@@ -72,11 +72,19 @@ def _is_told_norm(call: ast.Call) -> bool:
 
 
 def _is_handed_to_library(context: Context, node: ast.expr, qualified: str) -> bool:
+    """Whether it is an argument of a callable of its library, or of a class on top of one."""
     root = qualified.partition(".")[0]
     above = context.tree.parent(node)
     if isinstance(above, ast.keyword):
         above = context.tree.parent(above)
     return isinstance(above, ast.Call) and any(
         meaning.qualified.partition(".")[0] == root
-        for meaning in context.names.meanings(above.func)
+        for function in (above.func, *_bases(context, above.func))
+        for meaning in context.names.meanings(function)
     )
+
+
+def _bases(context: Context, function: ast.expr) -> Iterator[ast.expr]:
+    for meaning in context.names.meanings(function):
+        if isinstance(meaning.definition, ast.ClassDef):
+            yield from meaning.definition.bases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bncodemod.catalog.transformers import MODEL_WORDS
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 
 # A name with one of these has its file read in any case.
@@ -68,8 +69,22 @@ _TOKENS: _Tokens = (
     (b"torch.hub", None),
     (b"segmentation_models_pytorch", None),
     (b"pytorchcv", None),
+    (b"timm.layers", (b"NormAct", b"NonLocalAttn", b"GatherExcite", b"MultiQuery", b"SelectiveK")),
     (b"efficientnet_pytorch", None),
     (b"pretrainedmodels", None),
+    (b"transformers", MODEL_WORDS),
+    (b"open_clip", None),
+    (b"clip.load(", None),
+    (b"fastai", None),
+    (b"facenet_pytorch", None),
+    (b"ultralytics", None),
+    (b"detectron2", (b"build_model", b"backbone", b"model_zoo.get(", b"DefaultPredictor")),
+    (b"mm", re.compile(rb"\bmm(?:det|seg|cls|pretrain|pose|action|engine)\s*[.,;]")),
+    (b"mm", re.compile(rb"\bmm(?:det|seg|cls|pretrain|pose|action|engine)\s+(?:as|import)\b")),
+    (b"lightly", None),
+    (b"torchxrayvision", None),
+    (b"geffnet", None),
+    (b"effdet", None),
     (b"bncodemod:", None),
 )
 

@@ -34,8 +34,10 @@ from bncodemod.rules.timm_model import built_model
 from bncodemod.scan.libraries import argument, is_off, mentions_library, references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Open
+from bncodemod.strategies.decision import Decision, Open, Safe
 from bncodemod.strategies.model_builder import PATCH, built, may_load_weights, of_base
+from bncodemod.strategies.patches import standing_patch_of_part
+from bncodemod.strategies.patching import PATCHED
 
 rule = Rule("BN107", "model zoo")
 
@@ -117,11 +119,11 @@ def _open_zoo_base(context: Context, base: ast.expr, owner: ast.ClassDef, zoo: Z
     return Open(message, zoo.remedy, model)
 
 
-def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder) -> Open:
+def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder) -> Decision:
     verb = "builds" if zoo.certain else "may build"
     message = f"{zoo.name} {verb} models with batch norm"
     if zoo.gives == model_zoos.OTHER:
-        return Open(f"{message}, and gives no model itself", zoo.remedy)
+        return _open_other(context, place, zoo, message)
     return built(
         context,
         place,
@@ -131,6 +133,16 @@ def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder) -> Open:
         is_module=zoo.gives == model_zoos.MODULE,
         remedy=zoo.remedy,
     )
+
+
+def _open_other(context: Context, place: ast.AST, zoo: ZooBuilder, message: str) -> Decision:
+    """What is said where a model comes with other things, or as a part of something."""
+    if isinstance(place, ast.Call):
+        standing = standing_patch_of_part(context.names, context.patches, place)
+        if standing is not None:
+            context.patches.note(standing.kind, (place,), ())
+            return Safe(PATCHED)
+    return Open(f"{message}, and gives no model itself", zoo.remedy)
 
 
 def _loads_weights(place: ast.AST, zoo: ZooBuilder) -> bool:

@@ -22,6 +22,8 @@ _MODULES = frozenset(
 )
 # What a package of transformers calls to import what its modules export when it is asked for.
 _LAZY_IMPORTS = "define_import_structure("
+# What transformers writes its modules from: no user imports it.
+_TEMPLATE = "modular_"
 # What says nothing about what a class builds.
 _TESTS = frozenset({"isinstance", "issubclass", "hasattr"})
 _INITIALISERS = ("_init_weights", "init_weights")
@@ -39,6 +41,8 @@ class Library:
         self.name = root.name
         self.modules: dict[str, Source] = {}
         for path in sorted(root.rglob("*.py")):
+            if path.name.startswith(_TEMPLATE):
+                continue
             parts = path.relative_to(root.parent).with_suffix("").parts
             is_package = parts[-1] == "__init__"
             name = ".".join(parts[:-1] if is_package else parts)

@@ -50,7 +50,7 @@ rule = Rule(
 
 _OF_TORCH_FUNC = ("torch.func.", "torch.vmap", "functorch.")
 _STACKS = ("torch.func.stack_module_state", "functorch.combine_state_for_ensemble")
-# All of whose builders were measured, and what builds no model.
+# All of whose builders were measured, or which build no model.
 _KNOWN = frozenset(
     {"einops", "monai", "pytorchcv", "segmentation_models_pytorch", "timm", "torchvision"}
 )
@@ -84,16 +84,17 @@ def _run(context: Context, modules: CalledModules) -> Iterator[tuple[ast.expr, l
 def _is_known(context: Context, call: ast.Call) -> bool:
     """Whether it is known what a call builds: other rules say so if that is batch norm."""
     qualified = context.names.qualified(call.func)
-    zoo = model_zoos.lookup(qualified)
-    if zoo is not None:
-        first = call.args[0] if call.args else argument(call, "pretrained_model_name_or_path", None)
-        name = literal(first) if first is not None else None
-        return name is not None and zoo.builds_none(name)
     root = qualified.partition(".")[0]
+    zoo = model_zoos.lookup(qualified)
+    if root in _KNOWN:
+        return True
+    if zoo is not None:  # reported, unless what is asked for is known only at run time
+        first = call.args[0] if call.args else argument(call, "pretrained_model_name_or_path", None)
+        is_said = first is not None and literal(first) is not None
+        return is_said or not zoo.builds_none("")
     owner, _, last = qualified.rpartition(".")
     name = owner.rpartition(".")[2] if last in module_classes.BUILDING_METHODS else last
-    is_class = name[:1].isupper()
-    return root in _KNOWN or (root in module_classes.libraries() and is_class)
+    return root in module_classes.libraries() and name[:1].isupper()
 
 
 def _decide(context: Context, call: ast.Call, node: ast.expr) -> Decision:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bncodemod.catalog import module_classes
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.model_places import CHAIN
@@ -266,7 +267,9 @@ class CalledModules:
             return False
         for base in definition.bases:
             if any(
-                m.qualified.startswith("torch.nn.") or self.is_module_class(m.definition)
+                m.qualified.startswith("torch.nn.")
+                or module_classes.lookup(m.qualified)
+                or self.is_module_class(m.definition)
                 for m in self.names.meanings(base)
             ):
                 return True

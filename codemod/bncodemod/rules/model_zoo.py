@@ -1,8 +1,10 @@
 """A builder of another library, or one whose name is only known at run time, builds the model.
 
-timm, segmentation_models_pytorch, pytorchcv, torch.hub and others bring their own batch norms, and
-no argument at this line is known to change that. Models that are known to hold none are left alone:
-what each name of timm and pytorchcv builds was measured and is kept in the catalog.
+timm, segmentation_models_pytorch, transformers, torch.hub and others bring their own batch norms,
+and no argument at this line is known to change that. The catalog names their builders, and the
+classes whose source builds batch norm, also where a class derives from one. Models that are known
+to hold none are left alone: what each name of timm and pytorchcv builds was measured, and a
+checkpoint of transformers is judged by its name.
 
 Before:
     model = timm.create_model(args.model)
@@ -11,7 +13,8 @@ After (runtime-patch):
     replace_all_batch_norm_modules_(model)
 
 ``--third-party patch`` does the same beside other strategies. What torch.hub gives is patched only
-where its name or its use says that it is a module.
+where its name or its use says that it is a module. What gives no model itself (a learner of fastai,
+a pair of open_clip, ``YOLO(…)``) is never patched, but reported.
 
 By hand: once the model is built (and its weights loaded), call
 ``torch.func.replace_all_batch_norm_modules_(model)``.

@@ -70,6 +70,13 @@ def holds_models(qualified: str) -> bool:
     return root in _roots() or root == "torch"
 
 
+def gives_module(qualified: str) -> bool:
+    """Whether a callable of a library is known to give a module."""
+    zoo = model_zoos.lookup(qualified)
+    is_builder = zoo is not None and zoo.gives == model_zoos.MODULE
+    return is_builder or bool(module_classes.lookup(qualified))
+
+
 def exported_by(module: str) -> frozenset[str]:
     """The names that count of those that a star import from a module brings in."""
     if module in TORCH_MODULES or module.startswith("torch.nn.modules."):

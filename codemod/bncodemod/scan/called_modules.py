@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bncodemod.catalog import module_classes
+from bncodemod.catalog.libraries import gives_module
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.model_places import CHAIN
@@ -110,6 +111,8 @@ class CalledModules:
         if qualified.startswith("torch.nn.functional."):
             return False
         if qualified in _GIVE_MODULES or qualified.startswith(_LIBRARIES):
+            return True
+        if gives_module(qualified):
             return True
         if self.is_module(function):
             return False

@@ -20,7 +20,7 @@ def rewrite(
 
     ``path`` only names the file in findings: nothing is read from the disk.
     """
-    matters = may_hold_site(data, index) or (settings.reads_calls and may_hold_transform(data))
+    matters = may_hold_site(data, index) or may_hold_transform(data)
     if not matters and not index.brings_loaded_norms:
         return FileResult(path, data)
     # What follows needs LibCST and all rules: a file without a site must not pay for them.

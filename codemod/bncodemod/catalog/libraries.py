@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from bncodemod.catalog import model_zoos, named_models, norm_arguments, torchvision
+from bncodemod.catalog import (
+    model_zoos,
+    module_classes,
+    named_models,
+    norm_arguments,
+    torchvision,
+)
 from bncodemod.catalog.torch import FUNCTIONS, NORM_CLASSES, norm_class
 
 TORCH_MODULES = frozenset({"torch", "torch.nn", "torch.nn.functional", "torch.nn.modules"})
@@ -61,7 +67,14 @@ def counts(qualified: str) -> bool:
 def holds_models(qualified: str) -> bool:
     """Whether a name is that of a library of layers and models."""
     root = qualified.partition(".")[0]
-    return root in _roots() or root in ("torch", "transformers")
+    return root in _roots() or root == "torch"
+
+
+def gives_module(qualified: str) -> bool:
+    """Whether a callable of a library is known to give a module."""
+    zoo = model_zoos.lookup(qualified)
+    is_builder = zoo is not None and zoo.gives == model_zoos.MODULE
+    return is_builder or bool(module_classes.lookup(qualified))
 
 
 def exported_by(module: str) -> frozenset[str]:
@@ -81,14 +94,15 @@ def exported_by(module: str) -> frozenset[str]:
 
 @cache
 def _roots() -> frozenset[str]:
-    zoos = {zoo.name.partition(".")[0] for zoo in model_zoos.builders()}
-    return frozenset({*zoos, "monai", "segmentation_models_pytorch", "timm", "torchvision"})
+    of_classes = module_classes.libraries()
+    return frozenset({*model_zoos.roots(), *of_classes, "monai", "torchvision"})
 
 
 @cache
 def _known(root: str) -> frozenset[str]:
     """The callables of one library."""
     found = {zoo.name for zoo in model_zoos.builders() if zoo.name.startswith(f"{root}.")}
+    found |= module_classes.names(root)
     if root == "torchvision":
         found.update((*torchvision.names(), *TORCHVISION_LOOK_UPS))
     elif root == "timm":

@@ -10,19 +10,38 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from bncodemod.catalog.data import load
+
+MODULE = "module"
+UNSURE = "unsure"
+OTHER = "other"
+
 
 @dataclass(frozen=True, slots=True)
 class ZooBuilder:
     """One builder of a library outside the swept code.
 
     ``certain``: everything it builds holds batch norm with running stats; otherwise that depends
-    on its arguments. ``remedy`` is one line.
+    on its arguments. ``remedy`` is one line. ``gives`` says whether what it gives is a module, may
+    be one, or is something else that holds one. A checkpoint or model is asked for by a name:
+    ``named`` are parts of those that hold batch norm, ``unnamed`` of those that do not, as long as
+    none of the others is in it.
     """
 
     name: str
     library: str
     certain: bool
     remedy: str
+    gives: str = MODULE
+    named: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+
+    def builds_none(self, asked: str) -> bool:
+        """Whether what is asked for by a name is known to hold no batch norm."""
+        asked = asked.lower()
+        return not any(part in asked for part in self.named) and any(
+            part in asked for part in self.unnamed
+        )
 
 
 def lookup(qualified: str) -> ZooBuilder | None:
@@ -36,15 +55,22 @@ def builders() -> tuple[ZooBuilder, ...]:
 
 
 @functools.cache
-def _by_name() -> dict[str, ZooBuilder]:
-    import json
-    from importlib import resources
+def roots() -> frozenset[str]:
+    """The libraries, as they are imported."""
+    return frozenset(builder.name.partition(".")[0] for builder in builders())
 
-    text = (resources.files(__package__) / "model_zoos.json").read_text(encoding="utf-8")
-    data: dict[str, Any] = json.loads(text)
+
+@functools.cache
+def _by_name() -> dict[str, ZooBuilder]:
+    data = load("model_zoos.json")
     common = data["remedy"]
     return {
-        name: ZooBuilder(name, zoo["library"], zoo["certain"], f"{common}{zoo.get('more', '')}")
+        name: ZooBuilder(name, remedy=f"{common}{zoo.get('more', '')}", **_fields(zoo))
         for zoo in data["zoos"]
         for name in zoo["names"]
     }
+
+
+def _fields(zoo: dict[str, Any]) -> dict[str, Any]:
+    fields = {key: value for key, value in zoo.items() if key not in ("names", "more")}
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}

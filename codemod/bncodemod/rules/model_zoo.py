@@ -1,8 +1,10 @@
 """A builder of another library, or one whose name is only known at run time, builds the model.
 
-timm, segmentation_models_pytorch, pytorchcv, torch.hub and others bring their own batch norms, and
-no argument at this line is known to change that. Models that are known to hold none are left alone:
-what each name of timm and pytorchcv builds was measured and is kept in the catalog.
+timm, segmentation_models_pytorch, transformers, torch.hub and others bring their own batch norms,
+and no argument at this line is known to change that. The catalog names their builders, and the
+classes whose source builds batch norm, also where a class derives from one. Models that are known
+to hold none are left alone: what each name of timm and pytorchcv builds was measured, and a
+checkpoint of transformers is judged by its name.
 
 Before:
     model = timm.create_model(args.model)
@@ -11,7 +13,8 @@ After (runtime-patch):
     replace_all_batch_norm_modules_(model)
 
 ``--third-party patch`` does the same beside other strategies. What torch.hub gives is patched only
-where its name or its use says that it is a module.
+where its name or its use says that it is a module. What gives no model itself (a learner of fastai,
+a pair of open_clip, ``YOLO(…)``) is never patched, but reported.
 
 By hand: once the model is built (and its weights loaded), call
 ``torch.func.replace_all_batch_norm_modules_(model)``.
@@ -21,21 +24,29 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 
-from bncodemod.catalog import model_zoos, named_models, torchvision
-from bncodemod.catalog.libraries import TORCHVISION_LOOK_UPS
+from bncodemod.catalog import model_zoos, named_models
 from bncodemod.catalog.model_zoos import ZooBuilder
+from bncodemod.rules.model_zoo_classes import class_uses
+from bncodemod.rules.model_zoo_look_ups import literal, look_ups
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.rules.smp_decoder import loads_encoder
+from bncodemod.rules.smp_decoder import encoder_has_none, loads_encoder
 from bncodemod.rules.timm_model import built_model
-from bncodemod.scan.libraries import mentions_library, references, uses_of
+from bncodemod.scan.libraries import argument, is_off, mentions_library, references, uses_of
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Open
+from bncodemod.strategies.decision import Decision, Open, Safe
 from bncodemod.strategies.model_builder import PATCH, built, may_load_weights, of_base
+from bncodemod.strategies.patches import standing_patch_of_part
+from bncodemod.strategies.patching import PATCHED
 
 rule = Rule("BN107", "model zoo")
+
+_ENCODER = ".get_encoder"
+# How transformers calls the name that a model is asked for by, if it is said by its keyword.
+_CHECKPOINT = "pretrained_model_name_or_path"
 
 
 @rule.finds
@@ -51,34 +62,47 @@ def zoo_builders(context: Context) -> Iterator[Match]:
     for node, qualified in uses_of(context.names, wanted):
         zoo = model_zoos.lookup(qualified)
         use = role(context.names, node)
-        if zoo is not None and use in (Role.CALL, Role.PARTIAL, Role.VALUE):
-            call = context.tree.parent(node) if use is Role.CALL else node
-            if not _is_known(call, qualified):
-                yield Match(call, partial(_open_zoo, context, call, zoo, qualified))
+        above = context.tree.parent(node)
+        if zoo is None:
+            continue
+        if use in (Role.CALL, Role.PARTIAL, Role.VALUE):
+            call = above if use is Role.CALL else node
+            if not _is_known(call, zoo):
+                yield Match(call, partial(_open_zoo, context, call, zoo))
+        elif use is Role.BASE and isinstance(above, ast.ClassDef):
+            yield Match(node, partial(_open_zoo_base, context, node, above, zoo))
     if mentions_library(context.names, "timm"):
         for node, qualified in references(context.names, ("timm.models",), ()):
             call = context.tree.parent(node)
             if role(context.names, node) is Role.BASE and isinstance(call, ast.ClassDef):
                 yield Match(node, partial(_open_base, context, node, call.name, qualified))
             if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
-                if not _is_known(call, qualified):
+                if not _is_measured(call, qualified):
                     message = f"{qualified} may build a model with batch norm"
                     yield Match(call, partial(_built, context, call, message))
     if mentions_library(context.names, "pytorchcv"):
         yield from _pytorchcv_builders(context)
-    if mentions_library(context.names, "torchvision"):
-        yield from _looked_up_in_torchvision(context)
+    yield from look_ups(context)
+    yield from class_uses(context)
 
 
-def _is_known(call: ast.AST, qualified: str) -> bool:
+def _is_known(call: ast.AST, zoo: ZooBuilder) -> bool:
     """Whether a call builds a model that the catalog knows: another rule's, or without norms."""
     if not isinstance(call, ast.Call):
         return False
-    if qualified == "pytorchcv.model_provider.get_model":
-        name = _literal(call.args[0]) if call.args else None
+    first = call.args[0] if call.args else argument(call, _CHECKPOINT, None)
+    name = (literal(first) if first is not None else None) or ""
+    if zoo.name == "pytorchcv.model_provider.get_model":
         model = named_models.lookup("pytorchcv", name) if name else None
         return model is not None and model.effect == "no norms"
-    return built_model(call, qualified) is not None
+    if zoo.name.endswith(_ENCODER):
+        return encoder_has_none(call, "name")
+    return zoo.builds_none(name) or _is_measured(call, zoo.name)
+
+
+def _is_measured(call: ast.AST, qualified: str) -> bool:
+    """Whether a call builds a model of timm that another rule speaks of, or that has no norms."""
+    return isinstance(call, ast.Call) and built_model(call, qualified) is not None
 
 
 def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> Open:
@@ -86,24 +110,53 @@ def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> O
     return Open(message, PATCH, of_base(context, base))
 
 
-def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder, qualified: str) -> Open:
+def _open_zoo_base(context: Context, base: ast.expr, owner: ast.ClassDef, zoo: ZooBuilder) -> Open:
     verb = "builds" if zoo.certain else "may build"
+    message = f"class {owner.name} derives from {zoo.name}, which {verb} batch norm"
+    if zoo.gives != model_zoos.MODULE:
+        return Open(message, zoo.remedy)
+    model = of_base(context, base)
+    if model is not None:
+        weights = any(_loads_weights(call, zoo) for call in model.calls)
+        model = replace(model, weights=weights)
+    return Open(message, zoo.remedy, model)
+
+
+def _open_zoo(context: Context, place: ast.AST, zoo: ZooBuilder) -> Decision:
+    verb = "builds" if zoo.certain else "may build"
+    message = f"{zoo.name} {verb} models with batch norm"
+    if zoo.gives == model_zoos.OTHER:
+        return _open_other(context, place, zoo, message)
     return built(
         context,
         place,
-        f"{qualified} {verb} models with batch norm",
+        message,
         weights=_loads_weights(place, zoo),
-        is_module=zoo.library != "torch.hub",  # a repository may also give a tokenizer, or a pair
+        # A repository of torch.hub may also give a tokenizer, or a pair.
+        is_module=zoo.gives == model_zoos.MODULE,
         remedy=zoo.remedy,
     )
 
 
+def _open_other(context: Context, place: ast.AST, zoo: ZooBuilder, message: str) -> Decision:
+    """What is said where a model comes with other things, or as a part of something."""
+    if isinstance(place, ast.Call):
+        standing = standing_patch_of_part(context.names, context.patches, place)
+        if standing is not None:
+            context.patches.note(standing.kind, (place,), ())
+            return Safe(PATCHED)
+    return Open(f"{message}, and gives no model itself", zoo.remedy)
+
+
 def _loads_weights(place: ast.AST, zoo: ZooBuilder) -> bool:
     """Whether what a zoo builds may come with weights; nearly all zoos do by default."""
-    if zoo.name.endswith(".from_name"):
+    if zoo.name.endswith((".from_name", ".from_config")):
         return False
     if not isinstance(place, ast.Call):
         return True
+    if zoo.name.endswith(_ENCODER):
+        weights = argument(place, "weights", 3)
+        return weights is not None and not is_off(weights)
     if zoo.library == "segmentation_models_pytorch":
         return loads_encoder(place)
     by_request = zoo.library in ("timm", "pytorchcv")
@@ -128,59 +181,6 @@ def _pytorchcv_builders(context: Context) -> Iterator[Match]:
                 yield Match(call, partial(_built, context, call, message))
 
 
-def _looked_up_in_torchvision(context: Context) -> Iterator[Match]:
-    """Look-ups of torchvision's builders by their names."""
-    for node, qualified in references(
-        context.names, ("torchvision.models",), ("torchvision.models.get_model",)
-    ):
-        if qualified.startswith("torchvision.models"):
-            place = _looked_up(context, node, qualified)
-            if place is not None and not _is_tested(context, place):
-                yield Match(place, partial(_open_look_up, context, place, qualified))
-
-
-def _is_tested(context: Context, place: ast.expr) -> bool:
-    """Whether it is only asked of what is looked up if it can be called."""
-    above = context.tree.parents.get(place)
-    return (
-        isinstance(above, ast.Call) and context.names.qualified(above.func) == "builtins.callable"
-    )
-
-
-def _open_look_up(context: Context, place: ast.expr, qualified: str) -> Open:
-    """A name that is written out can be called by itself; another is known only at run time."""
-    module = qualified.removesuffix(".__dict__")
-    name = _name_looked_up(place)
-    if name is not None and torchvision.lookup(f"{module}.{name}"):
-        message = f"torchvision's {name} is looked up by its name"
-        remedy = f"write {module.rpartition('.')[2]}.{name}, which can be rewritten"
-    else:
-        message, remedy = "this builds a torchvision model that is only known at run time", PATCH
-    call = _called(context, place)
-    weights = (
-        qualified in TORCHVISION_LOOK_UPS
-        or not isinstance(call, ast.Call)
-        or may_load_weights(call)
-    )
-    return built(context, call, message, weights=weights, remedy=remedy)
-
-
-def _called(context: Context, place: ast.expr) -> ast.expr:
-    """The call of the builder that is looked up, or the look-up if it is not called there."""
-    builder = place
-    above = context.tree.parent(builder)
-    while isinstance(above, ast.Subscript) and above.value is builder:  # vars(models)[name]
-        builder, above = above, context.tree.parent(above)
-    return above if isinstance(above, ast.Call) and above.func is builder else builder
-
-
-def _name_looked_up(place: ast.expr) -> str | None:
-    """The literal in ``models.__dict__["resnet18"]`` or ``getattr(models, "resnet18")``."""
-    if isinstance(place, ast.Subscript):
-        return _literal(place.slice)
-    return _literal(place.args[1]) if isinstance(place, ast.Call) and place.args[1:] else None
-
-
 @cache
 def _by_root() -> dict[str, list[str]]:
     """The builders of the catalog by the text that must stand in a file that uses them."""
@@ -196,34 +196,3 @@ def _is_timm_builder(qualified: str) -> bool:
     package, _, name = qualified.rpartition(".")
     numbered = name.islower() and any(character.isdigit() for character in name)
     return package.startswith("timm.models") and "._" not in package and numbered
-
-
-def _looked_up(context: Context, node: ast.expr, qualified: str) -> ast.expr | None:
-    """The expression that picks a builder by name: get_model, getattr, ``__dict__``."""
-    above = context.tree.parent(node)
-    if isinstance(above, ast.Call):
-        if node is above.func and qualified in TORCHVISION_LOOK_UPS and above.args:
-            # A literal is known to the rule for torchvision's builders, or builds no batch norm.
-            name = _literal(above.args[0])
-            builds = name is not None and torchvision.lookup_registered(name) is not None
-            gives_builder = qualified.endswith("_builder")
-            return above if name is None or (builds and gives_builder) else None
-        getter = context.names.qualified(above.func)
-        if getter == "builtins.getattr" and above.args[0] is node and len(above.args) > 1:
-            name = _literal(above.args[1])
-            known = name is not None and torchvision.lookup(f"{qualified}.{name}") is None
-            return None if known else above
-        if getter == "builtins.vars":
-            return above
-    if qualified.endswith(".__dict__") and isinstance(above, ast.Subscript):
-        name = _literal(above.slice)
-        module = qualified.removesuffix(".__dict__")
-        known = name is not None and torchvision.lookup(f"{module}.{name}") is None
-        return None if known else above
-    return None
-
-
-def _literal(node: ast.expr) -> str | None:
-    """The value of a string literal."""
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, str) else None

@@ -55,12 +55,13 @@ def decoders(context: Context) -> Iterator[Match]:
         call = context.tree.parent(node)
         if entry is None or role(context.names, node) is not Role.CALL:
             continue
-        if isinstance(call, ast.Call) and _encoder_has_none(call):
+        if isinstance(call, ast.Call) and encoder_has_none(call):
             yield Match(call, partial(_decide, context, call, entry))
 
 
-def _encoder_has_none(call: ast.Call) -> bool:
-    encoder = argument(call, "encoder_name", 0)
+def encoder_has_none(call: ast.Call, parameter: str = "encoder_name") -> bool:
+    """Whether a call names an encoder, by its first parameter, that holds no batch norm."""
+    encoder = argument(call, parameter, 0)
     if not isinstance(encoder, ast.Constant) or not isinstance(encoder.value, str):
         return False
     if encoder.value.startswith(_TIMM):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bncodemod.catalog import module_classes
+from bncodemod.catalog.libraries import gives_module
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.model_places import CHAIN
@@ -90,7 +92,7 @@ class CalledModules:
             last = last_name(node.value)
             return _is_module_name(last.removesuffix("s")) and last.endswith("s")
         if isinstance(node, ast.Attribute):
-            values = self._assigned(node)
+            values = self.assigned(node)
             known = [self.builds_module(value) for value in values if isinstance(value, ast.Call)]
             return any(known) or _is_module_name(node.attr)
         if not isinstance(node, ast.Name):
@@ -110,6 +112,8 @@ class CalledModules:
             return False
         if qualified in _GIVE_MODULES or qualified.startswith(_LIBRARIES):
             return True
+        if gives_module(qualified):
+            return True
         if self.is_module(function):
             return False
         definitions = [m.definition for m in self.names.meanings(function) if m.definition]
@@ -125,7 +129,7 @@ class CalledModules:
             if len(values) < len(bindings):
                 return []
         else:
-            values = list(self._assigned(node)) if isinstance(node, ast.Attribute) else [node]
+            values = list(self.assigned(node)) if isinstance(node, ast.Attribute) else [node]
         return [v for v in map(_unchained, values) if isinstance(v, ast.Call)]
 
     def _bound_to_module(self, name: str, binding: Binding) -> bool:
@@ -223,7 +227,7 @@ class CalledModules:
                 b.kind is BindingKind.VALUE and self._gives_modules(b.value) for b in bindings
             )
         if isinstance(node, ast.Attribute):
-            return any(map(self._gives_modules, self._assigned(node)))
+            return any(map(self._gives_modules, self.assigned(node)))
         return False
 
     def _is_or_gives(self, node: ast.expr | None) -> bool:
@@ -236,12 +240,12 @@ class CalledModules:
             return False
         self._asked.add(function)  # a function that hands its parameter to itself
         try:
-            handed = self._handed_to(parameter, function)
+            handed = self.handed_to(parameter, function)
             return any(value is not None and self.is_module(value) for value in handed)
         finally:
             self._asked.discard(function)
 
-    def _handed_to(
+    def handed_to(
         self, parameter: ast.AST, function: ast.FunctionDef | ast.AsyncFunctionDef
     ) -> list[ast.expr | None]:
         """What the calls of the file hand to a parameter of a function."""
@@ -266,7 +270,9 @@ class CalledModules:
             return False
         for base in definition.bases:
             if any(
-                m.qualified.startswith("torch.nn.") or self.is_module_class(m.definition)
+                m.qualified.startswith("torch.nn.")
+                or module_classes.lookup(m.qualified)
+                or self.is_module_class(m.definition)
                 for m in self.names.meanings(base)
             ):
                 return True
@@ -288,7 +294,7 @@ class CalledModules:
     def _is_own_call(self, call: ast.Call, definition: ast.AST) -> bool:
         return any(m.definition is definition for m in self.names.meanings(call.func))
 
-    def _assigned(self, node: ast.expr) -> Iterator[ast.AST]:
+    def assigned(self, node: ast.expr) -> Iterator[ast.AST]:
         """What the file assigns to an attribute of ``self``, in the class of the object."""
         if not isinstance(node, ast.Attribute):
             return
@@ -348,7 +354,7 @@ class CalledModules:
             return
         self._asked.add(parameter)
         try:
-            for value in self._handed_to(parameter, function):
+            for value in self.handed_to(parameter, function):
                 before = len(found.modules)
                 if value is not None:
                     self._callee(value, found)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bncodemod.catalog import torchvision
+from bncodemod.catalog import model_zoos, torchvision
 from bncodemod.catalog.torch import NormClass, norm_class
 from bncodemod.scan.index import ProjectIndex
 from bncodemod.scan.scopes import Binding, BindingKind, Scopes
@@ -105,6 +105,8 @@ class Names:
             if statement.level == 0 and torchvision.lookup(f"{module}.{name}"):
                 return f"{module}.{name}"
             if statement.level == 0 and f"{module}.{name}" in _STAR_MODULES:
+                return f"{module}.{name}"
+            if statement.level == 0 and model_zoos.lookup(f"{module}.{name}"):
                 return f"{module}.{name}"
         return ""
 

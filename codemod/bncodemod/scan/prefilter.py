@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bncodemod.catalog.transformers import MODEL_WORDS
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 
 # A name with one of these has its file read in any case.
@@ -68,10 +69,26 @@ _TOKENS: _Tokens = (
     (b"torch.hub", None),
     (b"segmentation_models_pytorch", None),
     (b"pytorchcv", None),
+    (b"timm.layers", (b"NormAct", b"NonLocalAttn", b"GatherExcite", b"MultiQuery", b"SelectiveK")),
     (b"efficientnet_pytorch", None),
     (b"pretrainedmodels", None),
+    (b"open_clip", None),
+    (b"clip.load(", None),
+    (b"fastai", None),
+    (b"facenet_pytorch", None),
+    (b"ultralytics", None),
+    (b"detectron2", (b"build_model", b"backbone", b"model_zoo.get(", b"DefaultPredictor")),
+    (b" mm", re.compile(rb" mm(?:det|seg|cls|pretrain|pose|action|engine)\b")),
+    (b"lightly", re.compile(rb"\blightly\s*[.,;]|\blightly\s+(?:as|import)\b")),
+    (b"torchxrayvision", None),
+    (b"geffnet", None),
+    (b"effdet", None),
     (b"bncodemod:", None),
 )
+
+# Most files that import transformers do so for models of language, and its own name it in examples.
+_IMPORTED = (b"from transformers", b"import transformers", b", transformers")
+_TRANSFORMERS = re.compile(rb"[\r\n;][ \t]*(?:from|import)\b[^\r\n#]*\btransformers\b")
 
 # Where models may be called under the transforms of torch.func or of what came before it.
 _TRANSFORMS: _Tokens = (
@@ -109,6 +126,7 @@ def may_hold_site(data: bytes, index: ProjectIndex) -> bool:
     return (
         index.has_demands
         or _found(data, _TOKENS)
+        or _names_model_of_transformers(data)
         or any(word.encode() in data for word in index.words)
     )
 
@@ -121,6 +139,14 @@ def may_load_weights(data: bytes) -> bool:
 def may_hold_transform(data: bytes) -> bool:
     """Whether a model may be called under a transform in these bytes."""
     return _found(data, _TRANSFORMS)
+
+
+def _names_model_of_transformers(data: bytes) -> bool:
+    return (
+        any(spelled in data for spelled in _IMPORTED)
+        and (data.startswith(_IMPORTED) or _TRANSFORMERS.search(data) is not None)
+        and any(word in data for word in MODEL_WORDS)
+    )
 
 
 def _found(data: bytes, tokens: _Tokens) -> bool:

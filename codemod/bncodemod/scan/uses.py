@@ -219,10 +219,19 @@ def _names(data: bytes, index: ProjectIndex = EMPTY_INDEX) -> Names | None:
 
 
 def _places(names: Names, transfers: list[Transfer]) -> Places:
-    found = {name: item.node.lineno for item in reversed(transfers) for name in item.makers}
-    return tuple(
-        (name, line) for name, line in sorted(found.items()) if not _is_defined(names, name)
-    )
+    found = {
+        name: item.node.lineno
+        for item in reversed(transfers)
+        for name in item.makers
+        if not _is_defined(names, name) or _is_in_class(names, item.node, name)
+    }
+    return tuple(sorted(found.items()))
+
+
+def _is_in_class(names: Names, node: ast.AST, name: str) -> bool:
+    """Whether a node is in a method of a class, which other files may derive theirs from."""
+    around = names.tree.ancestors(node)
+    return any(isinstance(above, ast.ClassDef) and above.name == name for above in around)
 
 
 def _is_defined(names: Names, made: str) -> bool:

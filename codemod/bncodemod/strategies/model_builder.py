@@ -125,6 +125,14 @@ def may_load_weights(call: ast.Call) -> bool:
     return bool(call.args) or has_mapping(call) or not all(is_off(value) for value in asked)
 
 
+def asks_for_weights(place: ast.expr) -> bool:
+    """Whether the arguments of a class's call may ask for weights: by keyword, or by their name."""
+    if not isinstance(place, ast.Call):
+        return True
+    by_name = any(isinstance(a, ast.Constant) and isinstance(a.value, str) for a in place.args)
+    return by_name or may_load_weights(ast.Call(place.func, [], place.keywords))
+
+
 def _is_builder(context: Context, call: ast.Call) -> bool:
     """Whether a call gives a builder and no model: ``partial(f)``, ``getattr(models, name)``."""
     callee = context.names.qualified(call.func)

@@ -27,7 +27,7 @@ def loaded_beyond(
     Looked at are the loads of other scopes and files: those of its own scope are ``seen``, and what
     the functions do that are called there.
     """
-    made_in = holders(context.names, call)
+    made_in = _holding(context, call)
     scope = context.names.scopes.scope_of(context.tree.statement(call))
     for load in _of_checkpoints(context):
         if load.node in seen or not load.entries.isdisjoint(seen):
@@ -107,7 +107,7 @@ def loaded_into_another(context: Context, call: ast.Call) -> str:
 
 def may_be_saved(context: Context, call: ast.Call) -> bool:
     """Whether the state of the model of a call is taken or saved."""
-    made_in = holders(context.names, call)
+    made_in = _holding(context, call)
     saved = {name.partition("(")[0] for name in context.names.index.uses.saved}
     return not saved.isdisjoint(made_in) or any(
         not save.is_linked or call in save.calls or not _base_names(save).isdisjoint(made_in)
@@ -129,6 +129,24 @@ def shown_to_load(context: Context, call: ast.Call) -> bool:
 def takes_state(context: Context, call: ast.Call) -> bool:
     """Whether the state of another module of the program is loaded into the model of a call."""
     return any(load.is_own_state and call in load.calls for load in context.loads)
+
+
+def _holding(context: Context, call: ast.Call) -> set[str]:
+    """What may hold the model of a call: also the bases, whose methods load into their objects."""
+    found: set[str] = set()
+    todo = holders(context.names, call)
+    while todo:
+        name, definition = todo.popitem()
+        if name in found:
+            continue
+        found.add(name)
+        for base in definition.bases if isinstance(definition, ast.ClassDef) else ():
+            found.add(ast.unparse(base).rpartition(".")[2])
+            for meaning in context.names.meanings(base):
+                if isinstance(meaning.definition, ast.ClassDef):
+                    todo[meaning.definition.name] = meaning.definition
+                    found.discard(meaning.definition.name)
+    return found
 
 
 def _of_checkpoints(context: Context) -> Iterator[Transfer]:

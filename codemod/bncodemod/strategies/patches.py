@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bncodemod.catalog.torch import FLAG
-from bncodemod.scan.model_places import Place, holder_of, kept_in, modules_of
+from bncodemod.scan.model_places import Place, bound_by, holder_of, kept_in, modules_of
 from bncodemod.scan.names import Names
 from bncodemod.source.splice import Edit
 from bncodemod.strategies.model_scope import Scope
@@ -144,4 +144,15 @@ def standing_patch(names: Names, patches: Patches, node: ast.expr) -> Patch | No
     for patch in patches.standing.values():
         if scope.reaches(patch.target) and scope.is_later(patch.node) and scope.always(patch.node):
             return patch
+    return None
+
+
+def standing_patch_of_part(names: Names, patches: Patches, node: ast.expr) -> Patch | None:
+    """The patch of the file for a model that what an expression gives holds: ``learner.model``."""
+    for place in bound_by(names, node):
+        scope = Scope(names, place)
+        for patch in patches.standing.values():
+            if f"{patch.target}.".startswith(f"{place.target}."):
+                if scope.is_later(patch.node) and scope.always(patch.node):
+                    return patch
     return None

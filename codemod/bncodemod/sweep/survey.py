@@ -323,6 +323,7 @@ class Survey:
             if (
                 item.summary is not None
                 or item.candidate
+                or item.transforms
                 or (self._files.around and self._imports_norm(path))
             ):
                 yield path

@@ -49,13 +49,22 @@ from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER, num_groups
 
-rule = Rule("BN310", "strict load", priority=17, at_run_time=True, of_lost_statistics=True)
+rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
 
 _METHOD = "load_state_dict"
 _BY_LIBRARY = (
     "take the checkpoint across with bncodemod migrate-checkpoint, or have it loaded with"
     " strict=False (Lightning: strict_loading = False in the module) and see that nothing else is"
     " unexpected"
+)
+_NOT_STRICT = (
+    "pass strict=False and see that nothing else is unexpected, or load into the model as it was"
+    " and call torch.func.replace_all_batch_norm_modules_(model)"
+)
+_KEEP = (
+    "keep the statistics: leave the norms of this model in their source (# bncodemod: ignore), and"
+    " set track_running_stats = False on them once it is built; or pass strict=False and see that"
+    " nothing else is unexpected"
 )
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
 
@@ -65,13 +74,12 @@ def strict_loads(context: Context) -> Iterator[Match]:
     """Every strict load in a file that builds norms which are rewritten."""
     calls = [call for call in _strict(context) if not _is_undisturbed(context, call)]
     # Not whether this run rewrites one: a second run has to say the same.
-    if calls and _loses_statistics(context):
-        for call in calls:
-            yield Match(call, partial(_open, context, call))
-        return
+    is_own = bool(calls) and _loses_statistics(context)
     for call in calls:
-        where = _built_elsewhere(context, call)
-        if where:
+        where = "" if is_own else _built_elsewhere(context, call)
+        if is_own:
+            yield Match(call, partial(_open, context, call))
+        elif where:
             yield Match(call, partial(_open, context, call, where))
 
 
@@ -97,7 +105,7 @@ def _strict(context: Context) -> list[ast.expr]:
 def _loses_statistics(context: Context) -> bool:
     """Whether norms of the file itself lose their statistics, or have lost them."""
     if context.strategy.rewrites_source:
-        return builds_norms(context)
+        return builds_norms(context) and not context.keeps_all_statistics
     return context.patches.drop_statistics
 
 
@@ -233,10 +241,7 @@ def _open(context: Context, call: ast.expr, builder: str = "") -> Open:
             f"{may}a checkpoint from before the rewrite has three more keys a layer"
             " (running_mean,"
             " running_var, num_batches_tracked), which a strict load refuses",
-            _BY_LIBRARY
-            if any(load.node is call and load.is_by_library for load in context.loads)
-            else "pass strict=False and see that nothing else is unexpected, or load into the model"
-            " as it was and call torch.func.replace_all_batch_norm_modules_(model)",
+            _remedy(context, call),
         )
     return Open(
         f"{may}a checkpoint from before the rewrite has running statistics, which a strict load"
@@ -245,3 +250,10 @@ def _open(context: Context, call: ast.expr, builder: str = "") -> Open:
         "train anew, or load into the model as it was and call"
         " torch.func.replace_all_batch_norm_modules_(model)",
     )
+
+
+def _remedy(context: Context, call: ast.expr) -> str:
+    """What to do by hand about a load where batch norms stay batch norms."""
+    if any(load.node is call and load.is_by_library for load in context.loads):
+        return _BY_LIBRARY
+    return _KEEP if context.settings.strategy == "auto" else _NOT_STRICT

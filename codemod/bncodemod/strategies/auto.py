@@ -1,8 +1,10 @@
 """``auto``: at each place the least invasive way that works, with the reason for it.
 
 What is used in a way that vmap takes as it is stays. What can be in eval mode wherever a file runs
-it under a transform is put into that. Else the source's own norms lose their running statistics, a
-builder gets a norm_layer if it takes one and no weights are loaded, and other models are patched.
+it under a transform is put into that. Else the source's own norms lose their running statistics,
+unless weights are seen to be loaded into all that the file builds of them: these models keep their
+statistics, patched where they are built. A builder gets a norm_layer if it takes one and no weights
+are loaded, and other models are patched.
 Where the code freezes norms in eval mode, and it is not clear that it freezes all of them whenever
 they run, norms of the source are left and reported, and other models keep their statistics.
 Models of one builder get one treatment where weights go from one to the other: all of them keep
@@ -20,6 +22,7 @@ from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_loads import (
     loaded_into_another,
+    seen_load,
     takes_state,
 )
 from bncodemod.strategies.model_use import (
@@ -30,6 +33,8 @@ from bncodemod.strategies.model_use import (
     stays_in_file,
 )
 from bncodemod.strategies.no_running_stats import NoRunningStats
+from bncodemod.strategies.own_models import built_models
+from bncodemod.strategies.own_patching import is_out_of_reach, patch_whole, standing_part
 from bncodemod.strategies.patching import is_loaded, patch, patched_already, places
 
 NAME = "auto"
@@ -61,6 +66,9 @@ class Auto(NoRunningStats):
             return Safe(f"auto: {reason}")
         if context.calls_work:
             return Safe(_EVALUATED)
+        kept = _kept_whole(context, node, undo)
+        if kept is not None:
+            return kept
         freeze = freeze_of(context, node)
         return _because(decision, _OWN) if freeze is None else _frozen(context, freeze)
 
@@ -103,6 +111,27 @@ class Auto(NoRunningStats):
         if other and all(runs_under_no_transform(context, call) for call in model.calls):
             return f"{other}, and this one runs under no transform"
         return ""
+
+
+def _kept_whole(context: Context, node: ast.AST, undo: Callable[[], None]) -> Decision | None:
+    """Keep the statistics of all models that hold a norm of the source, where they are loaded.
+
+    None where the file does not build all of them, or none is seen to be loaded.
+    """
+    if is_out_of_reach(context, node):
+        return None
+    model = built_models(context, node)
+    standing = standing_part(context, node, model)
+    if standing is not None or model is None:
+        return standing
+    loads = (seen_load(context, call) for call in model.calls)
+    where = next(filter(None, loads), "")
+    if not where:
+        return None
+    undo()
+    said = replace(model, weights=True)
+    reason = f"auto: weights are loaded ({where}), and eval mode needs their statistics"
+    return _because(patch_whole(context, said, "keep-statistics"), reason)
 
 
 def _loaded_into_another(context: Context, model: BuiltModel) -> str:

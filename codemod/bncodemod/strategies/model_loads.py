@@ -126,6 +126,13 @@ def shown_to_load(context: Context, call: ast.Call) -> bool:
     return any(call in load.calls for load in _of_checkpoints(context))
 
 
+def seen_load(context: Context, call: ast.Call) -> str:
+    """Where a checkpoint is seen to be loaded into the model of a call, here or elsewhere."""
+    here = (_line(load) for load in _of_checkpoints(context) if call in load.calls)
+    beyond = loaded_beyond(context, call)
+    return next(here, beyond.where if beyond is not None else "")
+
+
 def takes_state(context: Context, call: ast.Call) -> bool:
     """Whether the state of another module of the program is loaded into the model of a call."""
     return any(load.is_own_state and call in load.calls for load in context.loads)

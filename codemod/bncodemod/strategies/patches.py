@@ -36,7 +36,8 @@ class Patches:
 
     ``calls`` are the expressions whose models are patched, ``loads`` the calls that load weights
     into models which still have their statistics then; ``drop_statistics`` says whether some patch
-    loses running statistics, ``keep_statistics`` whether some patch keeps them.
+    loses running statistics, ``keep_statistics`` whether some patch keeps them, and
+    ``makes_group_norms`` whether some patch puts GroupNorms in the place of batch norms.
     """
 
     def __init__(self, names: Names) -> None:
@@ -45,6 +46,7 @@ class Patches:
         self.loads: set[ast.AST] = set()
         self.drop_statistics = False
         self.keep_statistics = False
+        self.makes_group_norms = False
         self._kept: list[Scope] = []
         self._insertions: dict[tuple[int, str], Edit] = {}
 
@@ -58,6 +60,7 @@ class Patches:
         self.loads.update(loads)
         self.drop_statistics |= kind not in KEEPING
         self.keep_statistics |= kind in KEEPING
+        self.makes_group_norms |= kind == "group-norm"
 
     def note_kept(self, places: Iterable[Place]) -> None:
         """Remember where models are that have their statistics and use them in eval mode."""

@@ -238,7 +238,7 @@ class _Finder:
             return Open(message, _BY_HAND)
         if all(self._is_in_eval_mode(text, site.statement) for text in site.by_text):
             return Safe(f"{shown}: in eval mode here")
-        if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in site.runs):
+        if all(map(self._is_ensemble, site.runs)):
             return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
         said = {text: self._last_mode(text, site.statement) for text in site.by_text}
         frozen = [self._safe_use(module) for module in site.modules]
@@ -262,6 +262,13 @@ class _Finder:
             if why:
                 return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
         return None
+
+    def _is_ensemble(self, run: _Run) -> bool:
+        """Whether stacked buffers are mapped over, and nothing is differentiated in between."""
+        within = set(run.use.called.functions)
+        return maps_over_buffers(self.context.names, run.use.transformed, run.call) and not any(
+            within.intersection(self.tree.ancestors(use.transformed.node)) for use in self._uses
+        )
 
     def _wish(self, site: _Site, said: dict[str, Said]) -> str:
         """What says that eval mode is not wanted at a site; empty if nothing does."""

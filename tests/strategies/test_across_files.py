@@ -250,3 +250,49 @@ def test_a_training_is_looked_for_in_lines_that_name_nothing_of_it(project: Path
     caller += "def run(net, x):\n    return sensitivity(net, x)\n"
     found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=caller)["analysis"]
     assert [f.status for f in found] == [Status.REWRITTEN]
+
+
+TOOLS = """\
+from torch.func import jacrev, vmap
+
+
+def jacobians(f, x):
+    return vmap(jacrev(f))(x)
+"""
+HANDED_ON = """\
+import torch
+from tools import jacobians
+from torch import nn
+from torch.func import vmap
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+net = Net()
+x = torch.randn(5, 3, 4)
+jacobians(CALLED, x)
+probe = Net().eval()
+vmap(probe)(x)
+"""
+
+
+@pytest.mark.parametrize("called", ["net", "lambda t: net(t)"])
+def test_a_model_handed_to_what_transforms_it_elsewhere_is_seen(project: Path, called: str) -> None:
+    user = HANDED_ON.replace("CALLED", called)
+    left = findings(project, Settings("eval-mode"), tools=TOOLS, user=user)["user"]
+    assert [(f.line, f.status) for f in left if f.code == "BN113"] == [
+        (18, Status.OPEN),
+        (20, Status.SAFE),
+    ]
+    evaluated = user.replace("net = Net()", "net = Net().eval()")
+    left = findings(project, Settings("eval-mode"), tools=TOOLS, user=evaluated)["user"]
+    assert {f.status for f in left} == {Status.SAFE}
+    (norm,) = findings(project, Settings("auto"), tools=TOOLS, user=user)["user"]
+    assert norm.status is Status.REWRITTEN

@@ -20,7 +20,8 @@ reported: eval mode would change what is learnt. ``auto`` puts models into eval 
 in which all that run under transforms can be; else it rewrites their norms.
 
 A function that is handed around as a value, or imported by another name, is not followed: it is
-reported where that file trains at all, else said.
+reported where that file trains at all, else said. A model that is handed to a function of another
+file, which transforms whatever it is given, is to be in eval mode there.
 
 What is computed and only looked at (printed, logged, added to a list that is) is no part of a
 training beside it.
@@ -114,13 +115,14 @@ class _Site:
     """A statement with the calls in it that run modules under transforms.
 
     There are no ``runs`` where a transformed function is lost sight of: ``modules`` are then what
-    it calls, wherever that is.
+    it calls, wherever that is. ``beyond`` is a function of another file that runs them, or empty.
     """
 
     node: ast.AST
     statement: ast.stmt
     runs: tuple[_Run, ...]
     modules: tuple[ast.expr, ...]
+    beyond: str = ""
 
     @property
     def by_text(self) -> dict[str, ast.expr]:
@@ -162,6 +164,27 @@ class _Finder:
             node = statement if not hasattr(statement, "body") else runs[0].call
             modules = tuple(module for run in runs for module in run.modules)
             yield _Site(node, statement, tuple(runs), modules)
+        yield from self._handed_on()
+
+    def _handed_on(self) -> Iterator[_Site]:
+        """The modules that are handed to functions of other files, which transform them."""
+        for name, place in self.context.names.index.uses.transforming.items():
+            for node in self.tree.occurrences(name):
+                call = self.tree.parents.get(node)
+                if isinstance(call, ast.Call) and call.func is node:
+                    given = (*call.args, *(keyword.value for keyword in call.keywords))
+                    modules = tuple(m for value in given for m in self._given(value))
+                    if modules and not self._is_own_function(call):
+                        beyond = f"{name} ({place})"
+                        yield _Site(call, self.tree.statement(call), (), modules, beyond)
+
+    def _given(self, value: ast.expr) -> Iterator[ast.expr]:
+        """The modules that an argument is, or runs as a function."""
+        found = [value] if self.modules.is_module(value) else self.modules.of(value).modules
+        yield from filter(self._may_hold_norm, found)
+
+    def _is_own_function(self, call: ast.Call) -> bool:
+        return any(m.definition is not None for m in self.context.names.meanings(call.func))
 
     def all_can_be_evaluated(self, sites: list[_Site]) -> bool:
         """Whether every model of the file that runs under a transform runs in eval mode then."""
@@ -233,10 +256,14 @@ class _Finder:
     def _judged(self, site: _Site) -> Safe | Open | None:
         """Why a site stays as it is; None if its statement can be put into eval mode."""
         shown = ", ".join(site.by_text)
+        if site.beyond and self._are_in_eval_mode(site):
+            return Safe(f"{shown}: in eval mode here")
+        if site.beyond:
+            return Open(f"{shown}: {site.beyond} runs it under a transform", _BY_HAND)
         if not site.runs:
             message = f"{shown}: runs under a transform that is called where it is not seen"
             return Open(message, _BY_HAND)
-        if all(self._is_in_eval_mode(text, site.statement) for text in site.by_text):
+        if self._are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
         if all(map(self._is_ensemble, site.runs)):
             return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
@@ -391,6 +418,9 @@ class _Finder:
             and isinstance(owners[0], ast.ClassDef)
             and owners[0] is owners[1]
         )
+
+    def _are_in_eval_mode(self, site: _Site) -> bool:
+        return all(self._is_in_eval_mode(text, site.statement) for text in site.by_text)
 
     def _is_in_eval_mode(self, text: str, statement: ast.stmt) -> bool:
         """Whether a module is surely in eval mode where a statement runs."""

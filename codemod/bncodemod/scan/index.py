@@ -79,6 +79,8 @@ class Uses:
     - ``handed``: a function that is handed around as a value, which is not followed.
     - ``alone``: functions that run models under transforms and that no other file speaks of.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
+    - ``transforming``: a function of another file that runs what it is given under a transform,
+      which does not show there whether that is a module.
     - ``named``: a name of the module that another file may import.
 
     ``is_known`` says whether the other files were looked at for this.
@@ -92,6 +94,7 @@ class Uses:
     handed: Mapping[str, str] = field(default_factory=dict)
     alone: frozenset[str] = frozenset()
     transformed: Mapping[str, str] = field(default_factory=dict)
+    transforming: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""
     is_known: bool = False

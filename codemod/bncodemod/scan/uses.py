@@ -142,6 +142,31 @@ def run_under_transforms(data: bytes, index: ProjectIndex) -> frozenset[str]:
     )
 
 
+def transforming_parameters(data: bytes) -> Places:
+    """The functions of a file that run a parameter of theirs under a transform, no known module."""
+    names = _names(data)
+    if names is None:
+        return ()
+    transforms = Transforms(names)
+    modules = CalledModules(names, transforms)
+    functions = {
+        function
+        for transformed in transforms.outermost()
+        if not modules.may_run_in(transformed)
+        for function in _owners(names, transformed.function)
+    }
+    return tuple(sorted((function.name, function.lineno) for function in functions))
+
+
+def _owners(names: Names, node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions of which an expression is a parameter."""
+    for binding in (names.scopes.reaching(node) or ()) if isinstance(node, ast.Name) else ():
+        if binding.kind is BindingKind.PARAMETER:
+            function = names.tree.parent(names.tree.parent(binding.node))
+            if isinstance(function, Function):
+                yield function
+
+
 def transfers_of(data: bytes) -> Transfers:
     """What a file loads weights into, and what it saves, of what it does not define itself."""
     names = _names(data)

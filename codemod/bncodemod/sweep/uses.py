@@ -26,6 +26,7 @@ from bncodemod.scan.uses import (
     switchers_of,
     trainings_of,
     transfers_of,
+    transforming_parameters,
     words_in,
 )
 from bncodemod.settings import Settings
@@ -88,6 +89,9 @@ class ProjectUses:
                 handed=dict(self._handed(path)),
                 alone=self._alone(path),
                 transformed=dict(self._transformed(path, defined_in(data))),
+                transforming=dict(
+                    self._of_others(path, words_in(data), self._transforming_parameters)
+                ),
             )
         if settings.patches:
             words = words_in(data)
@@ -268,6 +272,11 @@ class ProjectUses:
         """The files with transforms, the first one last."""
         found = [(path, seen) for path, seen in self._glances.items() if seen.words]
         return sorted(found, key=itemgetter(0), reverse=True)
+
+    @cached_property
+    def _transforming_parameters(self) -> Found:
+        paths = [path for path, _ in self._transforming]
+        return _by_name(self._told_of(paths, transforming_parameters).items())
 
     def _of_others(
         self, path: str, names: Iterable[str], found: Found

@@ -296,3 +296,44 @@ def test_a_model_handed_to_what_transforms_it_elsewhere_is_seen(project: Path, c
     assert {f.status for f in left} == {Status.SAFE}
     (norm,) = findings(project, Settings("auto"), tools=TOOLS, user=user)["user"]
     assert norm.status is Status.REWRITTEN
+
+
+FREEZING = """\
+from torch import nn
+
+
+def settle(model):
+    for module in model.modules():
+        settle_one(module)
+
+
+def settle_one(module):
+    if isinstance(module, nn.BatchNorm2d):
+        module.eval()
+"""
+FROZEN = """\
+import timm
+import freezing
+from freezing import settle_one
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+
+
+net = Net()
+net.apply(settle_one)
+model = timm.create_model("resnet18")
+freezing.settle_one(model.bn1)
+"""
+
+
+def test_a_function_of_another_file_that_freezes_norms_is_seen(project: Path) -> None:
+    found = findings(project, Settings("auto"), freezing=FREEZING, frozen=FROZEN)["frozen"]
+    assert [f.code for f in found] == ["BN101", "BN110"]
+    assert all("keep their statistics" in f.message for f in found)
+    found = findings(project, Settings("runtime-patch"), freezing=FREEZING, frozen=FROZEN)["frozen"]
+    assert [f.line for f in found if f.code == "BN304"] == [14, 16]

@@ -71,6 +71,7 @@ class Uses:
     """What other files do with what a file defines or builds: by its name there, with the place.
 
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
+    - ``freezing``: a function of another file that puts batch norms alone into eval mode.
     - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training, maybe by way of a third file's.
@@ -96,6 +97,7 @@ class Uses:
     transformed: Mapping[str, str] = field(default_factory=dict)
     transforming: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
+    freezing: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""
     is_known: bool = False
 

@@ -16,8 +16,10 @@ from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.last_mode import Mode, may_train
+from bncodemod.scan.mentions import mentions
 from bncodemod.scan.model_sources import Transfer
 from bncodemod.scan.names import Names
+from bncodemod.scan.norm_freezing import freezes_of
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.scan.results import is_only_looked_at
 from bncodemod.scan.scopes import BindingKind, Function
@@ -44,6 +46,8 @@ _IMPORT = re.compile(
 )
 _RENAMED = re.compile(rb"\b(\w+)\s+as\s")
 _TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
+_EVALUATES = (b".eval(", b".train(False", b".train(mode=False")
+_OF_MODULES = frozenset({"__init__", "eval", "forward", "train"})
 _TRAINS = (b"backward(", b".step(", b"loss", b"Loss", b".grad", b"autograd", b".train(")
 
 Places = tuple[tuple[str, int], ...]
@@ -165,6 +169,22 @@ def _owners(names: Names, node: ast.AST) -> Iterator[ast.FunctionDef | ast.Async
             function = names.tree.parent(names.tree.parent(binding.node))
             if isinstance(function, Function):
                 yield function
+
+
+def freezing_in(data: bytes) -> Places:
+    """The functions of a file that put batch norms alone into eval mode, but for methods that every
+    module has."""
+    is_quiet = not any(word in data for word in _EVALUATES)
+    names = None if is_quiet or not may_hold_site(data, EMPTY_INDEX) else _names(data)
+    if names is None:
+        return ()
+    found = {
+        around.name: around.lineno
+        for freeze in freezes_of(names, mentions(names))
+        for around in names.tree.ancestors(freeze.call)
+        if isinstance(around, Function) and around.name not in _OF_MODULES
+    }
+    return tuple(sorted(found.items()))
 
 
 def transfers_of(data: bytes) -> Transfers:

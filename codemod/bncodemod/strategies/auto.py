@@ -2,11 +2,11 @@
 
 What is used in a way that vmap takes as it is stays. What can be in eval mode wherever a file runs
 it under a transform is put into that. Else the source's own norms lose their running statistics,
-unless weights are seen to be loaded into all that the file builds of them: these models keep their
-statistics, patched where they are built. A builder gets a norm_layer if it takes one and no weights
-are loaded, and other models are patched.
+unless the file builds all models that hold them and weights are seen to be loaded into one, or
+norms may be frozen: these models keep their statistics, patched where they are built. A builder
+gets a norm_layer if it takes one and no weights are loaded, and other models are patched.
 Where the code freezes norms in eval mode, and it is not clear that it freezes all of them whenever
-they run, norms of the source are left and reported, and other models keep their statistics.
+they run, other norms of the source are left and reported; models of libraries keep statistics.
 Models of one builder get one treatment where weights go from one to the other: all of them keep
 their statistics, and so their state dicts.
 """
@@ -66,10 +66,10 @@ class Auto(NoRunningStats):
             return Safe(f"auto: {reason}")
         if context.calls_work:
             return Safe(_EVALUATED)
-        kept = _kept_whole(context, node, undo)
+        freeze = freeze_of(context, node)
+        kept = _kept_whole(context, node, freeze, undo)
         if kept is not None:
             return kept
-        freeze = freeze_of(context, node)
         return _because(decision, _OWN) if freeze is None else _frozen(context, freeze)
 
     def _of_library(
@@ -113,10 +113,12 @@ class Auto(NoRunningStats):
         return ""
 
 
-def _kept_whole(context: Context, node: ast.AST, undo: Callable[[], None]) -> Decision | None:
-    """Keep the statistics of all models that hold a norm of the source, where they are loaded.
+def _kept_whole(
+    context: Context, node: ast.AST, freeze: Freeze | None, undo: Callable[[], None]
+) -> Decision | None:
+    """Keep the statistics of all models that hold a norm, where they are loaded or frozen.
 
-    None where the file does not build all of them, or none is seen to be loaded.
+    None where the file does not build all of them, or neither is seen.
     """
     if is_out_of_reach(context, node):
         return None
@@ -124,13 +126,15 @@ def _kept_whole(context: Context, node: ast.AST, undo: Callable[[], None]) -> De
     standing = standing_part(context, node, model)
     if standing is not None or model is None:
         return standing
-    loads = (seen_load(context, call) for call in model.calls)
-    where = next(filter(None, loads), "")
-    if not where:
+    where = next(filter(None, (seen_load(context, call) for call in model.calls)), "")
+    if where:
+        reason = f"auto: weights are loaded ({where}), and eval mode needs their statistics"
+    elif freeze is not None:
+        reason = _freezes(context, freeze)
+    else:
         return None
     undo()
-    said = replace(model, weights=True)
-    reason = f"auto: weights are loaded ({where}), and eval mode needs their statistics"
+    said = replace(model, weights=bool(where))
     return _because(patch_whole(context, said, "keep-statistics"), reason)
 
 
@@ -148,8 +152,12 @@ def _kept_frozen(context: Context, model: BuiltModel) -> str:
     for call in model.calls:
         freeze = freeze_of(context, call)
         if freeze is not None:
-            return f"auto: line {context.line(freeze.call)} freezes norms, which needs statistics"
+            return _freezes(context, freeze)
     return ""
+
+
+def _freezes(context: Context, freeze: Freeze) -> str:
+    return f"auto: line {context.line(freeze.call)} freezes norms, which needs statistics"
 
 
 def _frozen(context: Context, freeze: Freeze) -> Open:

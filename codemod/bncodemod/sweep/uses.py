@@ -18,6 +18,7 @@ from bncodemod.scan.uses import (
     Transfers,
     defined_in,
     encoded,
+    freezing_in,
     glance,
     handed_in,
     mentioned,
@@ -100,6 +101,7 @@ class ProjectUses:
                 loaded=dict(self._of_others(path, words, self._loaded)),
                 saved=dict(self._of_others(path, words, self._saved)),
                 named=dict(self._named(path)),
+                freezing=dict(self._of_others(path, words, self._freezing)),
                 unlinked=self._unlinked(path),
             )
         return uses
@@ -272,6 +274,11 @@ class ProjectUses:
         """The files with transforms, the first one last."""
         found = [(path, seen) for path, seen in self._glances.items() if seen.words]
         return sorted(found, key=itemgetter(0), reverse=True)
+
+    @cached_property
+    def _freezing(self) -> Found:
+        loud = [path for path in self._glances if path not in self._quiet]
+        return _by_name(self._told_of(loud, freezing_in).items())
 
     @cached_property
     def _transforming_parameters(self) -> Found:

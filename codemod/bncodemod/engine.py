@@ -32,6 +32,7 @@ from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.patch_code import is_helper
+from bncodemod.strategies.patches import KEEPING
 from bncodemod.strategies.runtime_patch import RuntimePatch
 
 _STRATEGIES: dict[str, Strategy] = {
@@ -133,7 +134,11 @@ def _runs(context: Context, rule: Rule) -> bool:
         return True
     if not rule.at_run_time:
         return False
-    from_elsewhere = rule is strict_load and context.names.index.brings_loaded_norms
+    if rule is strict_load:
+        from_elsewhere = context.names.index.brings_loaded_norms
+    else:  # the models of another file may be patched
+        is_patched = context.settings.strategy == RuntimePatch.name
+        from_elsewhere = is_patched and context.settings.patch not in KEEPING
     return context.patches.drop_statistics or from_elsewhere
 
 

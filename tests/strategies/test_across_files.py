@@ -337,3 +337,30 @@ def test_a_function_of_another_file_that_freezes_norms_is_seen(project: Path) ->
     assert all("keep their statistics" in f.message for f in found)
     found = findings(project, Settings("runtime-patch"), freezing=FREEZING, frozen=FROZEN)["frozen"]
     assert [f.line for f in found if f.code == "BN304"] == [14, 16]
+
+
+READER = """\
+from torch import nn
+from zoo import build
+
+net = build()
+for module in net.modules():
+    if isinstance(module, nn.BatchNorm2d):
+        module.eval()
+print(net.conv1[1].running_mean)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [
+        ("replace", ["BN304", "BN301"]),
+        ("group-norm", ["BN304", "BN301"]),
+        ("keep-statistics", []),
+    ],
+)
+def test_what_needs_the_statistics_of_models_patched_elsewhere_is_reported(
+    project: Path, kind: str, codes: list[str]
+) -> None:
+    found = findings(project, Settings("runtime-patch", patch=kind), zoo=ZOO, reader=READER)
+    assert [f.code for f in found["reader"]] == codes

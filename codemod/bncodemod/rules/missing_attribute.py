@@ -43,7 +43,7 @@ _MODULE = re.compile(r"(?:m|mod|module|layer|child|sub_?module|l|x)\d?")
 def missing_attributes(context: Context) -> Iterator[Match]:
     """Reads through the attribute or variable that a constructor call of this file is bound to."""
     is_patched = context.keeps_batch_norm
-    if is_patched and not context.patches.makes_group_norms:
+    if is_patched and not context.patches_to_group_norms:
         return
     built = [] if is_patched else _built(context)
     holders = {holder for call in built for holder in _holders(context, call)}

@@ -121,7 +121,7 @@ def _open(context: Context, node: ast.expr) -> Open:
     what = ast.unparse(node)
     if isinstance(node, ast.Subscript):
         becomes = "is in no state dict"
-    elif context.keeps_batch_norm and not context.patches.makes_group_norms:
+    elif context.keeps_batch_norm and not context.patches_to_group_norms:
         becomes = "is None"
     else:
         becomes = "does not exist on a GroupNorm"

@@ -70,7 +70,7 @@ _Display = (ast.Tuple, ast.List, ast.Set)
 def type_tests(context: Context) -> Iterator[Match]:
     """Every test against a batch norm class, and every tuple of classes used in tests alone."""
     if context.keeps_batch_norm:
-        if context.patches.makes_group_norms:
+        if context.patches_to_group_norms:
             yield from _tests_of_patched(context)
         return
     for test in class_tests(context.names, context.mentions):

@@ -364,3 +364,29 @@ def test_what_needs_the_statistics_of_models_patched_elsewhere_is_reported(
 ) -> None:
     found = findings(project, Settings("runtime-patch", patch=kind), zoo=ZOO, reader=READER)
     assert [f.code for f in found["reader"]] == codes
+
+
+COPYING = """\
+def copy_weights(target, source):
+    target.load_state_dict(source.state_dict())
+"""
+COPIED = """\
+import timm
+import torch
+import DEFINED
+
+teacher = timm.create_model("resnet18")
+teacher.load_state_dict(torch.load("teacher.pt"))
+student = timm.create_model("resnet18")
+copy_weights(student, teacher)
+student.train()
+"""
+
+
+def test_auto_keeps_what_gives_its_state_to_another_model(project: Path) -> None:
+    user = COPIED.replace("import DEFINED", "from copying import copy_weights")
+    found = findings(project, Settings("auto"), copying=COPYING, user=user)["user"]
+    assert all("keep their statistics" in f.message for f in found)
+    (project / "copying.py").unlink()
+    found = findings(project, Settings("auto"), user=COPIED.replace("import DEFINED\n", COPYING))
+    assert all("keep their statistics" in f.message for f in found["user"])

@@ -72,6 +72,7 @@ class Uses:
 
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
     - ``freezing``: a function of another file that puts batch norms alone into eval mode.
+    - ``transferring``: a function of another file that loads the state of a model into another.
     - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training, maybe by way of a third file's.
@@ -98,6 +99,7 @@ class Uses:
     transforming: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
     freezing: Mapping[str, str] = field(default_factory=dict)
+    transferring: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""
     is_known: bool = False
 

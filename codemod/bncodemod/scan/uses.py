@@ -87,11 +87,13 @@ class Transfers:
     """The names of what gets weights loaded, and of what is saved.
 
     ``unlinked`` is the line of a load that does not show what it loads into; 0 if there is none.
+    ``exchanging`` are the functions that load the state of a model into another.
     """
 
     loaded: Places = ()
     saved: Places = ()
     unlinked: int = 0
+    exchanging: Places = ()
 
 
 def glance(data: bytes) -> Glance:
@@ -194,7 +196,18 @@ def transfers_of(data: bytes) -> Transfers:
         return Transfers()
     loads = loads_of(names)
     unlinked = (d.node.lineno for d in loads if not d.is_linked and not d.is_own_state)
-    return Transfers(_places(names, loads), _places(names, saves_of(names)), next(unlinked, 0))
+    exchanging = {
+        around.name: around.lineno
+        for load in loads
+        for around in names.tree.ancestors(load.node)
+        if load.is_own_state and isinstance(around, Function) and around.name not in _OF_MODULES
+    }
+    return Transfers(
+        _places(names, loads),
+        _places(names, saves_of(names)),
+        next(unlinked, 0),
+        tuple(sorted(exchanging.items())),
+    )
 
 
 def trainings_of(

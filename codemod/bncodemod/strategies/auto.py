@@ -21,6 +21,7 @@ from bncodemod.scan.norm_freezing import Freeze
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_loads import (
+    exchanges_state,
     loaded_into_another,
     seen_load,
     takes_state,
@@ -87,9 +88,7 @@ class Auto(NoRunningStats):
             context.patches.note_kept(p for call in model.calls for p in places(context, call))
             return Safe(left)
         loaded = model.weights or is_loaded(context, model)
-        other = (
-            "" if loaded else _loaded_into_another(context, model) or _kept_frozen(context, model)
-        )
+        other = "" if loaded else _needs_statistics(context, model)
         if isinstance(decision, Rewrite) and not loaded and not other:
             return _because(decision, _BUILDER)
         undo()
@@ -136,6 +135,22 @@ def _kept_whole(
     undo()
     said = replace(model, weights=bool(where))
     return _because(patch_whole(context, said, "keep-statistics"), reason)
+
+
+def _needs_statistics(context: Context, model: BuiltModel) -> str:
+    """A reason to keep the statistics of a model into which no weights are seen to be loaded."""
+    return (
+        _loaded_into_another(context, model)
+        or _kept_frozen(context, model)
+        or _exchanges_state(context, model)
+    )
+
+
+def _exchanges_state(context: Context, model: BuiltModel) -> str:
+    where = next(filter(None, (exchanges_state(context, call) for call in model.calls)), "")
+    return (
+        f"auto: its state is given to another model, or taken from one ({where})" if where else ""
+    )
 
 
 def _loaded_into_another(context: Context, model: BuiltModel) -> str:

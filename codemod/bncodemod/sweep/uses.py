@@ -101,6 +101,7 @@ class ProjectUses:
                 loaded=dict(self._of_others(path, words, self._loaded)),
                 saved=dict(self._of_others(path, words, self._saved)),
                 named=dict(self._named(path)),
+                transferring=dict(self._of_others(path, words, self._exchanging)),
                 freezing=dict(self._of_others(path, words, self._freezing)),
                 unlinked=self._unlinked(path),
             )
@@ -274,6 +275,10 @@ class ProjectUses:
         """The files with transforms, the first one last."""
         found = [(path, seen) for path, seen in self._glances.items() if seen.words]
         return sorted(found, key=itemgetter(0), reverse=True)
+
+    @cached_property
+    def _exchanging(self) -> Found:
+        return _by_name((path, found.exchanging) for path, found in self._transfers.items())
 
     @cached_property
     def _freezing(self) -> Found:

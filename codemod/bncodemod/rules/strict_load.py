@@ -142,13 +142,21 @@ def _is_undisturbed(context: Context, call: ast.expr) -> bool:
     if call in context.patches.calls:
         return True  # it builds the model that it loads into, which is patched then
     if call in loads or not loads:
-        return call in loads
+        return call in loads and _are_patched(context, call)
     function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
     if not isinstance(function, Function):
         return False
     uses = context.tree.occurrences(function.name)
     callers = [context.tree.parents.get(use) for use in uses if use is not function]
     return bool(callers) and loads.issuperset(caller for caller in callers if caller)
+
+
+def _are_patched(context: Context, call: ast.expr) -> bool:
+    """Whether all models that a load may go into are patched: the source of none is rewritten."""
+    found = (load for load in context.loads if load.node is call)
+    return not context.strategy.rewrites_source or all(
+        context.patches.calls.issuperset(load.calls) for load in found
+    )
 
 
 def _loads(context: Context) -> Iterator[ast.Call]:

@@ -139,6 +139,8 @@ def _is_of_library(context: Context, call: ast.Call) -> bool:
 def _is_undisturbed(context: Context, call: ast.expr) -> bool:
     """Whether a load, or every call of the function it is in, goes into a model not patched yet."""
     loads = context.patches.loads
+    if _goes_into_kept(context, call):
+        return True
     if call in context.patches.calls:
         return True  # it builds the model that it loads into, which is patched then
     if call in loads or not loads:
@@ -149,6 +151,15 @@ def _is_undisturbed(context: Context, call: ast.expr) -> bool:
     uses = context.tree.occurrences(function.name)
     callers = [context.tree.parents.get(use) for use in uses if use is not function]
     return bool(callers) and loads.issuperset(caller for caller in callers if caller)
+
+
+def _goes_into_kept(context: Context, call: ast.expr) -> bool:
+    """Whether all models that a load goes into are a library's, and keep their state dicts."""
+    load = next((load for load in context.loads if load.node is call), None)
+    if load is None or not load.is_linked or not load.calls:
+        return False
+    of_library = all(_is_of_library(context, built) for built in load.calls)
+    return of_library and context.patches.keeping.issuperset(load.calls)
 
 
 def _are_patched(context: Context, call: ast.expr) -> bool:

@@ -48,6 +48,7 @@ from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER, num_groups
+from bncodemod.strategies.patches import KEEPING
 
 rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
 
@@ -158,8 +159,10 @@ def _goes_into_kept(context: Context, call: ast.expr) -> bool:
     load = next((load for load in context.loads if load.node is call), None)
     if load is None or not load.is_linked or not load.calls:
         return False
-    of_library = all(_is_of_library(context, built) for built in load.calls)
-    return of_library and context.patches.keeping.issuperset(load.calls)
+    standing = {n for n, patch in context.patches.standing.items() if patch.kind in KEEPING}
+    built = {call.args[0] if call in standing else call for call in load.calls}
+    of_library = all(isinstance(b, ast.Call) and _is_of_library(context, b) for b in built)
+    return of_library and context.patches.keeping.issuperset(built)
 
 
 def _are_patched(context: Context, call: ast.expr) -> bool:

@@ -26,12 +26,13 @@ from bncodemod.strategies.auto import NAME as AUTO
 from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.eval_mode import EvalMode
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.patch_code import is_helper
+from bncodemod.strategies.patches import KEEPING
 from bncodemod.strategies.runtime_patch import RuntimePatch
 
 _STRATEGIES: dict[str, Strategy] = {
@@ -94,9 +95,11 @@ def loaded_makers(source: SourceText, settings: Settings, index: ProjectIndex) -
 
 def _changes_state_dicts(context: Context, suppressions: Suppressions) -> bool:
     if context.strategy.rewrites_source:
-        # Under auto, models of libraries that weights are loaded into keep their statistics.
-        of_libraries = context.settings.strategy != AUTO
-        return builds_norms(context) if of_libraries else builds_own_norms(context)
+        if context.settings.strategy != AUTO:
+            return builds_norms(context)
+        # Under auto, models that weights are loaded into keep their statistics.
+        decided = _decide(context, suppressions) if builds_own_norms(context) else ()
+        return bool(list(decided)) and not context.keeps_all_statistics
     return any(context.patches.drop_statistics for _ in _decide(context, suppressions))
 
 
@@ -131,7 +134,11 @@ def _runs(context: Context, rule: Rule) -> bool:
         return True
     if not rule.at_run_time:
         return False
-    from_elsewhere = rule is strict_load and context.names.index.brings_loaded_norms
+    if rule is strict_load:
+        from_elsewhere = context.names.index.brings_loaded_norms
+    else:  # the models of another file may be patched
+        is_patched = context.settings.strategy == RuntimePatch.name
+        from_elsewhere = is_patched and context.settings.patch not in KEEPING
     return context.patches.drop_statistics or from_elsewhere
 
 
@@ -177,7 +184,8 @@ def _note_statistics(context: Context, rule: Rule, found: Decision, settled: Dec
     if isinstance(settled, Rewrite):
         context.loses_statistics |= not settled.is_patch and context.strategy.rewrites_source
     elif isinstance(found, Safe):
-        context.loses_statistics |= rule.code == "BN101"  # it has none any more
+        is_lost = rule.code == "BN101" or found.message == NO_STATISTICS
+        context.loses_statistics |= is_lost
     else:
         context.leaves_statistics |= settled.message.startswith(f"{context.strategy.name}: ")
 

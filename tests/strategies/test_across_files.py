@@ -250,3 +250,90 @@ def test_a_training_is_looked_for_in_lines_that_name_nothing_of_it(project: Path
     caller += "def run(net, x):\n    return sensitivity(net, x)\n"
     found = findings(project, Settings("eval-mode"), analysis=ANALYSIS, caller=caller)["analysis"]
     assert [f.status for f in found] == [Status.REWRITTEN]
+
+
+TOOLS = """\
+from torch.func import jacrev, vmap
+
+
+def jacobians(f, x):
+    return vmap(jacrev(f))(x)
+"""
+HANDED_ON = """\
+import torch
+from tools import jacobians
+from torch import nn
+from torch.func import vmap
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+net = Net()
+x = torch.randn(5, 3, 4)
+jacobians(CALLED, x)
+probe = Net().eval()
+vmap(probe)(x)
+"""
+
+
+@pytest.mark.parametrize("called", ["net", "lambda t: net(t)"])
+def test_a_model_handed_to_what_transforms_it_elsewhere_is_seen(project: Path, called: str) -> None:
+    user = HANDED_ON.replace("CALLED", called)
+    left = findings(project, Settings("eval-mode"), tools=TOOLS, user=user)["user"]
+    assert [(f.line, f.status) for f in left if f.code == "BN113"] == [
+        (18, Status.OPEN),
+        (20, Status.SAFE),
+    ]
+    evaluated = user.replace("net = Net()", "net = Net().eval()")
+    left = findings(project, Settings("eval-mode"), tools=TOOLS, user=evaluated)["user"]
+    assert {f.status for f in left} == {Status.SAFE}
+    (norm,) = findings(project, Settings("auto"), tools=TOOLS, user=user)["user"]
+    assert norm.status is Status.REWRITTEN
+
+
+FREEZING = """\
+from torch import nn
+
+
+def settle(model):
+    for module in model.modules():
+        settle_one(module)
+
+
+def settle_one(module):
+    if isinstance(module, nn.BatchNorm2d):
+        module.eval()
+"""
+FROZEN = """\
+import timm
+import freezing
+from freezing import settle_one
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+
+
+net = Net()
+net.apply(settle_one)
+model = timm.create_model("resnet18")
+freezing.settle_one(model.bn1)
+"""
+
+
+def test_a_function_of_another_file_that_freezes_norms_is_seen(project: Path) -> None:
+    found = findings(project, Settings("auto"), freezing=FREEZING, frozen=FROZEN)["frozen"]
+    assert [f.code for f in found] == ["BN101", "BN110"]
+    assert all("keep their statistics" in f.message for f in found)
+    found = findings(project, Settings("runtime-patch"), freezing=FREEZING, frozen=FROZEN)["frozen"]
+    assert [f.line for f in found if f.code == "BN304"] == [14, 16]

@@ -204,7 +204,7 @@ def heads(path):
 """
 
 
-@pytest.mark.parametrize("strategy", ["no-running-stats", "group-norm", "auto"])
+@pytest.mark.parametrize("strategy", ["no-running-stats", "group-norm"])
 def test_a_load_into_the_norms_of_another_file_is_reported(project: Path, strategy: str) -> None:
     files = {"nets": CLASSIFIER, "trainer": TRAINER, "restorer": RESTORER, "quiet": QUIET}
     found = findings(project, Settings(strategy), **files)
@@ -220,6 +220,20 @@ def test_a_load_into_the_norms_of_another_file_is_reported(project: Path, strate
         **said,
         "nets": [(f.code, f.line, f.message) for f in again["nets"]],
     }
+
+
+def test_auto_keeps_what_is_seen_to_be_loaded_and_reports_other_loads(project: Path) -> None:
+    unlinked = findings(project, Settings("auto"), nets=CLASSIFIER, trainer=TRAINER)
+    assert [(f.code, f.line) for f in unlinked["trainer"]] == [("BN310", 10), ("BN310", 16)]
+    files = {"nets": CLASSIFIER, "trainer": TRAINER, "restorer": RESTORER}
+    found = findings(project, Settings("auto"), **files)
+    assert "keep their statistics" in found["nets"][0].message
+    assert not found["trainer"]
+    assert not found["restorer"]
+    again = findings(project, Settings("auto"), **texts(project, files))
+    assert [f.status for f in again["nets"]] == [Status.SAFE]
+    assert not again["trainer"]
+    assert not again["restorer"]
 
 
 def test_a_load_into_models_that_another_file_patches_is_reported(project: Path) -> None:
@@ -360,3 +374,56 @@ def resume(path, model, **options):
     assert [f.code for f in found] == ["BN310"] * count
     again = findings(project, Settings(strategy), **texts(project, files))
     assert again["restorer"] == found
+
+
+READER = """\
+from torch import nn
+from zoo import build
+
+net = build()
+for module in net.modules():
+    if isinstance(module, nn.BatchNorm2d):
+        module.eval()
+print(net.conv1[1].running_mean)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [
+        ("replace", ["BN304", "BN301"]),
+        ("group-norm", ["BN304", "BN301"]),
+        ("keep-statistics", []),
+    ],
+)
+def test_what_needs_the_statistics_of_models_patched_elsewhere_is_reported(
+    project: Path, kind: str, codes: list[str]
+) -> None:
+    found = findings(project, Settings("runtime-patch", patch=kind), zoo=ZOO, reader=READER)
+    assert [f.code for f in found["reader"]] == codes
+
+
+COPYING = """\
+def copy_weights(target, source):
+    target.load_state_dict(source.state_dict())
+"""
+COPIED = """\
+import timm
+import torch
+import DEFINED
+
+teacher = timm.create_model("resnet18")
+teacher.load_state_dict(torch.load("teacher.pt"))
+student = timm.create_model("resnet18")
+copy_weights(student, teacher)
+student.train()
+"""
+
+
+def test_auto_keeps_what_gives_its_state_to_another_model(project: Path) -> None:
+    user = COPIED.replace("import DEFINED", "from copying import copy_weights")
+    found = findings(project, Settings("auto"), copying=COPYING, user=user)["user"]
+    assert all("keep their statistics" in f.message for f in found)
+    (project / "copying.py").unlink()
+    found = findings(project, Settings("auto"), user=COPIED.replace("import DEFINED\n", COPYING))
+    assert all("keep their statistics" in f.message for f in found["user"])

@@ -58,3 +58,14 @@ def test_models_that_keep_their_statistics_are_left_out() -> None:
 def test_models_that_lose_them_are_reported() -> None:
     end = SCRIPT.count("\n")
     assert hazards(SCRIPT + OF_NET) == [("BN301", end + 1)]
+
+
+def test_loads_into_models_of_a_library_that_keep_them_are_no_hazard() -> None:
+    loads = "for m in [timm.create_model('resnet18')]:\n    m.load_state_dict(torch.load('r.pt'))\n"
+    source = SCRIPT + loads
+    for _ in range(2):
+        result = rewrite(source.encode(), "script.py", Settings("auto"))
+        assert not result.errors
+        assert not any(f.code == "BN310" for f in result.findings)
+        source = (result.after or source.encode()).decode()
+    assert "freeze_batch_norm_statistics(timm.create_model('resnet18'))" in source

@@ -20,7 +20,8 @@ reported: eval mode would change what is learnt. ``auto`` puts models into eval 
 in which all that run under transforms can be; else it rewrites their norms.
 
 A function that is handed around as a value, or imported by another name, is not followed: it is
-reported where that file trains at all, else said.
+reported where that file trains at all, else said. A model that is handed to a function of another
+file, which transforms whatever it is given, is to be in eval mode there.
 
 What is computed and only looked at (printed, logged, added to a list that is) is no part of a
 training beside it.
@@ -38,23 +39,19 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.callers import Definition, is_handed_around
 from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.eval_contexts import sets_eval_mode
 from bncodemod.scan.last_mode import Mode, Said
-from bncodemod.scan.libraries import argument
 from bncodemod.scan.parameter_updates import line_of_update
-from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.stacked_buffers import maps_over_buffers
 from bncodemod.scan.training import any_training, sign_of_training
-from bncodemod.scan.transforms import Transformed, Transforms
+from bncodemod.scan.transform_sites import Run, Site, TransformSites
 from bncodemod.scan.weights import holders
 from bncodemod.strategies import auto, eval_mode
 from bncodemod.strategies.context import Context
@@ -85,85 +82,23 @@ _TRAINING = (
 @rule.finds
 def calls_under_transforms(context: Context) -> Iterator[Match]:
     """The statements that run a model under a transform, and transforms that are lost sight of."""
-    finder = _Finder(context)
-    sites = list(finder.sites())
-    if context.strategy.name != auto.NAME or finder.all_can_be_evaluated(sites):
+    judge = _Judge(context)
+    sites = list(judge.found.sites())
+    if context.strategy.name != auto.NAME or judge.all_can_be_evaluated(sites):
         for site in sites:
-            yield Match(site.node, partial(finder.decide, site))
+            yield Match(site.node, partial(judge.decide, site))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Use:
-    """A function under transforms that calls modules."""
-
-    transformed: Transformed
-    called: Called
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """A call that runs such a function, and the modules that it runs."""
-
-    use: _Use
-    call: ast.Call
-    modules: tuple[ast.expr, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Site:
-    """A statement with the calls in it that run modules under transforms.
-
-    There are no ``runs`` where a transformed function is lost sight of: ``modules`` are then what
-    it calls, wherever that is.
-    """
-
-    node: ast.AST
-    statement: ast.stmt
-    runs: tuple[_Run, ...]
-    modules: tuple[ast.expr, ...]
-
-    @property
-    def by_text(self) -> dict[str, ast.expr]:
-        """The modules by the code that names them."""
-        return {ast.unparse(module): module for module in self.modules}
-
-
-class _Finder:
+class _Judge:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.tree = context.tree
         self.scopes = context.names.scopes
-        self.transforms = Transforms(context.names)
-        self.modules = CalledModules(context.names, self.transforms)
+        self.found = TransformSites(context.names)
+        self.modules = self.found.modules
         self._wrapped: dict[ast.stmt, tuple[str, ...]] = {}
 
-    @cached_property
-    def _uses(self) -> list[_Use]:
-        return [
-            _Use(transformed, self.modules.of(transformed.function))
-            for transformed in self.transforms.outermost()
-        ]
-
-    def sites(self) -> Iterator[_Site]:
-        # What runs inside of a transformed function is the business of the transform around it.
-        inside = {function for use in self._uses for function in use.called.functions}
-        statements: dict[ast.stmt, list[_Run]] = {}
-        for use in self._uses:
-            for call in use.transformed.runs:
-                modules = tuple(filter(self._may_hold_norm, self._run_by(call, use)))
-                if modules and not inside.intersection(self.tree.ancestors(call)):
-                    run = _Run(use, call, modules)
-                    statements.setdefault(self.tree.statement(call), []).append(run)
-            for escape in use.transformed.escapes:
-                modules = tuple(filter(self._may_hold_norm, use.called.modules))
-                if modules and not inside.intersection(self.tree.ancestors(escape)):
-                    yield _Site(escape, self.tree.statement(escape), (), modules)
-        for statement, runs in sorted(statements.items(), key=lambda item: item[0].lineno):
-            node = statement if not hasattr(statement, "body") else runs[0].call
-            modules = tuple(module for run in runs for module in run.modules)
-            yield _Site(node, statement, tuple(runs), modules)
-
-    def all_can_be_evaluated(self, sites: list[_Site]) -> bool:
+    def all_can_be_evaluated(self, sites: list[Site]) -> bool:
         """Whether every model of the file that runs under a transform runs in eval mode then."""
         if not sites:
             return False
@@ -175,70 +110,29 @@ class _Finder:
         }
         return (
             holding.isdisjoint(elsewhere)
-            and all(map(self._is_followed, self._uses))
+            and all(map(self.found.is_followed, self.found.uses))
             and not any(isinstance(self._judged(site), Open) for site in sites)
         )
 
-    def _is_followed(self, use: _Use) -> bool:
-        """Whether it is known what a transformed function calls."""
-        function = use.transformed.function
-        if use.called.is_partial:
-            return False
-        return bool(use.called.modules or use.called.functions) or (
-            isinstance(function, ast.expr)
-            and self.context.names.qualified(function).startswith("torch.")
-        )
-
-    def _run_by(self, call: ast.Call, use: _Use) -> Iterator[ast.expr]:
-        """The modules that a call runs: a parameter stands for the argument that it gets."""
-        function = use.transformed.function
-        if isinstance(function, ast.expr):
-            if self.context.names.qualified(function) in FUNCTIONAL_CALLS:
-                module = argument(call, "module", 0)
-                if module is not None:
-                    yield module
-        definitions = set(use.called.functions[:1])
-        for module in use.called.modules:
-            bindings = self.scopes.reaching(module) if isinstance(module, ast.Name) else None
-            given = None
-            if bindings and len(bindings) == 1 and isinstance(bindings[0].node, ast.arg):
-                parameters = self.tree.parent(bindings[0].node)
-                if self.tree.parents.get(parameters) in definitions:
-                    assert isinstance(parameters, ast.arguments)
-                    names = [a.arg for a in (*parameters.posonlyargs, *parameters.args)]
-                    name = bindings[0].node.arg
-                    given = argument(call, name, names.index(name) if name in names else None)
-            yield given or module
-
-    def _may_hold_norm(self, module: ast.expr) -> bool:
-        """Whether a module may hold a norm: one that is made here of what is no norm does not."""
-        calls = self.modules.built_by(module)
-        if not calls or may_hold_site(self.tree.source.text.encode(), self.context.names.index):
-            return True
-        return not all(map(self._is_own, calls))
-
-    def _is_own(self, call: ast.Call) -> bool:
-        """Whether a call gives a class of this file or a layer of torch."""
-        return all(
-            m.definition is not None or m.qualified.startswith("torch.nn.")
-            for m in self.context.names.meanings(call.func)
-        )
-
-    def decide(self, site: _Site) -> Decision:
+    def decide(self, site: Site) -> Decision:
         """What becomes of a site."""
         judged = self._judged(site)
         self.context.calls_work |= not isinstance(judged, Open)
         return self._rewrite(site) if judged is None else judged
 
-    def _judged(self, site: _Site) -> Safe | Open | None:
+    def _judged(self, site: Site) -> Safe | Open | None:
         """Why a site stays as it is; None if its statement can be put into eval mode."""
         shown = ", ".join(site.by_text)
+        if site.beyond and self._are_in_eval_mode(site):
+            return Safe(f"{shown}: in eval mode here")
+        if site.beyond:
+            return Open(f"{shown}: {site.beyond} runs it under a transform", _BY_HAND)
         if not site.runs:
             message = f"{shown}: runs under a transform that is called where it is not seen"
             return Open(message, _BY_HAND)
-        if all(self._is_in_eval_mode(text, site.statement) for text in site.by_text):
+        if self._are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
-        if all(maps_over_buffers(self.context.names, r.use.transformed, r.call) for r in site.runs):
+        if all(map(self._is_ensemble, site.runs)):
             return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
         said = {text: self._last_mode(text, site.statement) for text in site.by_text}
         frozen = [self._safe_use(module) for module in site.modules]
@@ -263,7 +157,15 @@ class _Finder:
                 return Open(f"{shown}: runs under a transform, but {why}", _BY_HAND)
         return None
 
-    def _wish(self, site: _Site, said: dict[str, Said]) -> str:
+    def _is_ensemble(self, run: Run) -> bool:
+        """Whether stacked buffers are mapped over, and nothing is differentiated in between."""
+        within = set(run.use.called.functions)
+        return maps_over_buffers(self.context.names, run.use.transformed, run.call) and not any(
+            within.intersection(self.tree.ancestors(use.transformed.node))
+            for use in self.found.uses
+        )
+
+    def _wish(self, site: Site, said: dict[str, Said]) -> str:
         """What says that eval mode is not wanted at a site; empty if nothing does."""
         for run in site.runs:
             sign = sign_of_randomness(
@@ -288,7 +190,7 @@ class _Finder:
                 return f"and the statement runs {text} in another way as well: {other}"
         return ""
 
-    def _other_run(self, site: _Site, text: str) -> str:
+    def _other_run(self, site: Site, text: str) -> str:
         """A call in a site's statement that may run a module, but not under the transform."""
         runs = {run.call for run in site.runs}
         transformed = {run.use.transformed.node for run in site.runs}
@@ -308,7 +210,7 @@ class _Finder:
         reasons = [safe_use(self.context, call) for call in self.modules.built_by(module)]
         return reasons[0] if reasons and all(reasons) else ""
 
-    def _rewrite(self, site: _Site) -> Rewrite:
+    def _rewrite(self, site: Site) -> Rewrite:
         modules = tuple(site.by_text)
         self._wrapped[site.statement] = modules
         above = statement_above(self.context, site.statement)
@@ -317,7 +219,7 @@ class _Finder:
         message = f"{', '.join(modules)}: in eval mode here, where batch norm uses its running"
         return Rewrite((edit,), f"{message} statistics; {self._unseen(site)}")
 
-    def _unseen(self, site: _Site) -> str:
+    def _unseen(self, site: Site) -> str:
         """How far it is known that nothing trains by a site."""
         for name, function in holders(self.context.names, site.statement).items():
             place = self._handed_in_file(function) or self.context.names.index.uses.handed.get(name)
@@ -329,7 +231,7 @@ class _Finder:
             return "nothing in this file is seen to train by it"
         return "nothing in this file is seen to train by it, and no other file was looked at"
 
-    def _sign(self, site: _Site) -> str:
+    def _sign(self, site: Site) -> str:
         """What says that a statement trains; empty if nothing does."""
         functions = [function for run in site.runs for function in run.use.called.functions]
         found = sign_of_training(self.context.names, site.statement, functions)
@@ -384,6 +286,9 @@ class _Finder:
             and isinstance(owners[0], ast.ClassDef)
             and owners[0] is owners[1]
         )
+
+    def _are_in_eval_mode(self, site: Site) -> bool:
+        return all(self._is_in_eval_mode(text, site.statement) for text in site.by_text)
 
     def _is_in_eval_mode(self, text: str, statement: ast.stmt) -> bool:
         """Whether a module is surely in eval mode where a statement runs."""

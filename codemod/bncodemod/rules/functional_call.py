@@ -23,7 +23,7 @@ from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.literals import is_false, is_none
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Safe
 from bncodemod.strategies.functional import buffers_given, functional_norms, hands_on_by_flag
 
 rule = Rule("BN104", "functional call")
@@ -42,7 +42,7 @@ def _decide(context: Context, call: ast.Call, function: Functional) -> Decision:
     ):
         return _open("stars may hide running statistics")
     if all(buffer is None or is_none(buffer) for buffer in buffers_given(call, function)):
-        return Safe("keeps no running statistics")
+        return Safe(NO_STATISTICS)
     position, name = function.flag
     flag = argument(call, name, position)
     if flag is None and function.flag_default is False:

@@ -6,6 +6,7 @@ Before:
 
 GroupNorm has ``num_channels`` and neither ``num_features`` nor ``momentum`` nor
 ``track_running_stats``: the read raises an AttributeError. Under no-running-stats nothing changes.
+After ``--patch group-norm`` that is so of the models that are patched.
 
 Where the norm is built elsewhere, it is known by its name (``net.bn1.num_features``); a module of
 any kind (``m.num_features`` in a function that is given ``m``) may be a norm as well, unless an
@@ -29,7 +30,7 @@ from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER
 
-rule = Rule("BN309", "attribute that GroupNorm lacks", priority=16)
+rule = Rule("BN309", "attribute that GroupNorm lacks", priority=16, at_run_time=True)
 
 _ONLY_BATCH_NORM = ("num_features", "momentum", "track_running_stats", "reset_running_stats")
 
@@ -41,8 +42,29 @@ _MODULE = re.compile(r"(?:m|mod|module|layer|child|sub_?module|l|x)\d?")
 @rule.finds
 def missing_attributes(context: Context) -> Iterator[Match]:
     """Reads through the attribute or variable that a constructor call of this file is bound to."""
-    if context.keeps_batch_norm:
+    is_patched = context.keeps_batch_norm
+    if is_patched and not context.patches_to_group_norms:
         return
+    built = [] if is_patched else _built(context)
+    holders = {holder for call in built for holder in _holders(context, call)}
+    said: set[tuple[ast.AST, str]] = set()
+    for name in _ONLY_BATCH_NORM:
+        for node in context.tree.occurrences(name):
+            if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
+                continue
+            if _name(node.value) in holders or node.value in built:
+                yield Match(node, partial(_open, node.attr))
+            elif _may_be_norm(node) and not _is_asked_for(context, node):
+                if is_patched and context.patches.keeps(node):
+                    continue
+                place = context.names.scopes.scope_of(node), _name(node.value)
+                if place not in said:
+                    said.add(place)
+                    yield Match(node, partial(_open, ast.unparse(node)))
+
+
+def _built(context: Context) -> list[ast.AST]:
+    """The calls of the source that build norms."""
     built = [
         context.tree.parent(mention.node)
         for mention in context.mentions
@@ -53,19 +75,7 @@ def missing_attributes(context: Context) -> Iterator[Match]:
             call = context.tree.parents.get(node)
             if isinstance(call, ast.Call) and node is call.func:
                 built.append(call)
-    holders = {holder for call in built for holder in _holders(context, call)}
-    said: set[tuple[ast.AST, str]] = set()
-    for name in _ONLY_BATCH_NORM:
-        for node in context.tree.occurrences(name):
-            if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
-                continue
-            if _name(node.value) in holders or node.value in built:
-                yield Match(node, partial(_open, node.attr))
-            elif _may_be_norm(node) and not _is_asked_for(context, node):
-                place = context.names.scopes.scope_of(node), _name(node.value)
-                if place not in said:
-                    said.add(place)
-                    yield Match(node, partial(_open, ast.unparse(node)))
+    return built
 
 
 def _may_be_norm(node: ast.Attribute) -> bool:

@@ -5,7 +5,9 @@ Without running statistics they are None, and a GroupNorm has no such attribute.
 Before:
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
 
-Said once for each function that reads them, models that keep their statistics left out.
+Read is also what a state dict has under such a key: ``buffers["bn.running_mean"]``.
+
+Said once for each module that a function reads them of, models that keep their statistics left out.
 
 By hand: leave the norms that are read here out of the rewrite (``# bncodemod: ignore``), or have
 the code cope with None.
@@ -32,7 +34,8 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 @rule.finds
 def reads(context: Context) -> Iterator[Match]:
-    """The first read in each function, classes that keep buffers of their own left out."""
+    """The first read of each module in each function; classes with buffers of their own are no
+    norms."""
     found: list[ast.expr] = [
         node
         for name in _BUFFERS
@@ -43,14 +46,22 @@ def reads(context: Context) -> Iterator[Match]:
         and not context.patches.keeps(node)
     ]
     found += _by_getattr(context)
-    by_function: dict[ast.AST, ast.expr] = {}
-    everything: dict[ast.AST, list[ast.AST]] = {}
+    found += _by_key(context)
+    first: dict[tuple[ast.AST, str], ast.expr] = {}
+    others: dict[ast.expr, list[ast.AST]] = {}
     for node in sorted(found, key=lambda n: (n.lineno, n.col_offset)):
-        scope = context.names.scopes.scope_of(node)
-        by_function.setdefault(scope, node)
-        everything.setdefault(scope, []).append(node)
-    for scope, first in by_function.items():
-        yield Match(first, partial(_open, context, first), claims=tuple(everything[scope]))
+        place = context.names.scopes.scope_of(node), _owner(node)
+        others.setdefault(first.setdefault(place, node), []).append(node)
+    for node, claims in others.items():
+        yield Match(node, partial(_open, context, node), claims=tuple(claims))
+
+
+def _owner(node: ast.expr) -> str:
+    """What a buffer is read of, as source."""
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.args[0])
+    assert isinstance(node, (ast.Attribute, ast.Subscript))
+    return ast.unparse(node.value)
 
 
 def _by_getattr(context: Context) -> list[ast.expr]:
@@ -68,6 +79,23 @@ def _by_getattr(context: Context) -> list[ast.expr]:
         and isinstance(call.args[1], ast.Constant)
         and not context.patches.keeps(call.args[0])
         and call.args[1].value in _BUFFERS
+    ]
+
+
+def _by_key(context: Context) -> list[ast.expr]:
+    """``state["bn.running_var"]``."""
+    text = context.tree.source.text
+    for name in _BUFFERS:
+        if f'{name}"' in text or f"{name}'" in text:
+            context.tree.search_text(name)
+    return [
+        above
+        for constant in context.tree.of_type(ast.Constant)
+        if isinstance(constant.value, str) and constant.value.rpartition(".")[2] in _BUFFERS
+        for above in [context.tree.parents.get(constant)]
+        if isinstance(above, ast.Subscript)
+        and isinstance(above.ctx, ast.Load)
+        and above.slice is constant
     ]
 
 
@@ -91,7 +119,12 @@ def _copes(owner: ast.ClassDef) -> bool:
 
 def _open(context: Context, node: ast.expr) -> Open:
     what = ast.unparse(node)
-    becomes = "is None" if context.keeps_batch_norm else "does not exist on a GroupNorm"
+    if isinstance(node, ast.Subscript):
+        becomes = "is in no state dict"
+    elif context.keeps_batch_norm and not context.patches_to_group_norms:
+        becomes = "is None"
+    else:
+        becomes = "does not exist on a GroupNorm"
     return Open(
         f"{what} is read here: after the rewrite it {becomes}",
         "leave the norms that are read here out of the rewrite, or have this code cope without",

@@ -33,7 +33,7 @@ from bncodemod.scan.mentions import Role, role
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import dict_edit
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_builder import PATCH, built, model_of
 
 rule = Rule("BN112", "segmentation decoder", priority=8)
@@ -120,7 +120,7 @@ def _given_dict(context: Context, call: ast.Call, given: ast.Dict, name: str) ->
     if value is not None and value != "batchnorm":
         return Safe(f"the decoder of {name} holds no batch norm")
     if is_false(flag):
-        return Safe("keeps no running statistics")
+        return Safe(NO_STATISTICS)
     if value is None or not context.keeps_batch_norm:
         return _no_argument(context, call, name)
     start, end = context.tree.span(given)

@@ -48,14 +48,24 @@ from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.groups import HELPER, num_groups
+from bncodemod.strategies.patches import KEEPING
 
-rule = Rule("BN310", "strict load", priority=17, at_run_time=True, of_lost_statistics=True)
+rule = Rule("BN310", "strict load", priority=17, at_run_time=True)
 
 _METHOD = "load_state_dict"
 _BY_LIBRARY = (
     "take the checkpoint across with bncodemod migrate-checkpoint, or have it loaded with"
     " strict=False (Lightning: strict_loading = False in the module) and see that nothing else is"
     " unexpected"
+)
+_NOT_STRICT = (
+    "pass strict=False and see that nothing else is unexpected, or load into the model as it was"
+    " and call torch.func.replace_all_batch_norm_modules_(model)"
+)
+_KEEP = (
+    "keep the statistics: leave the norms of this model in their source (# bncodemod: ignore), and"
+    " set track_running_stats = False on them once it is built; or pass strict=False and see that"
+    " nothing else is unexpected"
 )
 _BUILT = (Role.CALL, Role.PARTIAL, Role.VALUE, Role.BASE)
 
@@ -65,13 +75,12 @@ def strict_loads(context: Context) -> Iterator[Match]:
     """Every strict load in a file that builds norms which are rewritten."""
     calls = [call for call in _strict(context) if not _is_undisturbed(context, call)]
     # Not whether this run rewrites one: a second run has to say the same.
-    if calls and _loses_statistics(context):
-        for call in calls:
-            yield Match(call, partial(_open, context, call))
-        return
+    is_own = bool(calls) and _loses_statistics(context)
     for call in calls:
-        where = _built_elsewhere(context, call)
-        if where:
+        where = "" if is_own else _built_elsewhere(context, call)
+        if is_own:
+            yield Match(call, partial(_open, context, call))
+        elif where:
             yield Match(call, partial(_open, context, call, where))
 
 
@@ -97,7 +106,7 @@ def _strict(context: Context) -> list[ast.expr]:
 def _loses_statistics(context: Context) -> bool:
     """Whether norms of the file itself lose their statistics, or have lost them."""
     if context.strategy.rewrites_source:
-        return builds_norms(context)
+        return builds_norms(context) and not context.keeps_all_statistics
     return context.patches.drop_statistics
 
 
@@ -131,16 +140,37 @@ def _is_of_library(context: Context, call: ast.Call) -> bool:
 def _is_undisturbed(context: Context, call: ast.expr) -> bool:
     """Whether a load, or every call of the function it is in, goes into a model not patched yet."""
     loads = context.patches.loads
+    if _goes_into_kept(context, call):
+        return True
     if call in context.patches.calls:
         return True  # it builds the model that it loads into, which is patched then
     if call in loads or not loads:
-        return call in loads
+        return call in loads and _are_patched(context, call)
     function = next((a for a in context.tree.ancestors(call) if isinstance(a, Function)), None)
     if not isinstance(function, Function):
         return False
     uses = context.tree.occurrences(function.name)
     callers = [context.tree.parents.get(use) for use in uses if use is not function]
     return bool(callers) and loads.issuperset(caller for caller in callers if caller)
+
+
+def _goes_into_kept(context: Context, call: ast.expr) -> bool:
+    """Whether all models that a load goes into are a library's, and keep their state dicts."""
+    load = next((load for load in context.loads if load.node is call), None)
+    if load is None or not load.is_linked or not load.calls:
+        return False
+    standing = {n for n, patch in context.patches.standing.items() if patch.kind in KEEPING}
+    built = {call.args[0] if call in standing else call for call in load.calls}
+    of_library = all(isinstance(b, ast.Call) and _is_of_library(context, b) for b in built)
+    return of_library and context.patches.keeping.issuperset(built)
+
+
+def _are_patched(context: Context, call: ast.expr) -> bool:
+    """Whether all models that a load may go into are patched: the source of none is rewritten."""
+    found = (load for load in context.loads if load.node is call)
+    return not context.strategy.rewrites_source or all(
+        context.patches.calls.issuperset(load.calls) for load in found
+    )
 
 
 def _loads(context: Context) -> Iterator[ast.Call]:
@@ -233,10 +263,7 @@ def _open(context: Context, call: ast.expr, builder: str = "") -> Open:
             f"{may}a checkpoint from before the rewrite has three more keys a layer"
             " (running_mean,"
             " running_var, num_batches_tracked), which a strict load refuses",
-            _BY_LIBRARY
-            if any(load.node is call and load.is_by_library for load in context.loads)
-            else "pass strict=False and see that nothing else is unexpected, or load into the model"
-            " as it was and call torch.func.replace_all_batch_norm_modules_(model)",
+            _remedy(context, call),
         )
     return Open(
         f"{may}a checkpoint from before the rewrite has running statistics, which a strict load"
@@ -245,3 +272,10 @@ def _open(context: Context, call: ast.expr, builder: str = "") -> Open:
         "train anew, or load into the model as it was and call"
         " torch.func.replace_all_batch_norm_modules_(model)",
     )
+
+
+def _remedy(context: Context, call: ast.expr) -> str:
+    """What to do by hand about a load where batch norms stay batch norms."""
+    if any(load.node is call and load.is_by_library for load in context.loads):
+        return _BY_LIBRARY
+    return _KEEP if context.settings.strategy == "auto" else _NOT_STRICT

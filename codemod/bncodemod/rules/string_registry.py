@@ -33,7 +33,7 @@ from bncodemod.scan.literals import is_false
 from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit, dict_edit
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
 
 rule = Rule("BN108", "string registry", priority=5)
 
@@ -194,7 +194,7 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
     if context.keeps_batch_norm:
         flag = entries.get(FLAG)
         if is_false(flag):
-            return Safe("keeps no running statistics")
+            return Safe(NO_STATISTICS)
         changes: _Changes = (_switch_call_off, _switch_dict_off)
         message = "the configured norm keeps no running statistics any more"
     elif _is_merged(node):

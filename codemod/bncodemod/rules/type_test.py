@@ -11,7 +11,8 @@ After (group-norm):
     if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm)):
         nn.init.ones_(m.weight)
 
-Elsewhere the test is open under group-norm. Under no-running-stats it stays right.
+Elsewhere the test is open under group-norm, and everywhere where ``--patch group-norm`` changes
+models that are built. Under no-running-stats it stays right.
 
 By hand: add ``nn.GroupNorm`` to the test if the branch is right for it.
 """
@@ -34,7 +35,7 @@ from bncodemod.strategies import call_edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 
-rule = Rule("BN305", "type test", priority=15)
+rule = Rule("BN305", "type test", priority=15, at_run_time=True)
 
 # What a GroupNorm has as well, with the same meaning.
 _HARMLESS = frozenset(
@@ -60,6 +61,7 @@ _HARMLESS = frozenset(
 # A GroupNorm has no momentum, and takes one without effect.
 _HARMLESS_TO_SET = frozenset({"eps", "momentum"})
 _Uses = tuple[ast.Attribute, ...] | None
+_MET = Safe("GroupNorm is tested for as well")
 _NORM = re.compile(r"norm\w*$", re.IGNORECASE)
 _Display = (ast.Tuple, ast.List, ast.Set)
 
@@ -68,6 +70,8 @@ _Display = (ast.Tuple, ast.List, ast.Set)
 def type_tests(context: Context) -> Iterator[Match]:
     """Every test against a batch norm class, and every tuple of classes used in tests alone."""
     if context.keeps_batch_norm:
+        if context.patches_to_group_norms:
+            yield from _tests_of_patched(context)
         return
     for test in class_tests(context.names, context.mentions):
         decide = partial(_decide, context, test.mentions[0], _classes(test), test.uses)
@@ -90,6 +94,18 @@ def type_tests(context: Context) -> Iterator[Match]:
             ]
             only = tests if len(tests) == len(flow.demands) else []
             yield Match(holder, partial(_decide_holder, context, mention, holder, only))
+
+
+def _tests_of_patched(context: Context) -> Iterator[Match]:
+    """The tests that a GroupNorm of a patched model does not meet, if they run behind the patch."""
+    for test in class_tests(context.names, context.mentions):
+        if not context.patches.keeps(test.node):
+            yield Match(test.node, partial(_of_patched, context, test))
+
+
+def _of_patched(context: Context, test: ClassTest) -> Decision:
+    is_met = test.classes is not None and _names_group_norm(context, test.classes)
+    return _MET if is_met else _unmet(test.mentions[0])
 
 
 def is_extensible(test: ClassTest) -> bool:
@@ -169,12 +185,9 @@ def _decide_holder(
 
 def _decide(context: Context, mention: Mention, classes: ast.expr | None, uses: _Uses) -> Decision:
     if classes is not None and _names_group_norm(context, classes):
-        return Safe("GroupNorm is tested for as well")
+        return _MET
     if classes is None or not _are_harmless(uses) or _is_copied(context, uses):
-        return Open(
-            f"a GroupNorm in the place of {mention.norm.name} does not match this test",
-            "add nn.GroupNorm to the test if the branch is right for it",
-        )
+        return _unmet(mention)
     written = context.imports.name_for("torch.nn.GroupNorm", mention.node)
     above = context.tree.parent(classes)
     if isinstance(above, ast.Compare) and not isinstance(above.ops[0], ast.In):
@@ -182,6 +195,13 @@ def _decide(context: Context, mention: Mention, classes: ast.expr | None, uses: 
     else:
         edit = _with_class(context, classes, written)
     return Rewrite((edit,), "the test holds for GroupNorm as well")
+
+
+def _unmet(mention: Mention) -> Open:
+    return Open(
+        f"a GroupNorm in the place of {mention.norm.name} does not match this test",
+        "add nn.GroupNorm to the test if the branch is right for it",
+    )
 
 
 def _is_copied(context: Context, uses: _Uses) -> bool:

@@ -71,6 +71,8 @@ class Uses:
     """What other files do with what a file defines or builds: by its name there, with the place.
 
     - ``loaded``: weights are loaded into what calls of that name give, or into its instances.
+    - ``freezing``: a function of another file that puts batch norms alone into eval mode.
+    - ``transferring``: a function of another file that loads the state of a model into another.
     - ``unlinked``: the place of a load that does not show what it loads into; empty if none.
     - ``saved``: their state is taken or saved.
     - ``trained``: a function that is called in a training, maybe by way of a third file's.
@@ -79,6 +81,8 @@ class Uses:
     - ``handed``: a function that is handed around as a value, which is not followed.
     - ``alone``: functions that run models under transforms and that no other file speaks of.
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
+    - ``transforming``: a function of another file that runs what it is given under a transform,
+      which does not show there whether that is a module.
     - ``named``: a name of the module that another file may import.
 
     ``is_known`` says whether the other files were looked at for this.
@@ -92,7 +96,10 @@ class Uses:
     handed: Mapping[str, str] = field(default_factory=dict)
     alone: frozenset[str] = frozenset()
     transformed: Mapping[str, str] = field(default_factory=dict)
+    transforming: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
+    freezing: Mapping[str, str] = field(default_factory=dict)
+    transferring: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""
     is_known: bool = False
 

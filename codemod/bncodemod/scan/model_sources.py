@@ -30,7 +30,8 @@ class Transfer:
     itself; ``entries`` are the calls that hand a model to the function around the transfer.
     ``is_linked`` says whether all of them are seen, ``holds_unknown`` whether what is called is
     given a model of which that is not so, ``is_strict`` whether a load refuses other keys than
-    those of the model, ``is_own_state`` whether it takes another model's state.
+    those of the model, ``is_own_state`` whether it takes another model's state, which the calls
+    ``givers`` give.
     ``is_by_hand`` says of a load that it is no call of a method that loads, ``is_by_library`` that
     a library calls that.
     """
@@ -39,6 +40,7 @@ class Transfer:
     calls: set[ast.Call] = field(default_factory=set)
     makers: set[str] = field(default_factory=set)
     entries: set[ast.Call] = field(default_factory=set)
+    givers: set[ast.Call] = field(default_factory=set)
     is_linked: bool = True
     holds_unknown: bool = False
     is_strict: bool = True

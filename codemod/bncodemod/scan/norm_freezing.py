@@ -18,10 +18,14 @@ _NORM_NAME = re.compile(r"(?:^|_)(?:bn|batch_?norm)s?_?\d*$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Freeze:
-    """A call that puts a norm into eval mode, and the test that has found it to be one, if any."""
+    """A call that puts a norm into eval mode, and the test that has found it to be one, if any.
+
+    A function of another file may do so: ``model`` is then what it is given, as source.
+    """
 
     call: ast.Call
     test: ast.AST | None = None
+    model: str = ""
 
 
 def freezes_of(names: Names, mentions: list[Mention]) -> list[Freeze]:
@@ -31,6 +35,7 @@ def freezes_of(names: Names, mentions: list[Mention]) -> list[Freeze]:
         *_by_class(names, mentions),
         *_by_class_name(names),
         *_by_attribute(names, mentions),
+        *_by_other_file(names),
     ):
         found.setdefault(freeze.call, freeze)
     return list(found.values())
@@ -38,6 +43,8 @@ def freezes_of(names: Names, mentions: list[Mention]) -> list[Freeze]:
 
 def frozen_model(names: Names, freeze: Freeze) -> str:
     """The model whose norms a freeze is for, as source; empty where that is not seen."""
+    if freeze.model:
+        return freeze.model
     for above in names.tree.ancestors(freeze.call):
         if model := modules_of(above):
             return model
@@ -80,6 +87,36 @@ def _by_attribute(names: Names, mentions: list[Mention]) -> Iterator[Freeze]:
             if call is not None and isinstance(part, ast.Attribute):
                 if _is_norm(names, part.attr, mentions):
                     yield Freeze(call)
+
+
+def _by_other_file(names: Names) -> Iterator[Freeze]:
+    """``freeze(model)``, ``model.freeze()`` and ``model.apply(freeze)`` by a function of another
+    file that freezes norms."""
+    for name in names.index.uses.freezing:
+        for node in names.tree.occurrences(name):
+            call = names.tree.parents.get(node)
+            if not isinstance(call, ast.Call) or _is_defined_here(names, node):
+                continue
+            function = call.func
+            applied = isinstance(function, ast.Attribute) and function.attr == "apply"
+            if node is function or (applied and node in call.args):
+                yield Freeze(call, model=_model_given(names, call))
+
+
+def _is_defined_here(names: Names, node: ast.AST) -> bool:
+    return isinstance(node, ast.expr) and any(
+        meaning.definition is not None for meaning in names.meanings(node)
+    )
+
+
+def _model_given(names: Names, call: ast.Call) -> str:
+    """What a call is given, or else whose method it is; of a module's function, nothing."""
+    function = call.func
+    is_apply = isinstance(function, ast.Attribute) and function.attr == "apply"
+    if call.args and not is_apply:
+        return ast.unparse(call.args[0])
+    is_method = isinstance(function, ast.Attribute) and not names.qualified(function)
+    return ast.unparse(function.value) if is_method and isinstance(function, ast.Attribute) else ""
 
 
 def _is_norm(names: Names, attribute: str, mentions: list[Mention]) -> bool:

@@ -17,12 +17,17 @@ _STACKED = {
 }
 
 
+# What hands its own arguments on to the function that it differentiates.
+_HANDING_ON = ("grad", "grad_and_value", "jacrev", "jacfwd", "hessian")
+_ENDS = tuple(f".{name}" for name in _HANDING_ON)
+
+
 def maps_over_buffers(names: Names, transformed: Transformed, call: ast.Call) -> bool:
-    """Whether a call of what ``vmap`` gives maps over stacked buffers, and nothing differentiates.
+    """Whether a call of what ``vmap`` gives maps over stacked buffers.
 
     Each member then updates statistics of its own.
     """
-    if len(transformed.transforms) != 1 or not transformed.transforms[0].endswith(".vmap"):
+    if not is_mapped_first(transformed):
         return False
     vmap = transformed.node
     dims = argument(vmap, "in_dims", 1) if isinstance(vmap, ast.Call) else None
@@ -30,6 +35,16 @@ def maps_over_buffers(names: Names, transformed: Transformed, call: ast.Call) ->
         _is_mapped(dims, index) and _is_stacked(names, given)
         for index, given in enumerate(call.args)
     )
+
+
+def is_mapped_first(transformed: Transformed) -> bool:
+    """Whether ``vmap`` is the outermost transform, and those inside get all that it is given.
+
+    ``vmap(grad(f))(parameters, buffers, x)`` may update the buffers. A derivative that is taken in
+    the function itself may not: they come from outside of it.
+    """
+    first, *others = transformed.transforms
+    return first.endswith(".vmap") and all(t.endswith(_ENDS) for t in others)
 
 
 def _is_mapped(dims: ast.expr | None, index: int) -> bool:

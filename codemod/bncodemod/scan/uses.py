@@ -16,8 +16,10 @@ from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.last_mode import Mode, may_train
+from bncodemod.scan.mentions import mentions
 from bncodemod.scan.model_sources import Transfer
 from bncodemod.scan.names import Names
+from bncodemod.scan.norm_freezing import freezes_of
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.scan.results import is_only_looked_at
 from bncodemod.scan.scopes import BindingKind, Function
@@ -44,6 +46,8 @@ _IMPORT = re.compile(
 )
 _RENAMED = re.compile(rb"\b(\w+)\s+as\s")
 _TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
+_EVALUATES = (b".eval(", b".train(False", b".train(mode=False")
+_OF_MODULES = frozenset({"__init__", "eval", "forward", "train"})
 _TRAINS = (b"backward(", b".step(", b"loss", b"Loss", b".grad", b"autograd", b".train(")
 
 Places = tuple[tuple[str, int], ...]
@@ -83,11 +87,13 @@ class Transfers:
     """The names of what gets weights loaded, and of what is saved.
 
     ``unlinked`` is the line of a load that does not show what it loads into; 0 if there is none.
+    ``exchanging`` are the functions that load the state of a model into another.
     """
 
     loaded: Places = ()
     saved: Places = ()
     unlinked: int = 0
+    exchanging: Places = ()
 
 
 def glance(data: bytes) -> Glance:
@@ -142,6 +148,47 @@ def run_under_transforms(data: bytes, index: ProjectIndex) -> frozenset[str]:
     )
 
 
+def transforming_parameters(data: bytes) -> Places:
+    """The functions of a file that run a parameter of theirs under a transform, no known module."""
+    names = _names(data)
+    if names is None:
+        return ()
+    transforms = Transforms(names)
+    modules = CalledModules(names, transforms)
+    functions = {
+        function
+        for transformed in transforms.outermost()
+        if not modules.may_run_in(transformed)
+        for function in _owners(names, transformed.function)
+    }
+    return tuple(sorted((function.name, function.lineno) for function in functions))
+
+
+def _owners(names: Names, node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions of which an expression is a parameter."""
+    for binding in (names.scopes.reaching(node) or ()) if isinstance(node, ast.Name) else ():
+        if binding.kind is BindingKind.PARAMETER:
+            function = names.tree.parent(names.tree.parent(binding.node))
+            if isinstance(function, Function):
+                yield function
+
+
+def freezing_in(data: bytes) -> Places:
+    """The functions of a file that put batch norms alone into eval mode, but for methods that every
+    module has."""
+    is_quiet = not any(word in data for word in _EVALUATES)
+    names = None if is_quiet or not may_hold_site(data, EMPTY_INDEX) else _names(data)
+    if names is None:
+        return ()
+    found = {
+        around.name: around.lineno
+        for freeze in freezes_of(names, mentions(names))
+        for around in names.tree.ancestors(freeze.call)
+        if isinstance(around, Function) and around.name not in _OF_MODULES
+    }
+    return tuple(sorted(found.items()))
+
+
 def transfers_of(data: bytes) -> Transfers:
     """What a file loads weights into, and what it saves, of what it does not define itself."""
     names = _names(data)
@@ -149,7 +196,18 @@ def transfers_of(data: bytes) -> Transfers:
         return Transfers()
     loads = loads_of(names)
     unlinked = (d.node.lineno for d in loads if not d.is_linked and not d.is_own_state)
-    return Transfers(_places(names, loads), _places(names, saves_of(names)), next(unlinked, 0))
+    exchanging = {
+        around.name: around.lineno
+        for load in loads
+        for around in names.tree.ancestors(load.node)
+        if load.is_own_state and isinstance(around, Function) and around.name not in _OF_MODULES
+    }
+    return Transfers(
+        _places(names, loads),
+        _places(names, saves_of(names)),
+        next(unlinked, 0),
+        tuple(sorted(exchanging.items())),
+    )
 
 
 def trainings_of(

@@ -227,8 +227,29 @@ def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
             return None
         load.is_strict, load.is_own_state = is_strict(call), takes_own_state(names, call)
         seeker.seek(function.value)
+        if load.is_own_state:
+            load.givers = _givers(names, call)
         return load
     return _handed(call, seeker)
+
+
+def _givers(names: Names, load: ast.Call) -> set[ast.Call]:
+    """The calls that build the models whose state a load takes."""
+    given = Transfer(load)
+    for owner in owners_of_state(names, load):
+        Seeker(names, given).seek(owner)
+    return given.calls
+
+
+def owners_of_state(names: Names, load: ast.Call) -> Iterator[ast.expr]:
+    """The models of which a load takes the state."""
+    values: list[ast.AST | None] = list(load.args[:1])
+    if load.args and isinstance(load.args[0], ast.Name):
+        values += [b.value for b in names.scopes.reaching(load.args[0]) or ()]
+    for value in values:
+        for node in ast.walk(value) if value is not None else ():
+            if isinstance(node, ast.Attribute) and node.attr == "state_dict":
+                yield node.value
 
 
 def _save(names: Names, call: ast.Call, word: str) -> Transfer | None:

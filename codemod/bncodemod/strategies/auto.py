@@ -1,10 +1,12 @@
 """``auto``: at each place the least invasive way that works, with the reason for it.
 
 What is used in a way that vmap takes as it is stays. What can be in eval mode wherever a file runs
-it under a transform is put into that. Else the source's own norms lose their running statistics, a
-builder gets a norm_layer if it takes one and no weights are loaded, and other models are patched.
+it under a transform is put into that. Else the source's own norms lose their running statistics,
+unless the file builds all models that hold them and weights are seen to be loaded into one, or
+norms may be frozen: these models keep their statistics, patched where they are built. A builder
+gets a norm_layer if it takes one and no weights are loaded, and other models are patched.
 Where the code freezes norms in eval mode, and it is not clear that it freezes all of them whenever
-they run, norms of the source are left and reported, and other models keep their statistics.
+they run, other norms of the source are left and reported; models of libraries keep statistics.
 Models of one builder get one treatment where weights go from one to the other: all of them keep
 their statistics, and so their state dicts.
 """
@@ -19,7 +21,9 @@ from bncodemod.scan.norm_freezing import Freeze
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.model_loads import (
+    exchanges_state,
     loaded_into_another,
+    seen_load,
     takes_state,
 )
 from bncodemod.strategies.model_use import (
@@ -30,6 +34,8 @@ from bncodemod.strategies.model_use import (
     stays_in_file,
 )
 from bncodemod.strategies.no_running_stats import NoRunningStats
+from bncodemod.strategies.own_models import built_models
+from bncodemod.strategies.own_patching import is_out_of_reach, patch_whole, standing_part
 from bncodemod.strategies.patching import is_loaded, patch, patched_already, places
 
 NAME = "auto"
@@ -62,6 +68,9 @@ class Auto(NoRunningStats):
         if context.calls_work:
             return Safe(_EVALUATED)
         freeze = freeze_of(context, node)
+        kept = _kept_whole(context, node, freeze, undo)
+        if kept is not None:
+            return kept
         return _because(decision, _OWN) if freeze is None else _frozen(context, freeze)
 
     def _of_library(
@@ -79,9 +88,7 @@ class Auto(NoRunningStats):
             context.patches.note_kept(p for call in model.calls for p in places(context, call))
             return Safe(left)
         loaded = model.weights or is_loaded(context, model)
-        other = (
-            "" if loaded else _loaded_into_another(context, model) or _kept_frozen(context, model)
-        )
+        other = "" if loaded else _needs_statistics(context, model)
         if isinstance(decision, Rewrite) and not loaded and not other:
             return _because(decision, _BUILDER)
         undo()
@@ -105,6 +112,47 @@ class Auto(NoRunningStats):
         return ""
 
 
+def _kept_whole(
+    context: Context, node: ast.AST, freeze: Freeze | None, undo: Callable[[], None]
+) -> Decision | None:
+    """Keep the statistics of all models that hold a norm, where they are loaded or frozen.
+
+    None where the file does not build all of them, or neither is seen.
+    """
+    if is_out_of_reach(context, node):
+        return None
+    model = built_models(context, node)
+    standing = standing_part(context, node, model)
+    if standing is not None or model is None:
+        return standing
+    where = next(filter(None, (seen_load(context, call) for call in model.calls)), "")
+    if where:
+        reason = f"auto: weights are loaded ({where}), and eval mode needs their statistics"
+    elif freeze is not None:
+        reason = _freezes(context, freeze)
+    else:
+        return None
+    undo()
+    said = replace(model, weights=bool(where))
+    return _because(patch_whole(context, said, "keep-statistics"), reason)
+
+
+def _needs_statistics(context: Context, model: BuiltModel) -> str:
+    """A reason to keep the statistics of a model into which no weights are seen to be loaded."""
+    return (
+        _loaded_into_another(context, model)
+        or _kept_frozen(context, model)
+        or _exchanges_state(context, model)
+    )
+
+
+def _exchanges_state(context: Context, model: BuiltModel) -> str:
+    where = next(filter(None, (exchanges_state(context, call) for call in model.calls)), "")
+    return (
+        f"auto: its state is given to another model, or taken from one ({where})" if where else ""
+    )
+
+
 def _loaded_into_another(context: Context, model: BuiltModel) -> str:
     """A reason to keep the state dict of a model into which no weights are loaded themselves."""
     for call in model.calls:
@@ -119,8 +167,12 @@ def _kept_frozen(context: Context, model: BuiltModel) -> str:
     for call in model.calls:
         freeze = freeze_of(context, call)
         if freeze is not None:
-            return f"auto: line {context.line(freeze.call)} freezes norms, which needs statistics"
+            return _freezes(context, freeze)
     return ""
+
+
+def _freezes(context: Context, freeze: Freeze) -> str:
+    return f"auto: line {context.line(freeze.call)} freezes norms, which needs statistics"
 
 
 def _frozen(context: Context, freeze: Freeze) -> Open:

@@ -49,6 +49,12 @@ class Context:
         keeps = self.leaves_statistics or self.patches.keep_statistics
         return keeps and not self.loses_statistics and not self.patches.drop_statistics
 
+    @property
+    def patches_to_group_norms(self) -> bool:
+        """Whether models may be patched to have GroupNorms, by this file or by another."""
+        by_others = (self.settings.strategy, self.settings.patch) == ("runtime-patch", "group-norm")
+        return self.patches.makes_group_norms or by_others
+
     @cached_property
     def loads(self) -> list[Transfer]:
         """The calls that load weights."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from bncodemod.source.splice import Edit
 
+# What is said of a norm that has lost its statistics, by this tool or by hand.
+NO_STATISTICS = "keeps no running statistics"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BuiltModel:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 
 from bncodemod.scan.model_places import kept_in
 from bncodemod.scan.names import Names
+from bncodemod.scan.stacked_buffers import is_mapped_first
+from bncodemod.scan.transforms import Transforms
 
 _STACK = "stack_module_state"
 _TRANSFORMS = ("torch.func.", "torch.vmap", "functorch.")
 _VMAP = ("torch.vmap", "torch.func.vmap", "functorch.vmap")
-# Transforms under which a batch norm with stacked buffers fails as well.
+# Transforms under which a batch norm with stacked buffers may fail as well.
 _DIFFERENTIATING = (
     "grad",
     "grad_and_value",
@@ -49,12 +51,18 @@ def _stacks(names: Names, call: ast.Call) -> bool:
 
 
 def _differentiates(names: Names) -> bool:
-    return any(
-        names.qualified(node).startswith(_TRANSFORMS)
+    """Whether a derivative is taken elsewhere than in ``vmap(grad(f))``."""
+    found = {
+        node
         for name in _DIFFERENTIATING
         for node in names.tree.occurrences(name)
         if isinstance(node, (ast.Name, ast.Attribute))
-    )
+        and names.qualified(node).startswith(_TRANSFORMS)
+    }
+    for transformed in Transforms(names).outermost() if found else ():
+        if is_mapped_first(transformed):
+            found -= {call.func for call in transformed.calls}
+    return bool(found)
 
 
 def _is_mapped(names: Names, buffers: str) -> bool:
@@ -64,7 +72,7 @@ def _is_mapped(names: Names, buffers: str) -> bool:
         for node in names.tree.occurrences(buffers)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    reads -= {node for node in reads if _is_parameter(names, node)}
+    reads -= {n for n in reads if _is_parameter(names, n) or _is_looked_up(names, n)}
     mapped: set[ast.AST] = set()
     vmaps = [
         call
@@ -84,6 +92,12 @@ def _is_parameter(names: Names, node: ast.Name) -> bool:
     """Whether a name is that of a function's own parameter."""
     bindings = names.scopes.reaching(node) or []
     return bool(bindings) and all(isinstance(b.node, ast.arg) for b in bindings)
+
+
+def _is_looked_up(names: Names, buffers: ast.Name) -> bool:
+    """Whether one buffer is read by its name: ``buffers["norm.running_mean"]``."""
+    above = names.tree.parents.get(buffers)
+    return isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant)
 
 
 def _calls_of(names: Names, vmap: ast.Call) -> Iterator[ast.Call]:

@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bncodemod.scan.model_places import bound_by
 from bncodemod.scan.model_sources import Transfer, maker
-from bncodemod.scan.weights import holders
+from bncodemod.scan.weights import holders, owners_of_state
 from bncodemod.strategies.context import Context
 
 
@@ -77,13 +78,8 @@ def states_given(context: Context, call: ast.Call, targets: set[str]) -> set[ast
 
 def _owners_of_state(context: Context, load: ast.Call) -> Iterator[str]:
     """Of what models a load takes the state, as source."""
-    values: list[ast.AST | None] = list(load.args[:1])
-    if load.args and isinstance(load.args[0], ast.Name):
-        values += [b.value for b in context.names.scopes.reaching(load.args[0]) or ()]
-    for value in values:
-        for node in ast.walk(value) if value is not None else ():
-            if isinstance(node, ast.Attribute) and node.attr == "state_dict":
-                yield ast.unparse(node.value).removesuffix(".module")
+    for owner in owners_of_state(context.names, load):
+        yield ast.unparse(owner).removesuffix(".module")
 
 
 def handed_to_loads(context: Context, call: ast.Call) -> set[ast.Call]:
@@ -126,9 +122,32 @@ def shown_to_load(context: Context, call: ast.Call) -> bool:
     return any(call in load.calls for load in _of_checkpoints(context))
 
 
+def seen_load(context: Context, call: ast.Call) -> str:
+    """Where a checkpoint is seen to be loaded into the model of a call, here or elsewhere."""
+    here = (_line(load) for load in _of_checkpoints(context) if call in load.calls)
+    beyond = loaded_beyond(context, call)
+    return next(here, beyond.where if beyond is not None else "")
+
+
 def takes_state(context: Context, call: ast.Call) -> bool:
     """Whether the state of another module of the program is loaded into the model of a call."""
     return any(load.is_own_state and call in load.calls for load in context.loads)
+
+
+def exchanges_state(context: Context, call: ast.Call) -> str:
+    """Where the model of a call gives its state to another one or takes that, beyond its scope."""
+    for load in context.loads:
+        both = load.calls | load.givers
+        if load.is_own_state and call in both and load.calls.isdisjoint(load.givers):
+            return _line(load)
+    kept = {target for place in bound_by(context.names, call) for target in [place.target]}
+    for name in context.names.index.uses.transferring if kept else ():
+        for node in context.tree.occurrences(name):
+            above = context.tree.parents.get(node)
+            if isinstance(above, ast.Call) and above.func is node and len(above.args) > 1:
+                if not kept.isdisjoint(map(ast.unparse, above.args)):
+                    return f"line {above.lineno}"
+    return ""
 
 
 def _holding(context: Context, call: ast.Call) -> set[str]:

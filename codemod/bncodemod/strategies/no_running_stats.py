@@ -18,7 +18,7 @@ from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import Arguments, bind, copied_from, flag_is_off, is_pure
 from bncodemod.strategies.base import factory_arguments
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
 from bncodemod.strategies.patching import settled
 from bncodemod.strategies.stand_in import without_stats
 
@@ -74,7 +74,7 @@ def switch_off(context: Context, call: ast.Call, norm: NormClass, skip: int = 0)
     """Set ``track_running_stats=False`` in a call whose arguments after ``skip`` are the norm's."""
     bound = bind(call, norm.parameters, skip)
     if flag_is_off(bound):
-        return Safe("keeps no running statistics")
+        return Safe(NO_STATISTICS)
     if not norm.tracks and FLAG not in bound.value and not bound.opaque:
         return Safe(f"{norm.name} keeps no running statistics by default")
     if bound.star_reaches or (bound.stars and "num_features" not in bound.value and not norm.lazy):

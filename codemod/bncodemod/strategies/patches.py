@@ -34,17 +34,21 @@ class Patch:
 class Patches:
     """The patches that a file has, and those that are decided on while it is rewritten.
 
-    ``calls`` are the expressions whose models are patched, ``loads`` the calls that load weights
-    into models which still have their statistics then; ``drop_statistics`` says whether some patch
-    loses running statistics, ``keep_statistics`` whether some patch keeps them.
+    ``calls`` are the expressions whose models are patched, ``keeping`` those of them whose models
+    keep their state dicts, ``loads`` the calls that load weights into models which still have their
+    statistics then; ``drop_statistics`` says whether some patch loses running statistics,
+    ``keep_statistics`` whether some patch keeps them, and ``makes_group_norms`` whether some patch
+    puts GroupNorms in the place of batch norms.
     """
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.calls: set[ast.AST] = set()
+        self.keeping: set[ast.AST] = set()
         self.loads: set[ast.AST] = set()
         self.drop_statistics = False
         self.keep_statistics = False
+        self.makes_group_norms = False
         self._kept: list[Scope] = []
         self._insertions: dict[tuple[int, str], Edit] = {}
 
@@ -55,9 +59,11 @@ class Patches:
     def note(self, kind: str, calls: tuple[ast.Call, ...], loads: tuple[ast.expr, ...]) -> None:
         """Remember that the models of ``calls`` are patched, after the ``loads``."""
         self.calls.update(calls)
+        self.keeping.update(calls if kind in KEEPING else ())
         self.loads.update(loads)
         self.drop_statistics |= kind not in KEEPING
         self.keep_statistics |= kind in KEEPING
+        self.makes_group_norms |= kind == "group-norm"
 
     def note_kept(self, places: Iterable[Place]) -> None:
         """Remember where models are that have their statistics and use them in eval mode."""

@@ -18,6 +18,7 @@ from bncodemod.scan.uses import (
     Transfers,
     defined_in,
     encoded,
+    freezing_in,
     glance,
     handed_in,
     mentioned,
@@ -26,6 +27,7 @@ from bncodemod.scan.uses import (
     switchers_of,
     trainings_of,
     transfers_of,
+    transforming_parameters,
     words_in,
 )
 from bncodemod.settings import Settings
@@ -88,6 +90,9 @@ class ProjectUses:
                 handed=dict(self._handed(path)),
                 alone=self._alone(path),
                 transformed=dict(self._transformed(path, defined_in(data))),
+                transforming=dict(
+                    self._of_others(path, words_in(data), self._transforming_parameters)
+                ),
             )
         if settings.patches:
             words = words_in(data)
@@ -96,6 +101,8 @@ class ProjectUses:
                 loaded=dict(self._of_others(path, words, self._loaded)),
                 saved=dict(self._of_others(path, words, self._saved)),
                 named=dict(self._named(path)),
+                transferring=dict(self._of_others(path, words, self._exchanging)),
+                freezing=dict(self._of_others(path, words, self._freezing)),
                 unlinked=self._unlinked(path),
             )
         return uses
@@ -268,6 +275,20 @@ class ProjectUses:
         """The files with transforms, the first one last."""
         found = [(path, seen) for path, seen in self._glances.items() if seen.words]
         return sorted(found, key=itemgetter(0), reverse=True)
+
+    @cached_property
+    def _exchanging(self) -> Found:
+        return _by_name((path, found.exchanging) for path, found in self._transfers.items())
+
+    @cached_property
+    def _freezing(self) -> Found:
+        loud = [path for path in self._glances if path not in self._quiet]
+        return _by_name(self._told_of(loud, freezing_in).items())
+
+    @cached_property
+    def _transforming_parameters(self) -> Found:
+        paths = [path for path, _ in self._transforming]
+        return _by_name(self._told_of(paths, transforming_parameters).items())
 
     def _of_others(
         self, path: str, names: Iterable[str], found: Found

@@ -1,0 +1,155 @@
+"""The statements of a file that run modules under transforms, and what those modules are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.libraries import argument
+from bncodemod.scan.names import Names
+from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.transforms import Transformed, Transforms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """A function under transforms that calls modules."""
+
+    transformed: Transformed
+    called: Called
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A call that runs such a function, and the modules that it runs."""
+
+    use: Use
+    call: ast.Call
+    modules: tuple[ast.expr, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """A statement with the calls in it that run modules under transforms.
+
+    There are no ``runs`` where a transformed function is lost sight of: ``modules`` are then what
+    it calls, wherever that is. ``beyond`` is a function of another file that runs them, or empty.
+    """
+
+    node: ast.AST
+    statement: ast.stmt
+    runs: tuple[Run, ...]
+    modules: tuple[ast.expr, ...]
+    beyond: str = ""
+
+    @property
+    def by_text(self) -> dict[str, ast.expr]:
+        """The modules by the code that names them."""
+        return {ast.unparse(module): module for module in self.modules}
+
+
+class TransformSites:
+    """Finds them in one file."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.tree = names.tree
+        self.scopes = names.scopes
+        self.transforms = Transforms(names)
+        self.modules = CalledModules(names, self.transforms)
+
+    @cached_property
+    def uses(self) -> list[Use]:
+        """The functions under transforms."""
+        return [
+            Use(transformed, self.modules.of(transformed.function))
+            for transformed in self.transforms.outermost()
+        ]
+
+    def sites(self) -> Iterator[Site]:
+        """The statements, and transforms that are lost sight of."""
+        # What runs inside of a transformed function is the business of the transform around it.
+        inside = {function for use in self.uses for function in use.called.functions}
+        statements: dict[ast.stmt, list[Run]] = {}
+        for use in self.uses:
+            for call in use.transformed.runs:
+                modules = tuple(filter(self._may_hold_norm, self._run_by(call, use)))
+                if modules and not inside.intersection(self.tree.ancestors(call)):
+                    run = Run(use, call, modules)
+                    statements.setdefault(self.tree.statement(call), []).append(run)
+            for escape in use.transformed.escapes:
+                modules = tuple(filter(self._may_hold_norm, use.called.modules))
+                if modules and not inside.intersection(self.tree.ancestors(escape)):
+                    yield Site(escape, self.tree.statement(escape), (), modules)
+        for statement, runs in sorted(statements.items(), key=lambda item: item[0].lineno):
+            node = statement if not hasattr(statement, "body") else runs[0].call
+            modules = tuple(module for run in runs for module in run.modules)
+            yield Site(node, statement, tuple(runs), modules)
+        yield from self._handed_on()
+
+    def _handed_on(self) -> Iterator[Site]:
+        """The modules that are handed to functions of other files, which transform them."""
+        for name, place in self.names.index.uses.transforming.items():
+            for node in self.tree.occurrences(name):
+                call = self.tree.parents.get(node)
+                if isinstance(call, ast.Call) and call.func is node:
+                    given = (*call.args, *(keyword.value for keyword in call.keywords))
+                    modules = tuple(m for value in given for m in self._given(value))
+                    if modules and not self._is_own_function(call):
+                        beyond = f"{name} ({place})"
+                        yield Site(call, self.tree.statement(call), (), modules, beyond)
+
+    def _given(self, value: ast.expr) -> Iterator[ast.expr]:
+        """The modules that an argument is, or runs as a function."""
+        found = [value] if self.modules.is_module(value) else self.modules.of(value).modules
+        yield from filter(self._may_hold_norm, found)
+
+    def _is_own_function(self, call: ast.Call) -> bool:
+        return any(m.definition is not None for m in self.names.meanings(call.func))
+
+    def is_followed(self, use: Use) -> bool:
+        """Whether it is known what a transformed function calls."""
+        function = use.transformed.function
+        if use.called.is_partial:
+            return False
+        return bool(use.called.modules or use.called.functions) or (
+            isinstance(function, ast.expr) and self.names.qualified(function).startswith("torch.")
+        )
+
+    def _run_by(self, call: ast.Call, use: Use) -> Iterator[ast.expr]:
+        """The modules that a call runs: a parameter stands for the argument that it gets."""
+        function = use.transformed.function
+        if isinstance(function, ast.expr):
+            if self.names.qualified(function) in FUNCTIONAL_CALLS:
+                module = argument(call, "module", 0)
+                if module is not None:
+                    yield module
+        definitions = set(use.called.functions[:1])
+        for module in use.called.modules:
+            bindings = self.scopes.reaching(module) if isinstance(module, ast.Name) else None
+            given = None
+            if bindings and len(bindings) == 1 and isinstance(bindings[0].node, ast.arg):
+                parameters = self.tree.parent(bindings[0].node)
+                if self.tree.parents.get(parameters) in definitions:
+                    assert isinstance(parameters, ast.arguments)
+                    names = [a.arg for a in (*parameters.posonlyargs, *parameters.args)]
+                    name = bindings[0].node.arg
+                    given = argument(call, name, names.index(name) if name in names else None)
+            yield given or module
+
+    def _may_hold_norm(self, module: ast.expr) -> bool:
+        """Whether a module may hold a norm: one that is made here of what is no norm does not."""
+        calls = self.modules.built_by(module)
+        if not calls or may_hold_site(self.tree.source.text.encode(), self.names.index):
+            return True
+        return not all(map(self._is_own, calls))
+
+    def _is_own(self, call: ast.Call) -> bool:
+        """Whether a call gives a class of this file or a layer of torch."""
+        return all(
+            m.definition is not None or m.qualified.startswith("torch.nn.")
+            for m in self.names.meanings(call.func)
+        )

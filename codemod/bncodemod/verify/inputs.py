@@ -228,7 +228,7 @@ class _Runner:
             args, kwargs = Inputs("", feed, dtype=self._dtype).make(self._device, batch=batch)
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             self._strict = Strict(given)
-            with meta.quick_norms() as seen, torch.no_grad(), self._device, self._strict:
+            with meta.quick_kernels() as seen, torch.no_grad(), self._device, self._strict:
                 self._module(*args, **kwargs)
         except Exception as error:
             return error

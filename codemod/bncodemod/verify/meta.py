@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from bncodemod.verify.compiled import is_compiled
 from bncodemod.verify.offline import replaced
@@ -26,7 +29,7 @@ def build(make: Callable[[], object]) -> object:
     What needs the CPU for them too is refused if it is large: some models would fill the memory.
     """
     try:
-        with META:
+        with META, _Unfilled():
             return _moved(make())
     except Exception as error:
         if not asks_for_values(error):
@@ -97,12 +100,25 @@ def _registering(
     return replaced(nn.Module, "register_parameter", registering)
 
 
+class _Unfilled(TorchFunctionMode):
+    """While open, nothing is filled on meta: there are no values, and it takes half of a build."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _FILLING and args[0].device == META:
+            return args[0]
+        return func(*args, **kwargs or {})
+
+
+_FILLING = frozenset({Tensor.fill_, Tensor.zero_, Tensor.normal_, Tensor.uniform_, Tensor.erfinv_})
+
 Rooms = list[tuple[int, int]]
 
 
 @contextmanager
-def quick_norms() -> Iterator[Rooms]:
-    """Norms on meta answer an empty tensor after the checks that a search learns from.
+def quick_kernels() -> Iterator[Rooms]:
+    """Norms and grid samplers on meta answer an empty tensor once their arguments are checked.
 
     Their own kernels there are made of Python decompositions: 3 ms a call, most of a search's time.
     What is given grows by each call's norm, told by its weights or else by its turn, and the values
@@ -110,22 +126,34 @@ def quick_norms() -> Iterator[Rooms]:
     """
     rooms: Rooms = []
 
-    def quickened(name: str, slow: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        def quick(*args: Any, **kwargs: Any) -> torch.Tensor:
+    def quick_norm(name: str, slow: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def quick(*args: Any, **kwargs: Any) -> Tensor:
             if kwargs or args[0].dim() < 2 or not args[0].numel():
                 return slow(*args, **kwargs)
             weight = next(iter(args[_FOR_EACH_CHANNEL[name][-1] :]), None)
             norm = len(rooms) if weight is None else id(weight)
             rooms.append((norm, args[0][0, 0].numel()))
-            is_known = args[0].device == META and _fits(name, args)
+            # What the user's code calls itself is for the modes that are open.
+            is_torchs = sys._getframe(1).f_globals is vars(F)
+            is_known = is_torchs and args[0].device == META and _fits(name, args)
             return torch.empty_like(args[0]) if is_known else slow(*args)
+
+        return quick
+
+    def quick_sampler(slow: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def quick(values: Tensor, grid: Tensor, *args: Any) -> Tensor:
+            if values.device != META or not _samples(values, grid):
+                return slow(values, grid, *args)
+            return values.new_empty((*values.shape[:2], *grid.shape[1:-1]))
 
         return quick
 
     with ExitStack() as stack:
         for name in _FOR_EACH_CHANNEL:
-            quick = quickened(name, getattr(torch, name))
+            quick = quick_norm(name, getattr(torch, name))
             stack.enter_context(replaced(torch, name, quick))
+        sampler = quick_sampler(torch.grid_sampler)
+        stack.enter_context(replaced(torch, "grid_sampler", sampler))
         yield rooms
 
 
@@ -135,8 +163,21 @@ _FOR_EACH_CHANNEL = {"batch_norm": (1, 3), "instance_norm": (1, 3), "group_norm"
 
 def _fits(name: str, args: tuple[Any, ...]) -> bool:
     """Whether a norm's function accepts its arguments, as far as a search can go wrong there."""
-    channels = args[0].shape[1]
-    sized = (args[place] for place in _FOR_EACH_CHANNEL[name] if place < len(args))
-    if any(each is not None and each.shape[0] != channels for each in sized):
-        return False
+    values, channels = args[0], args[0].shape[1]
+    sized = [args[place] for place in _FOR_EACH_CHANNEL[name] if place < len(args)]
+    for each in sized:
+        if each is not None and (each.shape[0] != channels or each.dtype != values.dtype):
+            return False
     return name != "group_norm" or channels % args[1] == 0
+
+
+def _samples(values: Tensor, grid: Tensor) -> bool:
+    """Whether a grid sampler accepts its arguments."""
+    return (
+        values.dim() == grid.dim()
+        and values.dim() in (4, 5)
+        and values.shape[0] == grid.shape[0]
+        and grid.shape[-1] == values.dim() - 2
+        and values.dtype == grid.dtype
+        and all(values.shape[2:])
+    )

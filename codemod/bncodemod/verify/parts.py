@@ -19,7 +19,7 @@ from bncodemod.verify.build import Constructed
 from bncodemod.verify.guess import Guesses
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, among, dtype_of, roomier
-from bncodemod.verify.meta import Rooms, asks_for_values, device_of, quick_norms
+from bncodemod.verify.meta import Rooms, asks_for_values, device_of, quick_kernels
 from bncodemod.verify.recorder import norms_in
 from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed, describe
@@ -140,7 +140,7 @@ def _called(
     args, kwargs = Inputs("", feed, dtype=dtype_of(module)).make(device, batch=_BATCH)
     hook = register_module_forward_hook(note, with_kwargs=True)
     try:
-        with quick_norms() as rooms, torch.no_grad(), device:
+        with quick_kernels() as rooms, torch.no_grad(), device:
             module(*args, **kwargs)
     except Exception as error:
         return rooms, seen, error

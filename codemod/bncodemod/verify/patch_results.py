@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from bncodemod.scan.model_places import CHAIN
 from bncodemod.strategies.patches import PATCHERS
 from bncodemod.verify.looking import attribute, text
+from bncodemod.verify.source_trees import tree_of
 
 
 def kind_of(function: Any) -> str:
@@ -21,9 +20,7 @@ def kind_of(function: Any) -> str:
 
 def gives_patched(function: types.FunctionType) -> bool:
     """Whether a function gives back a model that it patches, alone or in a tuple."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError, TypeError):
+    if (tree := tree_of(function)) is None:
         return False
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 1]
     patches = [call for call in calls if kind_of(named_in(call.func, function.__globals__))]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
-import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
@@ -20,6 +19,7 @@ from torch import nn
 from bncodemod.verify.compiled import is_compiler
 from bncodemod.verify.looking import function_below, is_instance, is_subclass
 from bncodemod.verify.patch_results import gives_patched, named_in
+from bncodemod.verify.source_trees import tree_of
 
 _DEEPEST = 6  # functions that return what other functions return
 
@@ -72,9 +72,7 @@ def _returned(function: types.FunctionType, names: Mapping[str, Any]) -> Iterato
 
     As far as the ``names`` are known, or those of a local variable for one of them.
     """
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError, TypeError):
+    if (tree := tree_of(function)) is None:
         return
     body = list(_own_nodes(tree.body[0]))
     assigned: dict[str, list[ast.expr]] = {}

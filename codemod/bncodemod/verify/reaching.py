@@ -17,7 +17,7 @@ from bncodemod.verify.candidates import Candidate, needs_arguments
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Rehearse, find_inputs
 from bncodemod.verify.mentions import Mentions, aliases
-from bncodemod.verify.meta import device_of, is_lazy
+from bncodemod.verify.meta import device_of, is_lazy, quick_kernels
 from bncodemod.verify.model import (
     Built,
     CandidateResult,
@@ -396,7 +396,7 @@ class Builder:
         module = prepared.constructed.module
         device = device_of(module)
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
-        with torch.no_grad(), device, self._recorder.running(module) as ran:
+        with quick_kernels(), torch.no_grad(), device, self._recorder.running(module) as ran:
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return ran, parameters + _PER_NUMBER * ran.numbers

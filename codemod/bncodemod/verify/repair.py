@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from bncodemod.verify.deduce import (
 )
 from bncodemod.verify.looking import attribute, function_below
 from bncodemod.verify.promises import builds_module
+from bncodemod.verify.source_trees import tree_of
 
 Values = dict[str, Any]
 
@@ -171,7 +171,7 @@ class _Scene:
     def __init__(self, error: BaseException, target: Callable[..., Any]) -> None:
         self._error = error
         self._function = _function(target)
-        self._tree = _source(self._function)
+        self._tree = tree_of(self._function)
         self._frames = list(_frames(error, self._function))
 
     def suspects(self, values: Values, defaults: Values) -> list[str]:
@@ -248,17 +248,6 @@ class _Scene:
 
 def _function(target: Callable[..., Any]) -> types.FunctionType | None:
     return function_below(target.__init__ if inspect.isclass(target) else target)
-
-
-def _source(function: types.FunctionType | None) -> ast.AST | None:
-    """The function's tree, with the line numbers of its file."""
-    if function is None:
-        return None
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError, TypeError):
-        return None
-    return ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
 
 
 def _frames(

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bncodemod.verify.model import Site
+from bncodemod.verify.source_trees import tree_of
 
 Values = dict[str, Any]
 
@@ -34,7 +34,7 @@ def steered(
     ``defaults`` are what its parameters are otherwise; ``value_of`` finds a value for one by name,
     ``instance_of`` one of a class.
     """
-    tree = _source(target)
+    tree = tree_of(target)
     if tree is None:
         return
     names = _globals(target)
@@ -55,26 +55,15 @@ def steered(
 
 def below_tests(target: Callable[..., Any], sites: Sequence[Site]) -> frozenset[Site]:
     """The sites that only some calls of ``target`` come by."""
-    tree = _source(target)
+    tree = tree_of(target)
     return frozenset(site for site in sites if tree is not None and any(_ways(tree, site)))
 
 
 def own_parameters(target: Callable[..., Any], sites: Sequence[Site]) -> frozenset[str]:
     """The parameters whose defaults are sites: these run only where nothing else is passed."""
-    tree = _source(target)
+    tree = tree_of(target)
     functions = [(_innermost(tree, site.line), site.line) for site in sites] if tree else []
     return frozenset(_parameter(found, line) for found, line in functions if found)
-
-
-def _source(target: Callable[..., Any]) -> ast.Module | None:
-    """The tree of a class or function, with the line numbers of its file."""
-    try:
-        lines, start = inspect.getsourcelines(inspect.unwrap(target))
-        tree = ast.parse(textwrap.dedent("".join(lines)))
-    except (OSError, SyntaxError, TypeError):
-        return None
-    ast.increment_lineno(tree, max(start - 1, 0))
-    return tree
 
 
 def _globals(target: Callable[..., Any]) -> Mapping[str, Any]:

@@ -304,9 +304,9 @@ class Survey:
     def _may_build(self, path: str) -> bool:
         """Whether a file may build norms that are rewritten, by the first look at it."""
         item, settings = self._seen.get(path), self._settings(path)
-        if item is None or settings.patches or not settings.keeps_batch_norm:
+        if item is None or not settings.keeps_batch_norm:
             return True
-        return item.candidate
+        return item.is_rewritten(self._known(path)) if settings.patches else item.candidate
 
     def _changing(self, path: str) -> bytes | None:
         """The bytes of a file that is rewritten where it has a site."""

@@ -125,13 +125,3 @@ class Net(nn.Module):
     said = examined(tmp_path, source, **image())
     assert said.result(Check.GRAD).message == "compared in float64"
     assert torch.get_default_dtype() is torch.float32
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device at hand")
-def test_on_cuda(tmp_path: Path) -> None:
-    said = examined(tmp_path, NET, device="cuda", time=True, **image())
-    assert said.failed() == []
-    assert said.result(Check.VMAP).outcome is Outcome.PASSED
-    assert said.result(Check.GRAD).outcome is Outcome.PASSED
-    assert said.timed().timings

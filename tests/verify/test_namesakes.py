@@ -63,7 +63,7 @@ def test_a_helper_that_the_next_folder_lacks_is_not_there(tmp_path: Path, loaded
 
 
 @pytest.mark.parametrize(
-    "line", ["from nearby import WIDTH", "import os, nearby as n; WIDTH = n.W"]
+    "line", ["from nearby import WIDTH", "import os, nearby as near; WIDTH = near.WIDTH"]
 )
 def test_what_imports_a_helper_is_imported_anew_with_it(
     tmp_path: Path, loaded: Load, line: str

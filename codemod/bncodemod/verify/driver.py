@@ -290,7 +290,7 @@ class Driver:
         if message.forked:
             self._note(path, "it forked the process that imported it")
         if message.changed:
-            self._note(path, f"it changed torch for its process: {_some(message.changed)}")
+            self._note(path, f"it changed libraries for its process: {_some(message.changed)}")
         if message.forked or message.changed:
             self._replace(post)  # its copies end with it, and what it changed
 

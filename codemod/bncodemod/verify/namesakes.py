@@ -104,14 +104,18 @@ def _is_below(top: str, root: str) -> bool:
 
 
 def _is_installed(name: str) -> bool:
-    """Whether a module is of the environment: such ones do not import the user's."""
-    return any(
-        place.startswith(_STDLIB) or _ENVIRONMENT & set(place.split(os.sep))
-        for place in _places(name)
-    )
+    return any(map(is_installed, _places(name)))
 
 
-_STDLIB = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
+def is_installed(path: str) -> bool:
+    """Whether a file is of the environment, or of this package: such ones import no user's."""
+    return path.startswith(_OWN) or bool(_ENVIRONMENT & set(path.split(os.sep)))
+
+
+_OWN = tuple(
+    os.path.join(os.path.realpath(folder), "")
+    for folder in (sysconfig.get_path("stdlib"), os.path.dirname(os.path.dirname(__file__)))
+)
 _ENVIRONMENT = {"site-packages", "dist-packages"}
 
 

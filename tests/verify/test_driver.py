@@ -415,9 +415,10 @@ def drive(
     """A driver whose worker is at a module's work, and what runs: the worker and its child."""
     mark, module = folder / "pids", folder / "m.py"
     module.write_text(
-        "import os, subprocess\nfrom torch import nn\nnorm = nn.GroupNorm(1, 4)\n"
+        "import os, subprocess, sys\nfrom torch import nn\nnorm = nn.GroupNorm(1, 4)\n"
         "child = subprocess.Popen(['sleep', '1000'])\n"
-        f"open({str(mark)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}.')\n{work}"
+        f'say = """open({str(mark)!r}, "w").write("%d %d.")"""\n'  # it writes nothing itself
+        f"subprocess.run([sys.executable, '-c', say % (os.getpid(), child.pid)])\n{work}"
     )
     driver = subprocess.Popen([*command, str(module)], stderr=subprocess.PIPE, text=True)
     while not (mark.exists() and mark.read_text().endswith(".")):

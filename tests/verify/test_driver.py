@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from bncodemod.verify.protocol import Setup
 
 STAND_IN = Setup(examine="stand_in:examine")
 LIMITS = Limits(step=6, module=60, memory=2**30)
-GOOD = "class Good:\n    pass\n"
+GOOD = "import os, torch.fx\nclass Good(torch.nn.Module):\n    pass\n"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")
 
 SEGFAULT = "import ctypes\nctypes.string_at(0)\n"
@@ -59,6 +60,7 @@ MODULES = {
         "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
         "atexit.register(time.sleep, 1000)\n"
     ),
+    "unloads": "import sys, torch.fx\nsys.modules['torch'] = sys.modules['os'] = None\n",
     "meddles": (
         "import os, sys\nos.chdir('/')\nsys.path.clear()\nos.environ.clear()\nsys.stdout = None\n"
     ),
@@ -153,7 +155,7 @@ def test_an_import_that_does_not_end_has_a_remedy(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["prints", "forks", "child_sleeps", "never_ends", "meddles", "parses"]
+    "name", ["prints", "forks", "child_sleeps", "never_ends", "unloads", "meddles", "parses"]
 )
 def test_an_import_that_is_only_odd(run: Run, name: str) -> None:
     assert run.error(name) == ""
@@ -339,6 +341,22 @@ def test_what_a_module_puts_into_a_library_ends_with_it(
     for n in range(2):
         assert found.error(f"behind_{n}") == ""
         assert not found.found.modules[found.path(f"behind_{n}")].notes
+
+
+@pytest.mark.parametrize("end", [LEAVE, SEGFAULT, LOOP, ""], ids=["leave", "crash", "loop", "end"])
+def test_temporary_files_go_with_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    text = f"import tempfile\nopen(tempfile.mkdtemp() + '/a', 'w').close()\n{end}"
+    with Driver(STAND_IN, LIMITS) as driver:
+        driver.start()
+        driver.run([job(tmp_path / "writes.py", text)], ["cpu"])
+        assert (driver.gathered.modules[str(tmp_path / "writes.py")].error != "") is (end != "")
+    assert not list(temporary.glob("bncodemod-*"))
 
 
 def test_what_torch_changes_in_itself_is_no_change(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _before = dict(sys.modules)  # when the worker begins, with what the file of exa
 
 def forget_namesakes(name: str, root: str) -> None:
     """Drop what must not be found when ``name`` is imported from ``root``, now on sys.path."""
-    _put_back()
+    put_back()
     loaded = _by_top_level()
     gone = {top for top in loaded if top not in _before and _leads_elsewhere(top)}
     own = name.partition(".")[0]
@@ -42,14 +42,15 @@ def forget_namesakes(name: str, root: str) -> None:
             del sys.modules[each]
 
 
-def _put_back() -> None:
-    """Have what was there before stand where a job has put another module in its place."""
+def put_back() -> None:
+    """Have what was there before stand where a job has put something else in its place."""
     tops = {name for name in _before if "." not in name and name != "__main__"}
     tops = {name for name in tops if sys.modules.get(name) is not _before[name]}
     if not tops:
         return
-    for each in [each for each in sys.modules if each.partition(".")[0] in tops]:
-        del sys.modules[each]
+    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+        if name in tops or not _is_installed(name):
+            del sys.modules[name]
     kept = {name: module for name, module in _before.items() if name.partition(".")[0] in tops}
     sys.modules.update(kept)
 

@@ -29,6 +29,7 @@ from bncodemod.verify.model import (
     Event,
     Job,
     ModuleResult,
+    Noted,
     Outcome,
     Site,
     SiteKind,
@@ -46,6 +47,7 @@ from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timed
 from bncodemod.verify.verdicts import cleared
+from bncodemod.verify.writing import Writing, nothing_written
 
 Emit = Callable[[Event], None]
 
@@ -96,6 +98,8 @@ def examine(job: Job, emit: Emit) -> None:
     """Import the job's module, build its candidates and check those that reach wanted sites."""
     sites = (*job.sites, *job.other_sites)
     with ExitStack() as stack:
+        writing = stack.enter_context(nothing_written((job.root, *job.folders)))
+        stack.callback(_note, writing, emit)
         finder = stack.enter_context(Finder(sites))
         recorder = stack.enter_context(Recorder(sites))
         stack.enter_context(reproducible())
@@ -118,6 +122,11 @@ def examine(job: Job, emit: Emit) -> None:
             emit(site)
         if job.checks & {Check.EVAL_MODE, Check.RESTORED}:
             examine_blocks(job, module, imported_blocks, emit)
+
+
+def _note(writing: Writing, emit: Emit) -> None:
+    for note in writing.notes():
+        emit(Noted(note))
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:

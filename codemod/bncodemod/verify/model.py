@@ -310,7 +310,14 @@ class Unreached:
     reason: str
 
 
-Event = Started | ModuleResult | CandidateResult | Timed | Unreached
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the report should say of the module."""
+
+    text: str
+
+
+Event = Started | ModuleResult | CandidateResult | Timed | Unreached | Noted
 
 
 class Verdict(str, Enum):

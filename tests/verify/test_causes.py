@@ -36,6 +36,7 @@ CASES = {
     "in place": ("y = torch.zeros(x.shape); y.copy_(x); x = y", Cause.IN_PLACE),
     "by index": ("y = torch.zeros(x.shape); y[:, 0] = x[:, 0]; x = y", Cause.IN_PLACE),
     "augmented": ("y = torch.zeros(x.shape); y += x; x = y", Cause.IN_PLACE),
+    "RReLU": ("x = F.rrelu(x, training=True)", Cause.NO_RULE),
     "LSTM": ("x = self.lstm(x[:, 0])[0]", Cause.RNN),
     "channels_last": (
         "x = F.group_norm(x.contiguous(memory_format=torch.channels_last), 1)",
@@ -71,25 +72,6 @@ def test_an_autograd_function(tmp_path: Path, body: str) -> None:
     source = double + NET.format(statement="x = Double.apply(x)")
     said = examined(tmp_path, source, checks=frozenset({Check.VMAP}), **image())
     assert said.result(Check.VMAP).cause is Cause.FUNCTION
-
-
-def test_stochastic_depth(tmp_path: Path) -> None:
-    text = """
-    def stochastic_depth(x, p):
-        noise = torch.empty(x.shape[0], 1, 1, 1)
-        return x * noise.bernoulli_(1 - p)
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.GroupNorm(1, 3)⟫
-
-        def forward(self, x):
-            return stochastic_depth(self.bn(x), 0.5)
-    """
-    said = examined(tmp_path, text, **image())
-    assert said.failed() == []
-    assert any("randomness='same'" in note for note in said.of("Net").notes)
 
 
 def test_a_tensor_that_a_hook_keeps(tmp_path: Path) -> None:

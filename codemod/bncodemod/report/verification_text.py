@@ -113,9 +113,9 @@ class _Writer:
             self._console.line(("    note: ", "dim"), (note, ""))
         for check in candidate.checks:
             if check.outcome is Outcome.NOTED:
-                self._console.line(
-                    ("    note: ", "dim"), (f"{check.check.value}: {check.message}", "")
-                )
+                where = f", at {check.path}:{check.line}" if check.line else ""
+                said = f"{check.check.value}: {check.message}{where}"
+                self._console.line(("    note: ", "dim"), (said, ""))
 
     def _timings(self) -> None:
         for line in table(self._whole):
@@ -184,6 +184,8 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
         yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
     if unfinished := sum(bool(result.unfinished) for result in whole.sites):
         yield [(f"{unfinished} verified without a check that took too much (-v: which)", "")]
+    for remedy, places in _drawing(whole).items():
+        yield [(f"random numbers are drawn: {remedy}: {_some(places)}", "yellow")]
     unread = len(whole.unread)
     failed = sum(bool(module.error) for module in whole.modules) - unread
     imported = len(whole.modules) - failed - unread
@@ -197,6 +199,26 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
     if whole.tolerance:
         yield [(f"equal: within {_tolerance(whole.tolerance)} of the largest number", "")]
     yield [(_seconds(whole), "")]
+
+
+def _drawing(whole: Verification) -> dict[str, list[str]]:
+    """Where models draw random numbers, by what vmap is to be told."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)  # in order, each place once
+    for candidate in whole.candidates:
+        for check in candidate.checks:
+            if check.outcome is Outcome.NOTED and check.cause in _RANDOM:
+                path, line = check.path or candidate.path, check.line or candidate.line
+                found[check.remedy][f"{path}:{line}"] = None
+    return {remedy: list(places) for remedy, places in found.items()}
+
+
+_RANDOM = frozenset({Cause.RANDOMNESS, Cause.STOCHASTIC_DEPTH})
+
+
+def _some(places: list[str]) -> str:
+    """The first places, and how many more there are."""
+    more = len(places) - _SHOWN
+    return ", ".join(places[:_SHOWN]) + (f" and {more} more (-v: all)" if more > 0 else "")
 
 
 def shown_percent(coverage: float) -> str:

@@ -59,13 +59,13 @@ _TABLE: tuple[_Known, ...] = (
     ),
     _Known(
         Cause.STOCHASTIC_DEPTH,
-        rf"{_IN_PLACE}|random operation",
+        r"random operation|randomness",
         "call vmap with randomness='same', or build the model with a drop rate of 0",
         where=r"(?i)stochastic_?depth|drop_?path",
     ),
     _Known(
         Cause.RANDOMNESS,
-        r"random operation|randomness|aten::rrelu",
+        r"random operation|randomness",
         "call vmap with randomness='different' (a draw for each) or 'same' (one for all)",
     ),
     _Known(

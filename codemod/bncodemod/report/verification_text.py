@@ -202,10 +202,11 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
 
 
 def _drawing(whole: Verification) -> dict[str, list[str]]:
-    """Where models draw random numbers, by what vmap is to be told."""
+    """Where models of verified norms draw random numbers, by what vmap is to be told."""
     found: dict[str, dict[str, None]] = defaultdict(dict)  # in order, each place once
+    verified = {r.site for r in whole.sites if r.verdict is Verdict.VERIFIED}
     for candidate in whole.candidates:
-        for check in candidate.checks:
+        for check in candidate.checks if verified.intersection(candidate.sites) else ():
             if check.outcome is Outcome.NOTED and check.cause in _RANDOM:
                 path, line = check.path or candidate.path, check.line or candidate.line
                 found[check.remedy][f"{path}:{line}"] = None

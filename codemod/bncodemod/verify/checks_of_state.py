@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bncodemod.verify import calling
+from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check, run_under_vmap, with_randomness
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
 from bncodemod.verify.subject import STACK, Subject
@@ -42,26 +43,38 @@ def _buffers(subject: Subject) -> CheckResult:
         raise Skipped("vmap does not run to its end") from error
     after = _Attributes.of(module)
     leaked = [name for name, tensor in after.buffers.items() if _is_batched(tensor)]
-    held = [name for name, tensor in after.plain.items() if _is_batched(tensor)]
+    held = sorted(name for name, tensor in after.plain.items() if _is_batched(tensor))
     # What is empty or of another kind before the first run is a cache; else it is a state.
     before = _Attributes.of(subject.fresh()).plain if held else {}
-    state = sorted(
-        {*leaked, *(n for n in held if n in before and _alike(before[n], after.plain[n]))}
-    )
-    if state:
+    state = {name for name in held if name in before and _alike(before[name], after.plain[name])}
+    if leaked or state or (held and _is_unusable(module, subject)):
+        names = sorted({*leaked, *(state or held)})
         return CheckResult(
             Check.BUFFERS,
             Outcome.FAILED,
-            f"vmap leaves a tensor of its own in {', '.join(state)}: the next call fails",
+            f"vmap leaves a tensor of its own in {', '.join(names)}: the next call fails",
             Cause.LEAK,
             "return the new value from forward instead of assigning it, or do not update it under"
             " vmap",
-            *next((places[name] for name in state if name in places), ()),
+            *next((places[name] for name in names if name in places), ()),
         )
+    if held or places:
+        _call_again(subject)
     if held:
-        message = f"what forward keeps in {', '.join(sorted(held))} cannot be used after vmap"
+        message = f"what forward keeps in {', '.join(held)} cannot be used after vmap"
         return CheckResult(Check.BUFFERS, Outcome.NOTED, message, Cause.LEAK)
     return CheckResult(Check.BUFFERS, Outcome.PASSED)
+
+
+def _is_unusable(module: nn.Module, subject: Subject) -> bool:
+    """Whether a model that has run under vmap fails in its next call with what is left in it."""
+    device = subject.built_on
+    try:
+        with torch.no_grad(), device:
+            calling.run(module, subject.feed(device=device))
+    except Exception as error:
+        return explain(error, subject.roots).cause is Cause.LEAK
+    return False
 
 
 def _call_again(subject: Subject) -> None:

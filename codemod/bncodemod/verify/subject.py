@@ -58,7 +58,10 @@ class Subject:
 
     def built(self) -> nn.Module:
         """A copy of the model as it was first built."""
-        module = copied(self.prepared.constructed.module)
+        if self.built_on.type == "meta":
+            module = copied(self.prepared.constructed.module)
+        else:  # where the search for inputs may have changed its values
+            module = self.rebuilt(self.built_on)
         module.train()
         return module
 

@@ -38,6 +38,8 @@ CASES = {
     "augmented": ("y = torch.zeros(x.shape); y += x; x = y", Cause.IN_PLACE),
     "RReLU": ("x = F.rrelu(x, training=True)", Cause.NO_RULE),
     "LSTM": ("x = self.lstm(x[:, 0])[0]", Cause.RNN),
+    "data": ("x = x * x.data.sum()", Cause.NO_RULE),
+    "into channels_last": ("x = x.to(memory_format=torch.channels_last)", Cause.CHANNELS_LAST),
     "channels_last": (
         "x = F.group_norm(x.contiguous(memory_format=torch.channels_last), 1)",
         Cause.CHANNELS_LAST,
@@ -108,6 +110,23 @@ def test_checkpointing(tmp_path: Path) -> None:
     """
     said = examined(tmp_path, text, **image())
     assert [(each.check, each.cause) for each in said.failed()] == [(Check.GRAD, Cause.CHECKPOINT)]
+
+
+def test_a_counter_that_grad_may_not_write_to(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+            self.register_buffer("steps", torch.zeros(()))
+
+        def forward(self, x):
+            self.steps += 1
+            return self.bn(x)
+    """
+    (failed,) = examined(tmp_path, text, **image()).failed()
+    assert (failed.check, failed.cause) == (Check.GRAD, Cause.IN_PLACE)
+    assert "self.steps = self.steps + 1" in failed.remedy
 
 
 def test_memory() -> None:

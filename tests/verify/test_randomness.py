@@ -127,3 +127,13 @@ def test_random_numbers_where_running_statistics_fail_too(tmp_path: Path) -> Non
         Verdict.FAILED,
     ]
     assert len(noted(said)) == 1
+
+
+@pytest.mark.parametrize("number", ["random.random()", "float(numpy.random.rand())"])
+def test_numbers_that_vmap_does_not_know_to_be_random(tmp_path: Path, number: str) -> None:
+    text = "import random, numpy\n" + net(layer="nn.Identity()", answer=f"self.bn(x) * {number}")
+    said = examined(tmp_path, text, **image())
+    assert said.failed() == []
+    (result,) = noted(said)
+    assert number.partition(".rand")[0].removeprefix("float(") in result.message
+    assert "one for all" in result.remedy

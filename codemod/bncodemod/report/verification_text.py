@@ -18,11 +18,12 @@ from bncodemod.verify.model import (
     Verdict,
     Verification,
 )
-from bncodemod.verify.verdicts import REGISTRY
+from bncodemod.verify.verdicts import NOT_CHOSEN, REGISTRY
 
 _STYLES = {Verdict.VERIFIED: "green", Verdict.FAILED: "red", Verdict.NOT_REACHED: "yellow"}
 # torch says the same in four lines.
 _RUNNING_STATS = "running statistics are updated in place, which vmap refuses"
+_CHECKS = "choose meta-vmap, vmap, grad or ensemble too"
 _EXAMPLE = "say how to build and feed it: docs/verify.md, or `bncodemod explain not-reached`"
 
 
@@ -162,8 +163,9 @@ def _remedy_of(result: SiteResult) -> tuple[str, str]:
     """The file and the remedy: sites in a row that have these in common share a line."""
     if result.failure is not None:
         return result.site.path, result.failure.remedy
-    unreached = result.verdict is Verdict.NOT_REACHED and result.reason != REGISTRY
-    return result.site.path, _EXAMPLE if unreached else ""
+    if result.verdict is not Verdict.NOT_REACHED or result.reason == REGISTRY:
+        return result.site.path, ""
+    return result.site.path, _CHECKS if result.reason.startswith(NOT_CHOSEN) else _EXAMPLE
 
 
 def summary(whole: Verification) -> Iterator[list[Span]]:

@@ -20,6 +20,7 @@ from bncodemod.verify.comparing import difference
 from bncodemod.verify.double import in_float64
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.randomness import Drawn, as_users_run, is_random
+from bncodemod.verify.reproducible import states_of_others
 from bncodemod.verify.strided import FLATTEN, flattening_gradients
 from bncodemod.verify.subject import STACK, Subject, varied
 
@@ -44,10 +45,10 @@ def check(which: Check) -> Callable[[Checker], Checker]:
 def run_check(which: Check, subject: Subject) -> list[CheckResult]:
     """Run one check.
 
-    A second result says how the model fares without the norms at fault, a last one what vmap is to
-    be told of random numbers.
+    A second result says how the model fares without the norms at fault, and remarks follow, as on
+    what vmap is to be told of random numbers.
     """
-    start, had_drawn = time.perf_counter(), subject.drawn is not None
+    start, remarked = time.perf_counter(), len(subject.remarks)
     first = _attempt(which, subject)
     results = [replace(first, seconds=time.perf_counter() - start)]
     if first.cause is Cause.RUNNING_STATS and first.outcome is Outcome.FAILED:
@@ -57,17 +58,7 @@ def run_check(which: Check, subject: Subject) -> list[CheckResult]:
             second = _attempt(which, subject)
         subject.mapped = None  # without what makes it fail
         results = _blamed(results[0], replace(second, seconds=time.perf_counter() - start), lenient)
-    return (
-        results if had_drawn or subject.drawn is None else [*results, _noted(which, subject.drawn)]
-    )
-
-
-def _noted(which: Check, drawn: Drawn) -> CheckResult:
-    """What vmap is to be told, once for a model."""
-    place, remedy = drawn.place, drawn.remedy
-    return CheckResult(
-        which, Outcome.NOTED, drawn.message, place.cause, remedy, place.path, place.line
-    )
+    return [*results, *(replace(each, check=which) for each in subject.remarks[remarked:])]
 
 
 def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[CheckResult]:
@@ -145,7 +136,8 @@ def run_under_vmap(subject: Subject) -> tuple[nn.Module, Assigned]:
 
     with torch.no_grad(), context:
         mapped, drawn = as_users_run(run, subject.roots)
-    subject.drawn = subject.drawn or drawn
+    if drawn is not None:
+        subject.tell(drawn)
     return mapped
 
 
@@ -159,18 +151,30 @@ def _with_random_layers(subject: Subject) -> None:
         _, drawn = as_users_run(
             lambda how: calling.vmapped(subject.used(), inputs, seed, how), subject.roots
         )
-    subject.drawn = subject.drawn or drawn
+    if drawn is not None:
+        subject.tell(drawn)
 
 
 @check(Check.FORWARD)
 def _forward(subject: Subject) -> CheckResult:
+    module = subject.fresh()
+    before = states_of_others()
     with torch.no_grad():
-        answers = calling.run(subject.fresh(), subject.feed())
+        answers = calling.run(module, subject.feed())
+    if drawn := [name for name, state in states_of_others().items() if state != before.get(name)]:
+        subject.remarks.append(_drawn_by(drawn))
     if not answers:
         return CheckResult(Check.FORWARD, Outcome.NOTED, "the answer has no tensor")
     if not all(answer.isfinite().all() for answer in answers if answer.is_floating_point()):
         subject.note("some numbers of the answer are not finite")
     return CheckResult(Check.FORWARD, Outcome.PASSED)
+
+
+def _drawn_by(names: list[str]) -> CheckResult:
+    """What there is to say of numbers that vmap does not know to be random."""
+    message = f"random numbers of {', '.join(names)} are drawn: under vmap, one draw serves all"
+    remedy = "use torch's in place of random's and NumPy's, of which vmap draws one for all"
+    return CheckResult(Check.FORWARD, Outcome.NOTED, message, Cause.RANDOMNESS, remedy)
 
 
 @check(Check.VMAP)
@@ -353,5 +357,5 @@ def with_randomness(subject: Subject, run: Callable[[str], calling.T]) -> callin
         if place is None:
             raise
     answer = run("same")
-    subject.drawn = subject.drawn or Drawn(place, "same")
+    subject.tell(Drawn(place, "same"))
     return answer

@@ -187,9 +187,10 @@ vmap has no rule for an operator that the model calls.
 By hand: another operator, or keep it outside of vmap.
 """,
     Cause.CHANNELS_LAST: """\
-GroupNorm does not run under vmap on tensors in the memory format channels_last.
+The memory format channels_last does not go with vmap: tensors cannot be put into it there, and
+GroupNorm does not run on those that are in it.
 
-By hand: leave the memory format out, or rewrite with `--strategy no-running-stats`.
+By hand: leave the memory format out; for GroupNorm, also by `--strategy no-running-stats`.
 """,
     Cause.SINGLE_SAMPLE: """\
 A norm has one value per channel to normalise.

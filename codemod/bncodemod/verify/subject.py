@@ -12,7 +12,7 @@ from bncodemod.verify.assignments import Assigned
 from bncodemod.verify.calling import Arguments, copied, run
 from bncodemod.verify.inputs import Inputs
 from bncodemod.verify.meta import device_of, is_lazy
-from bncodemod.verify.model import Job, Site
+from bncodemod.verify.model import Check, CheckResult, Job, Outcome, Site
 from bncodemod.verify.prepare import Prepared
 from bncodemod.verify.randomness import Drawn, switch_off_randomness
 from bncodemod.verify.recorder import Recorder, norms_in
@@ -44,6 +44,7 @@ class Subject:
     mapped: tuple[nn.Module, Assigned] | None = None
     was_used: bool = False
     drawn: Drawn | None = None
+    remarks: list[CheckResult] = field(default_factory=list)  # beside what a check comes to
     _new: nn.Module | None = None
     _kept: nn.Module | None = None
 
@@ -132,6 +133,22 @@ class Subject:
         except Exception as error:
             return error
         return None
+
+    def tell(self, drawn: Drawn) -> None:
+        """Remark on what vmap is to be told, once."""
+        if self.drawn is None:
+            self.drawn, place = drawn, drawn.place
+            self.remarks.append(
+                CheckResult(
+                    Check.VMAP,
+                    Outcome.NOTED,
+                    drawn.message,
+                    place.cause,
+                    drawn.remedy,
+                    place.path,
+                    place.line,
+                )
+            )
 
     def note(self, text: str) -> None:
         if text not in self.notes:

@@ -12,6 +12,7 @@ from bncodemod.report.text import plural
 from bncodemod.verify.model import (
     CandidateResult,
     Cause,
+    CheckResult,
     ModuleResult,
     Outcome,
     SiteResult,
@@ -186,8 +187,8 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
         yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
     if unfinished := sum(bool(result.unfinished) for result in whole.sites):
         yield [(f"{unfinished} verified without a check that took too much (-v: which)", "")]
-    for remedy, places in _drawing(whole).items():
-        yield [(f"random numbers are drawn: {remedy}: {_some(places)}", "yellow")]
+    for remark, places in _remarks(whole).items():
+        yield [(f"{remark}: {_some(places)}", "yellow")]
     unread = len(whole.unread)
     failed = sum(bool(module.error) for module in whole.modules) - unread
     imported = len(whole.modules) - failed - unread
@@ -203,16 +204,23 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
     yield [(_seconds(whole), "")]
 
 
-def _drawing(whole: Verification) -> dict[str, list[str]]:
-    """Where models of verified norms draw random numbers, by what vmap is to be told."""
+def _remarks(whole: Verification) -> dict[str, list[str]]:
+    """What to know of models in which norms were verified, and where the models stand."""
     found: dict[str, dict[str, None]] = defaultdict(dict)  # in order, each place once
     verified = {r.site for r in whole.sites if r.verdict is Verdict.VERIFIED}
     for candidate in whole.candidates:
         for check in candidate.checks if verified.intersection(candidate.sites) else ():
-            if check.outcome is Outcome.NOTED and check.cause in _RANDOM:
+            if check.outcome is Outcome.NOTED and (remark := _remark(check)):
                 path, line = check.path or candidate.path, check.line or candidate.line
-                found[check.remedy][f"{path}:{line}"] = None
-    return {remedy: list(places) for remedy, places in found.items()}
+                found[remark][f"{path}:{line}"] = None
+    return {remark: list(places) for remark, places in found.items()}
+
+
+def _remark(check: CheckResult) -> str:
+    """What is worth a line of the summary: what asks for something, or may be a fault."""
+    if check.cause in _RANDOM:
+        return f"random numbers are drawn: {check.remedy}"
+    return check.message if check.cause is Cause.CONSTANT else ""
 
 
 _RANDOM = frozenset({Cause.RANDOMNESS, Cause.STOCHASTIC_DEPTH})

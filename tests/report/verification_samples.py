@@ -58,6 +58,18 @@ PASSED = (
     CheckResult(Check.VMAP, Outcome.PASSED, seconds=0.5),
     CheckResult(Check.EVAL, Outcome.PASSED),
 )
+DRAWN = CheckResult(
+    Check.META_VMAP,
+    Outcome.NOTED,
+    "random numbers are drawn, which runs with randomness='different'",
+    Cause.RANDOMNESS,
+    "call vmap with randomness='different'",
+    "models/net.py",
+    31,
+)
+ALIKE = CheckResult(
+    Check.CONSTANT, Outcome.NOTED, "the answer is the same for every sample", Cause.CONSTANT
+)
 NOTED = CheckResult(Check.STATE_DICT, Outcome.NOTED, "3 keys lost (running_mean, …)", seconds=0.125)
 
 VERIFICATION = Verification(
@@ -100,7 +112,7 @@ VERIFICATION = Verification(
             "Net()",
             "(N, 3, 32, 32)",
             (GOOD, STATS, STATS_TOO),
-            (REFUSED, *PASSED, NOTED),
+            (REFUSED, *PASSED, NOTED, DRAWN, ALIKE),
             (Timing("vmap", 8, 12.5, 2.5), Timing("ensemble", 32, 100.0, 12.0)),
             ("dropout was switched off to compare",),
             seconds=2.0,

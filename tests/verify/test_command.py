@@ -361,7 +361,7 @@ def test_the_driver_imports_neither_torch_nor_the_code(project: Path) -> None:
     done = python(
         "import sys\n"
         "from bncodemod.verify import verify_paths\n"
-        "found = verify_paths(['net.py'])\n"
+        "found = verify_paths('net.py')\n"
         "assert len(found.sites) == 2 and found.coverage == 0\n"
         "assert [m.output for m in found.modules] == ['imported']\n"
         "assert not {'torch', 'net'} & set(sys.modules)\n"

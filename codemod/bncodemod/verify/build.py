@@ -216,7 +216,8 @@ def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Atte
 
 def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Constructed | Refusal:
     def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
-        with offline(), lookups(), device:
+        # Some functions train the model that they give back.
+        with offline(), lookups(), device, torch.enable_grad():
             module = module_of(attempt.arguments.call(other or target))
             module.train()
             return module.to(device)  # type: ignore[no-any-return]

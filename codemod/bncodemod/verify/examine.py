@@ -12,7 +12,13 @@ from dataclasses import replace
 from itertools import chain
 from types import ModuleType
 
-from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
+from bncodemod.verify import (  # noqa: F401
+    checks_of_norms,
+    checks_of_original,
+    checks_of_patches,
+    checks_of_state,
+    modes,
+)
 from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import CHECKS, run_check

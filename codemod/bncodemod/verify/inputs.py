@@ -20,6 +20,7 @@ from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 from bncodemod.verify.strict import Strict
+from bncodemod.verify.traceless import traceless
 
 _BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
 _ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
@@ -228,7 +229,13 @@ class _Runner:
             args, kwargs = Inputs("", feed, dtype=self._dtype).make(self._device, batch=batch)
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             self._strict = Strict(given)
-            with meta.quick_kernels() as seen, torch.no_grad(), self._device, self._strict:
+            with (
+                traceless(self._module),
+                meta.quick_kernels() as seen,
+                torch.no_grad(),
+                self._device,
+                self._strict,
+            ):
                 self._module(*args, **kwargs)
         except Exception as error:
             return error

@@ -121,12 +121,17 @@ does, the result is noted: the norm is not to blame.
 The model draws random numbers, which vmap refuses unless it is told how.
 
 By hand: `vmap(…, randomness="different")` for a draw per element, `"same"` for one for all; or
-dropout of 0. The verifier switches dropout off where it compares.
+dropout of 0.
+
+No norm is at fault: a site whose model runs when vmap is told is verified, and the summary says
+where the model draws, and what to tell vmap. Random layers are on for that run, so that what else
+fails in them is found; they are off where answers are compared.
 """,
     Cause.STOCHASTIC_DEPTH: """\
-StochasticDepth fills an unbatched tensor in place, which vmap refuses.
+StochasticDepth draws random numbers, into a tensor that may not be batched.
 
-torchvision's works with `randomness="same"` only.
+torchvision's makes that tensor with `torch.empty`, and works with `randomness="same"` only. As with
+dropout, no norm is at fault, and the summary says where it is and what to tell vmap.
 
 By hand: `randomness="same"`, or build the model with a drop rate of 0.
 """,
@@ -182,9 +187,10 @@ vmap has no rule for an operator that the model calls.
 By hand: another operator, or keep it outside of vmap.
 """,
     Cause.CHANNELS_LAST: """\
-GroupNorm does not run under vmap on tensors in the memory format channels_last.
+The memory format channels_last does not go with vmap: tensors cannot be put into it there, and
+GroupNorm does not run on those that are in it.
 
-By hand: leave the memory format out, or rewrite with `--strategy no-running-stats`.
+By hand: leave the memory format out; for GroupNorm, also by `--strategy no-running-stats`.
 """,
     Cause.SINGLE_SAMPLE: """\
 A norm has one value per channel to normalise.

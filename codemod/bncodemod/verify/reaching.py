@@ -34,6 +34,7 @@ from bncodemod.verify.reached import Reached, holds_one_of, reached, sites_in
 from bncodemod.verify.recorder import Ran, Recorder
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.steering import below_tests
+from bncodemod.verify.traceless import traceless
 from bncodemod.verify.variants import variants
 
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
@@ -396,7 +397,13 @@ class Builder:
         module = prepared.constructed.module
         device = device_of(module)
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
-        with quick_kernels(), torch.no_grad(), device, self._recorder.running(module) as ran:
+        with (
+            traceless(module),
+            quick_kernels(),
+            torch.no_grad(),
+            device,
+            self._recorder.running(module) as ran,
+        ):
             calling.run(module, arguments)
         parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         return ran, parameters + _PER_NUMBER * ran.numbers

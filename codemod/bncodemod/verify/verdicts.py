@@ -27,6 +27,7 @@ from bncodemod.verify.model import (
 # Rules whose sites are names and configurations that a library turns into norms.
 _REGISTRIES = frozenset({"BN108", "BN109"})
 REGISTRY = "a configuration that only the library reads which it is written for"
+NOT_CHOSEN = "none of the chosen checks runs it under vmap as in training"
 
 
 _UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
@@ -256,7 +257,9 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
     if candidate.checks and not _showing(candidate, site) & {
         check.check for check in candidate.checks
     }:
-        return "none of the chosen checks runs it under vmap"
+        passed = [c.check.value for c in candidate.checks if c.outcome is Outcome.PASSED]
+        others = f"; passed in {candidate.name}: {', '.join(passed)}" if passed else ""
+        return f"{NOT_CHOSEN}{others}"
     compared = [check for check in candidate.checks if check.check in _COMPARING]
     if compared and all(check.outcome is Outcome.SKIPPED for check in compared):
         return f"{candidate.name} was built, but not compared: {compared[0].message}"

@@ -6,8 +6,8 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 
-from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 
@@ -26,7 +26,7 @@ _HOLDERS = (
 class Origins:
     """Follows modules of one file back to the calls that build them, or parts of them."""
 
-    def __init__(self, names: Names, modules: CalledModules) -> None:
+    def __init__(self, names: Names, modules: ModuleExpressions) -> None:
         self._names = names
         self._tree = names.tree
         self._modules = modules

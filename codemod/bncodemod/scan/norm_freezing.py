@@ -12,6 +12,7 @@ from bncodemod.scan.mentions import Mention
 from bncodemod.scan.model_places import modules_of
 from bncodemod.scan.name_tests import name_tests
 from bncodemod.scan.names import Names
+from bncodemod.source.dotted_names import root_of
 
 _NORM_NAME = re.compile(r"(?:^|_)(?:bn|batch_?norm)s?_?\d*$", re.IGNORECASE)
 
@@ -50,7 +51,7 @@ def frozen_model(names: Names, freeze: Freeze) -> str:
             return model
     function = freeze.call.func
     is_part = freeze.test is None and isinstance(function, ast.Attribute)
-    return ast.unparse(_root(function)) if is_part else ""
+    return ast.unparse(root_of(function)) if is_part else ""
 
 
 def _by_class(names: Names, mentions: list[Mention]) -> Iterator[Freeze]:
@@ -144,9 +145,3 @@ def _call_for_eval_mode(names: Names, node: ast.AST) -> ast.Call | None:
     given = [ast.unparse(value) for value in (*call.args, *(k.value for k in call.keywords))]
     is_eval = node.attr == "eval" and not given
     return call if is_eval or (node.attr == "train" and given == ["False"]) else None
-
-
-def _root(node: ast.expr) -> ast.expr:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node

@@ -26,6 +26,7 @@ from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders, loads_of, saves_of
+from bncodemod.source.dotted_names import root_of
 from bncodemod.source.errors import SourceError
 from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
@@ -299,9 +300,7 @@ def _is_defined(names: Names, made: str) -> bool:
 
 def _is_of_parameter(function: ast.AST, node: ast.Attribute) -> bool:
     """Whether it is a parameter of the function, or part of one, whose attribute is read."""
-    root: ast.expr = node.value
-    while isinstance(root, (ast.Attribute, ast.Subscript)):
-        root = root.value
+    root = root_of(node)
     parameters = {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)}
     return isinstance(root, ast.Name) and root.id in parameters - {"self"}
 

@@ -91,27 +91,17 @@ def _decide_creator(context: Context, call: ast.Call, said: ast.expr, name: str)
 
 
 def _switch_off(call: cst.Call) -> cst.Call:
-    index = _index(call, FLAG)
-    if index is not None:
-        return call_edit.set_value(call, index, "False")
-    return call_edit.append(call, FLAG, "False")
+    return call_edit.put(call, FLAG, "False")
 
 
 def _to_group_norm(call: cst.Call, name: str, groups: str) -> cst.Call:
     for gone in ("momentum", FLAG):
-        index = _index(call, gone)
+        index = call_edit.index_of(call, gone)
         if index is not None:
             call = call_edit.drop(call, index)
-    index = _index(call, "layer_name")
+    index = call_edit.index_of(call, "layer_name")
     call = call_edit.set_value(call, 0 if index is None else index, name)
     return call_edit.append(call, "num_groups", groups)
-
-
-def _index(call: cst.Call, keyword: str) -> int | None:
-    for index, arg in enumerate(call.args):
-        if arg.keyword is not None and arg.keyword.value == keyword:
-            return index
-    return None
 
 
 def _decide_getter(context: Context, call: ast.Call, said: ast.expr, name: str) -> Decision:

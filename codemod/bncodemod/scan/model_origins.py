@@ -6,12 +6,11 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 
-from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 
-_SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 # What gives whole models that were saved.
 _LOADS = ("torch.load", "torch.jit.load")
 _HOLDERS = (
@@ -79,7 +78,7 @@ class Origins:
             yield function.value
             return
         callee = self._names.qualified(function)
-        if callee in _SAME or callee in _HOLDERS:
+        if callee in COPIES or callee in _HOLDERS:
             yield from call.args
             return
         if self._is_foreign(call):

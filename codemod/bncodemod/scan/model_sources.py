@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
-from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.source.dotted_names import last_name
@@ -17,7 +17,6 @@ from bncodemod.source.dotted_names import last_name
 # What holds a module, whatever it is reached by: ``trainer.model``.
 MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$")
 _CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
-_COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 _VALUES = ("items", "values")  # methods of a dict that give what it holds
 _ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 
@@ -112,7 +111,7 @@ class Seeker:
             self._added_to(function.value)
             self.seek(function.value)
         elif call.args and (
-            self.names.qualified(function) in (*WRAPPERS, *_COPIES)
+            self.names.qualified(function) in (*WRAPPERS, *COPIES)
             or (isinstance(function, ast.Name) and function.id in _ELEMENTS)
         ):
             self._all(call.args)

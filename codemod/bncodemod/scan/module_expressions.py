@@ -10,7 +10,7 @@ from bncodemod.catalog import module_classes
 from bncodemod.catalog.libraries import gives_module
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
-from bncodemod.scan.model_places import CHAIN
+from bncodemod.scan.model_places import CHAIN, COPIES
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.source.dotted_names import last_name
@@ -29,7 +29,6 @@ _GIVE_MODULES = frozenset({"torch.hub.load", "torch.jit.script", "torch.compile"
 _SEQUENCES = frozenset({"enumerate", "iter", "list", "reversed", "set", "sorted", "tuple"})
 _PARTS = re.compile(r"^(?:named_)?(?:children|modules)$")
 _FOR = (ast.For, ast.AsyncFor, ast.comprehension)
-_SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 
 
 class ModuleExpressions:
@@ -66,7 +65,7 @@ class ModuleExpressions:
         if isinstance(function, ast.Attribute) and function.attr in CHAIN:
             return self.is_module(function.value)
         qualified = self.names.qualified(function)
-        if qualified in _SAME and call.args:
+        if qualified in COPIES and call.args:
             return self.is_module(call.args[0])
         if qualified.startswith("torch.nn.functional."):
             return False

@@ -112,12 +112,10 @@ def _is_defined_here(names: Names, node: ast.AST) -> bool:
 
 def _model_given(names: Names, call: ast.Call) -> str:
     """What a call is given, or else whose method it is; of a module's function, nothing."""
-    function = call.func
-    is_apply = isinstance(function, ast.Attribute) and function.attr == "apply"
-    if call.args and not is_apply:
+    method = call.func if isinstance(call.func, ast.Attribute) else None
+    if call.args and not (method and method.attr == "apply"):
         return ast.unparse(call.args[0])
-    is_method = isinstance(function, ast.Attribute) and not names.qualified(function)
-    return ast.unparse(function.value) if is_method and isinstance(function, ast.Attribute) else ""
+    return ast.unparse(method.value) if method and not names.qualified(method) else ""
 
 
 def _is_norm(names: Names, attribute: str, mentions: list[Mention]) -> bool:

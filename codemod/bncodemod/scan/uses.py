@@ -181,13 +181,7 @@ def freezing_in(data: bytes) -> Places:
     names = None if is_quiet or not may_hold_site(data, EMPTY_INDEX) else _names(data)
     if names is None:
         return ()
-    found = {
-        around.name: around.lineno
-        for freeze in freezes_of(names, mentions(names))
-        for around in names.tree.ancestors(freeze.call)
-        if isinstance(around, Function) and around.name not in _OF_MODULES
-    }
-    return tuple(sorted(found.items()))
+    return _functions_around(names, (freeze.call for freeze in freezes_of(names, mentions(names))))
 
 
 def transfers_of(data: bytes) -> Transfers:
@@ -197,18 +191,23 @@ def transfers_of(data: bytes) -> Transfers:
         return Transfers()
     loads = loads_of(names)
     unlinked = (d.node.lineno for d in loads if not d.is_linked and not d.is_own_state)
-    exchanging = {
-        around.name: around.lineno
-        for load in loads
-        for around in names.tree.ancestors(load.node)
-        if load.is_own_state and isinstance(around, Function) and around.name not in _OF_MODULES
-    }
     return Transfers(
         _places(names, loads),
         _places(names, saves_of(names)),
         next(unlinked, 0),
-        tuple(sorted(exchanging.items())),
+        _functions_around(names, (load.node for load in loads if load.is_own_state)),
     )
+
+
+def _functions_around(names: Names, nodes: Iterable[ast.AST]) -> Places:
+    """The functions that nodes stand in, but for methods that every module has."""
+    found = {
+        around.name: around.lineno
+        for node in nodes
+        for around in names.tree.ancestors(node)
+        if isinstance(around, Function) and around.name not in _OF_MODULES
+    }
+    return tuple(sorted(found.items()))
 
 
 def trainings_of(

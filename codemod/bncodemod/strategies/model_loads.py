@@ -140,7 +140,7 @@ def exchanges_state(context: Context, call: ast.Call) -> str:
         both = load.calls | load.givers
         if load.is_own_state and call in both and load.calls.isdisjoint(load.givers):
             return _line(load)
-    kept = {target for place in bound_by(context.names, call) for target in [place.target]}
+    kept = {place.target for place in bound_by(context.names, call)}
     for name in context.names.index.uses.transferring if kept else ():
         for node in context.tree.occurrences(name):
             above = context.tree.parents.get(node)

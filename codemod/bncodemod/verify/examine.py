@@ -13,6 +13,7 @@ from itertools import chain
 from types import ModuleType
 
 from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
+from bncodemod.verify.attempts import Attempts
 from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import CHECKS, run_check
@@ -136,7 +137,8 @@ class _Examination:
     def __init__(self, job: Job, module: ModuleType, recorder: Recorder, emit: Emit) -> None:
         self._job, self._recorder, self._emit = job, recorder, emit
         found = with_patched(candidates(module, job), module, job)
-        self._builder = Builder(job, module, recorder, emit, found)
+        self._attempts = Attempts(job, module, recorder, emit)
+        self._builder = Builder(job, module, self._attempts, found)
         self.reached: set[Site] = set()
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
@@ -186,7 +188,7 @@ class _Examination:
                 self._emit(self._result(each, notes=(note,)))
         doubted = frozenset().union(*self._guesses.values()) & self._verified
         self.check_users(self._guesses.keys(), doubted)
-        for result in self._builder.refused.values():
+        for result in self._attempts.refused.values():
             self._emit(result)
 
     def check_users(self, names: Set[str], sites: frozenset[Site]) -> None:
@@ -240,7 +242,7 @@ class _Examination:
             subject.note(note)
         result = self._checked(each, subject, checks)
         if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
-            other = self._builder.refed(each, subject.rehearsed)
+            other = self._attempts.refed(each, subject.rehearsed)
             if other is None:
                 self._tries.update(each.sites)
                 return

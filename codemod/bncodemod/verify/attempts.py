@@ -53,7 +53,7 @@ class Attempts:
     def build(self, candidate: Candidate, wanted: Iterable[frozenset[Site]]) -> Reached | None:
         """A candidate that runs; None if it is refused.
 
-        It is built so that one of the sites is reached, of the ``wanted`` that come first if it can.
+        It is built so that one of the ``wanted`` sites is reached, the first of them if it can be.
         """
         start = time.perf_counter()
         self._emit(Started(candidate.title, line=candidate.line))

@@ -90,6 +90,11 @@ _SWITCHED_ON = re.compile(
     r"\.track_running_stats\s*=(?!=|\s*False)|['\"]track_running_stats['\"]\s*,(?!\s*False)"
     r"|\.running_(mean|var)\s*=(?!=|\s*None)|register_buffer\(\s*['\"]running_"
 )
+# What models say that run on meta and are fed wrongly on a device.
+_WRONG_INPUTS = re.compile(
+    r"dtype|scalar type|not implemented for '|out of (range|bounds)|[Ss]ize|shape|dimension"
+    r"|must match|^ValueError"
+)
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -155,12 +160,31 @@ class _Examination:
         self._examined: set[str] = set()
 
     def run(self) -> None:
+        """Check what decides the wanted sites, then what may show more of those that are verified.
+
+        What is built and not checked is said too, and what could not be built.
+        """
         for named in self._builder.named():
             self._examine(named)
-        # Sites of other files are looked for only where this one has none of its own.
-        own = frozenset(self._wanted & set(self._job.sites))
-        if not self._job.sites:
-            own = frozenset(self._wanted)
+        left, dear = self._decide()
+        self._check_other_norms(left)
+        for each in sorted(left, key=lambda each: each.cost):
+            if each in dear and self._is_to_be_compared(each):
+                self._examine(each, self._job.checks & _OF_THE_WHOLE, _PARTS_WERE_CHECKED)
+            else:
+                note = "not checked: others reach its sites" if each.sites else "it reaches no site"
+                self._emit(self._result(each, notes=(note,)))
+        doubted = frozenset().union(*self._guesses.values()) & self._verified
+        self.check_users(self._guesses.keys(), doubted)
+        for result in self._attempts.refused.values():
+            self._emit(result)
+
+    def _decide(self) -> tuple[list[Reached], list[Reached]]:
+        """Check candidates until the sites are decided; those left over, and the dear ones of all.
+
+        Sites of other files are looked for only where this one has none of its own.
+        """
+        own = frozenset(self._wanted.intersection(self._job.sites or self._wanted))
         built: list[Reached] = []
         dear: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
@@ -172,24 +196,20 @@ class _Examination:
                 if self._open(each.sites):
                     built.remove(each)
                     self._examine(each)
+        return built, dear
+
+    def _check_other_norms(self, built: list[Reached]) -> None:
+        """Check what may make other norms of a line that is verified; it is taken from ``built``.
+
+        A subclass, or a function, may have the norms of a line keep their statistics.
+        """
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
-        # A subclass, or a function, may have the norms of a line keep their statistics.
         undecided = self._undecided()
         built += self._builder.others(undecided)
         for each in [each for each in built if each.keeping & undecided]:
             built.remove(each)
             self._examine(each, self._job.checks & _OF_OTHERS)
-        for each in sorted(built, key=lambda each: each.cost):
-            if each in dear and self._is_to_be_compared(each):
-                self._examine(each, self._job.checks & _OF_THE_WHOLE, _PARTS_WERE_CHECKED)
-            else:
-                note = "not checked: others reach its sites" if each.sites else "it reaches no site"
-                self._emit(self._result(each, notes=(note,)))
-        doubted = frozenset().union(*self._guesses.values()) & self._verified
-        self.check_users(self._guesses.keys(), doubted)
-        for result in self._attempts.refused.values():
-            self._emit(result)
 
     def check_users(self, names: Set[str], sites: frozenset[Site]) -> None:
         """Check what makes use of candidates that were fed by guess, and may feed them otherwise.
@@ -359,12 +379,6 @@ def _is_wrongly_fed(result: CheckResult) -> bool:
         and result.cause is Cause.OTHER
         and _WRONG_INPUTS.search(result.message) is not None
     )
-
-
-_WRONG_INPUTS = re.compile(
-    r"dtype|scalar type|not implemented for '|out of (range|bounds)|[Ss]ize|shape|dimension"
-    r"|must match|^ValueError"
-)
 
 
 def _not_to_be_timed(results: Iterable[CheckResult]) -> dict[str, str]:

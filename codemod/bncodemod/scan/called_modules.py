@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from bncodemod.scan.callers import handed_to
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.module_expressions import ModuleExpressions, is_self
 from bncodemod.scan.names import Names
@@ -86,12 +87,11 @@ class CalledModules(ModuleExpressions):
 
     def _given_functions(self, parameter: ast.AST, found: Called) -> None:
         """A parameter that is called: the functions that it is given."""
-        function = self.tree.parent(self.tree.parent(parameter))
-        if not isinstance(function, Function) or parameter in self._asked:
+        if parameter in self._asked:
             return
         self._asked.add(parameter)
         try:
-            for value in self.handed_to(parameter, function):
+            for value in handed_to(self.tree, parameter).values():
                 before = len(found.modules)
                 if value is not None:
                     self._callee(value, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from bncodemod.scan.libraries import argument
 from bncodemod.scan.scopes import Function
 from bncodemod.source.tree import LazyTree
 
@@ -25,6 +26,21 @@ def calls_of(tree: LazyTree, definition: Definition) -> Iterator[ast.Call]:
         call = tree.parents.get(use)
         if isinstance(use, kind) and isinstance(call, ast.Call) and call.func is use:
             yield call
+
+
+def handed_to(tree: LazyTree, parameter: ast.AST) -> dict[ast.Call, ast.expr | None]:
+    """What each call of a function hands to one of its parameters; None where it hands nothing.
+
+    Empty for what no call is seen of, as a lambda.
+    """
+    function = tree.parent(tree.parent(parameter))
+    if not isinstance(function, Function) or not isinstance(parameter, ast.arg):
+        return {}
+    places = [*function.args.posonlyargs, *function.args.args]
+    if isinstance(tree.parents.get(function), ast.ClassDef):
+        del places[:1]
+    position = places.index(parameter) if parameter in places else None
+    return {call: argument(call, parameter.arg, position) for call in calls_of(tree, function)}
 
 
 def is_handed_around(tree: LazyTree, use: ast.AST) -> bool:

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 
+from bncodemod.scan.callers import handed_to
 from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.names import Names
@@ -68,9 +69,7 @@ class Origins:
         if binding.kind in (BindingKind.VALUE, BindingKind.ELEMENT):
             yield binding.value
         elif binding.kind is BindingKind.PARAMETER:
-            function = self._tree.parent(self._tree.parent(binding.node))
-            if isinstance(function, Function):
-                yield from self._modules.handed_to(binding.node, function)
+            yield from handed_to(self._tree, binding.node).values()
 
     def _of_call(self, call: ast.Call) -> Iterator[ast.AST | None]:
         function = call.func

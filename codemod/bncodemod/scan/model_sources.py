@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bncodemod.scan.callers import calls_of
-from bncodemod.scan.libraries import argument
+from bncodemod.scan.callers import handed_to
 from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
@@ -198,18 +197,12 @@ class Seeker:
     def _parameter(self, binding: Binding) -> None:
         """What the calls of a function hand to one of its parameters."""
         function = self.tree.parent(self.tree.parent(binding.node))
-        name: str = binding.node.arg  # type: ignore[attr-defined]
         owner = self.tree.parents.get(function)
-        if not isinstance(function, Function):
-            self.transfer.is_linked = False
-            return
-        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-        if isinstance(owner, ast.ClassDef) and places[:1] == [name]:
-            self.transfer.makers.add(owner.name)  # ``self``
-            return
-        skip = 1 if isinstance(owner, ast.ClassDef) else 0
-        position = places.index(name) - skip if name in places else None
-        given = {c: argument(c, name, position) for c in calls_of(self.tree, function)}
+        if isinstance(function, Function) and isinstance(owner, ast.ClassDef):
+            if [*function.args.posonlyargs, *function.args.args][:1] == [binding.node]:
+                self.transfer.makers.add(owner.name)  # ``self``
+                return
+        given = handed_to(self.tree, binding.node)
         handed = {call: value for call, value in given.items() if value is not None}
         if not handed:
             self.transfer.is_linked = False

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from bncodemod.catalog import module_classes
 from bncodemod.catalog.libraries import gives_module
-from bncodemod.scan.callers import calls_of
-from bncodemod.scan.libraries import argument
+from bncodemod.scan.callers import handed_to
 from bncodemod.scan.model_places import CHAIN, COPIES
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
@@ -199,20 +198,10 @@ class ModuleExpressions:
             return False
         self._asked.add(function)  # a function that hands its parameter to itself
         try:
-            handed = self.handed_to(parameter, function)
+            handed = handed_to(self.tree, parameter).values()
             return any(value is not None and self.is_module(value) for value in handed)
         finally:
             self._asked.discard(function)
-
-    def handed_to(
-        self, parameter: ast.AST, function: ast.FunctionDef | ast.AsyncFunctionDef
-    ) -> list[ast.expr | None]:
-        """What the calls of the file hand to a parameter of a function."""
-        name: str = parameter.arg  # type: ignore[attr-defined]
-        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-        skip = 1 if isinstance(self.tree.parents.get(function), ast.ClassDef) else 0
-        position = places.index(name) - skip if name in places else None
-        return [argument(call, name, position) for call in calls_of(self.tree, function)]
 
     def _is_first(self, name: ast.AST) -> bool:
         target = self.tree.parents.get(name)

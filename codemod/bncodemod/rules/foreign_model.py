@@ -76,8 +76,8 @@ def _run(context: Context, modules: CalledModules) -> Iterator[tuple[ast.expr, l
         if any(name.startswith(_OF_TORCH_FUNC) for name in transformed.transforms):
             yield transformed.node, modules.of(transformed.function).modules
     for node, _ in uses_of(context.names, _STACKS):
-        call = context.tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and call.args:
+        call = context.tree.call_to(node)
+        if call is not None and call.args:
             yield call, call.args[:1]
 
 

@@ -23,8 +23,7 @@ def calls_of(tree: LazyTree, definition: Definition) -> Iterator[ast.Call]:
         definition, is_method = owner, False
     kind = ast.Attribute if is_method and isinstance(definition, Function) else ast.Name
     for use in tree.occurrences(definition.name):
-        call = tree.parents.get(use)
-        if isinstance(use, kind) and isinstance(call, ast.Call) and call.func is use:
+        if isinstance(use, kind) and (call := tree.call_to(use)) is not None:
             yield call
 
 
@@ -47,7 +46,4 @@ def is_handed_around(tree: LazyTree, use: ast.AST) -> bool:
     """Whether a use of a function by its name takes it as a value: in a dict, as an argument."""
     if not isinstance(use, (ast.Name, ast.Attribute)) or not isinstance(use.ctx, ast.Load):
         return False
-    above = tree.parents.get(use)
-    return not isinstance(above, ast.Attribute) and not (
-        isinstance(above, ast.Call) and above.func is use
-    )
+    return not isinstance(tree.parents.get(use), ast.Attribute) and tree.call_to(use) is None

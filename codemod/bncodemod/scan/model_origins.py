@@ -11,6 +11,7 @@ from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.source.calls import arguments_of
 
 # What gives whole models that were saved.
 _LOADS = ("torch.load", "torch.jit.load")
@@ -103,8 +104,7 @@ class Origins:
         found = [meaning.qualified for meaning in self._names.meanings(call.func)]
         if not all(map(self._is_of_library, found)):
             return False
-        given = (*call.args, *(keyword.value for keyword in call.keywords))
-        return not any(self._modules.is_module(value) for value in given)
+        return not any(map(self._modules.is_module, arguments_of(call)))
 
     def _is_of_library(self, qualified: str) -> bool:
         root = qualified.partition(".")[0]  # empty for a relative import as well

@@ -11,6 +11,7 @@ from bncodemod.scan.callers import handed_to
 from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import last_name
 
 # What holds a module, whatever it is reached by: ``trainer.model``.
@@ -135,7 +136,7 @@ class Seeker:
     def _holds(self, call: ast.Call) -> None:
         """What a call is given may be part of what it gives: ``ModelEma(model)``."""
         is_linked = self.transfer.is_linked
-        for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+        for given in arguments_of(call):
             if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
                 self.transfer.is_linked = True
                 self.seek(given)

@@ -10,6 +10,7 @@ from bncodemod.catalog import model_zoos, torchvision
 from bncodemod.catalog.torch import NormClass, norm_class
 from bncodemod.scan.index import ProjectIndex
 from bncodemod.scan.scopes import Binding, BindingKind, Scopes
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.tree import LazyTree
 
 
@@ -134,7 +135,7 @@ class Names:
 
     def _looked_up(self, call: ast.Call) -> Meaning:
         """What ``import_module("torch.nn")`` and ``getattr(torch, "nn")`` give."""
-        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        given = arguments_of(call)
         name = given[-1] if given else None
         if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
             return UNKNOWN

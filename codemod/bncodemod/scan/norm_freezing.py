@@ -12,6 +12,7 @@ from bncodemod.scan.mentions import Mention
 from bncodemod.scan.model_places import modules_of
 from bncodemod.scan.name_tests import name_tests
 from bncodemod.scan.names import Names
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import root_of
 
 _NORM_NAME = re.compile(r"(?:^|_)(?:bn|batch_?norm)s?_?\d*$", re.IGNORECASE)
@@ -135,11 +136,9 @@ def _is_norm(names: Names, attribute: str, mentions: list[Mention]) -> bool:
 
 def _call_for_eval_mode(names: Names, node: ast.AST) -> ast.Call | None:
     """The call of ``m.eval()`` or ``m.train(False)`` whose method a node is."""
-    call = names.tree.parents.get(node)
-    if not isinstance(node, ast.Attribute) or not isinstance(call, ast.Call):
+    call = names.tree.call_to(node)
+    if not isinstance(node, ast.Attribute) or call is None:
         return None
-    if call.func is not node:
-        return None
-    given = [ast.unparse(value) for value in (*call.args, *(k.value for k in call.keywords))]
+    given = list(map(ast.unparse, arguments_of(call)))
     is_eval = node.attr == "eval" and not given
     return call if is_eval or (node.attr == "train" and given == ["False"]) else None

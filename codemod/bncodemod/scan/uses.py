@@ -26,6 +26,7 @@ from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders, loads_of, saves_of
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import root_of
 from bncodemod.source.errors import SourceError
 from bncodemod.source.parse import parse
@@ -311,10 +312,8 @@ def _imported_words(data: bytes) -> list[bytes]:
 def _imported_calls(names: Names, name: str, *, by_import: bool) -> Iterator[ast.Call]:
     """The calls of what is imported by a name; without ``by_import``, of any method as well."""
     for node in names.tree.occurrences(name):
-        call = names.tree.parents.get(node)
-        if not isinstance(call, ast.Call) or call.func is not node:
-            continue
-        if _is_imported(names, _root(node) if by_import else node):
+        call = names.tree.call_to(node)
+        if call is not None and _is_imported(names, _root(node) if by_import else node):
             yield call
 
 
@@ -327,10 +326,9 @@ def _root(node: ast.AST) -> ast.AST:
 def _is_given_in_train_mode(names: Names, call: ast.Call) -> bool:
     """Whether something is handed to a call that the code above puts into train mode."""
     statement = names.tree.statement(call)
-    given = (*call.args, *(keyword.value for keyword in call.keywords))
     return any(
         last_mode(names, ast.unparse(value), statement).mode is Mode.TRAIN
-        for value in given
+        for value in arguments_of(call)
         if isinstance(value, (ast.Name, ast.Attribute))
     )
 

@@ -12,6 +12,7 @@ from bncodemod.scan.library_loads import library_loads
 from bncodemod.scan.model_sources import MODULE, Seeker, Transfer, maker
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Function
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import last_name
 
 LOADING_WORDS = ("load", "restore", "resume")
@@ -53,10 +54,8 @@ def _transfers(
         transfer
         for word in sorted(words)
         for node in names.tree.occurrences(word)
-        for call in [names.tree.parents.get(node)]
-        if isinstance(call, ast.Call) and call.func is node
-        for transfer in [made_of(names, call, word)]
-        if transfer is not None
+        if (call := names.tree.call_to(node)) is not None
+        if (transfer := made_of(names, call, word)) is not None
     ]
     return sorted(found, key=_position)
 
@@ -68,19 +67,18 @@ def _position(transfer: Transfer) -> tuple[int, int]:
 def _by_hand(names: Names) -> Iterator[Transfer]:
     """Loads that no method does: of a method handed on, and of states that are written to."""
     for node in names.tree.occurrences(_METHOD):
-        above = names.tree.parents.get(node)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            if not (isinstance(above, ast.Call) and above.func is node):
-                if not _NO_MODULE.search(ast.unparse(node.value)):
-                    yield _made_by_hand(names, node, node.value, is_linked=False)
+            is_called = names.tree.call_to(node) is not None
+            if not is_called and not _NO_MODULE.search(ast.unparse(node.value)):
+                yield _made_by_hand(names, node, node.value, is_linked=False)
     for node in names.tree.occurrences("state_dict"):
-        call = names.tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and isinstance(node, ast.Attribute):
+        call = names.tree.call_to(node)
+        if call is not None and isinstance(node, ast.Attribute):
             if may_be_of_module(call) and _is_written_to(names, call):
                 yield _made_by_hand(names, call, node.value)
     for node in names.tree.occurrences("functional_call"):
-        call = names.tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and len(call.args) > 1:
+        call = names.tree.call_to(node)
+        if call is not None and len(call.args) > 1:
             if _is_read_from_file(names, call.args[1]):
                 made = _made_by_hand(names, call, call.args[0])
                 strict = argument(call, "strict", None, 0)
@@ -265,7 +263,7 @@ def _save(names: Names, call: ast.Call, word: str) -> Transfer | None:
 
 def _handed(call: ast.Call, seeker: Seeker) -> Transfer | None:
     """What is handed to a function that loads or saves, by its name."""
-    for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+    for given in arguments_of(call):
         if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
             seeker.seek(given)
     found = seeker.transfer

@@ -143,10 +143,10 @@ def exchanges_state(context: Context, call: ast.Call) -> str:
     kept = {place.target for place in bound_by(context.names, call)}
     for name in context.names.index.uses.transferring if kept else ():
         for node in context.tree.occurrences(name):
-            above = context.tree.parents.get(node)
-            if isinstance(above, ast.Call) and above.func is node and len(above.args) > 1:
-                if not kept.isdisjoint(map(ast.unparse, above.args)):
-                    return f"line {above.lineno}"
+            transfer = context.tree.call_to(node)
+            if transfer is not None and len(transfer.args) > 1:
+                if not kept.isdisjoint(map(ast.unparse, transfer.args)):
+                    return f"line {transfer.lineno}"
     return ""
 
 

@@ -17,6 +17,7 @@ from bncodemod.verify.attempts import Attempts
 from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import CHECKS, run_check
+from bncodemod.verify.feeding import Feeding
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
 from bncodemod.verify.memory import give_back
@@ -36,7 +37,6 @@ from bncodemod.verify.model import (
     Started,
     in_order,
 )
-from bncodemod.verify.norm_calls import Fed
 from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reached import Reached
@@ -152,12 +152,7 @@ class _Examination:
         self._whole: set[Site] = set()  # those that were checked in what is no part of a model
         self._tries: Counter[Site] = Counter()
         self._unfinished = {(name, result.check): result for name, result in job.unfinished}
-        # What norms of single samples were fed in what was checked; of that, with the classes of
-        # the modules, what was fed by guess.
-        self._fed: set[tuple[Site, Fed]] = set()
-        self._guesses: dict[str, set[Site]] = {}
-        self._kinds: set[type] = set()
-        self._examined: set[str] = set()
+        self._feeding = Feeding()
 
     def run(self) -> None:
         """Check what decides the wanted sites, then what may show more of those that are verified.
@@ -174,8 +169,7 @@ class _Examination:
             else:
                 note = "not checked: others reach its sites" if each.sites else "it reaches no site"
                 self._emit(self._result(each, notes=(note,)))
-        doubted = frozenset().union(*self._guesses.values()) & self._verified
-        self.check_users(self._guesses.keys(), doubted)
+        self.check_users(self._feeding.guessed, self._feeding.doubted & self._verified)
         for result in self._attempts.refused.values():
             self._emit(result)
 
@@ -221,12 +215,11 @@ class _Examination:
             return
         shown: set[Site] = set()  # in one user at least, the outermost
         for each in self._builder.using(names, sites):
-            is_new = bool(each.fed - self._fed)
-            is_other = type(each.prepared.constructed.module) not in self._kinds
             reached = each.sites & sites
-            if each.candidate.name in self._examined or each.cost > _TOO_DEAR or not reached:
+            if self._feeding.has(each) or each.cost > _TOO_DEAR or not reached:
                 continue
-            if is_new or (is_other and each.cost <= _DEAR and reached - shown):
+            is_other = each.cost <= _DEAR and not self._feeding.has_kind(each)
+            if self._feeding.is_new(each) or (is_other and reached - shown):
                 shown |= reached
                 self._examine(each, checks, _USES)
 
@@ -271,20 +264,11 @@ class _Examination:
             result = self._checked(each, subject, checks)
         self._settle(result, each)
         self._emit(result)
-        self._remember(each)
+        self._feeding.note(each)
         if self._job.time and each.candidate.title == name and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
-
-    def _remember(self, each: Reached) -> None:
-        """Note what a candidate was fed, for what makes use of it."""
-        self._examined.add(each.candidate.name)
-        self._fed |= each.fed
-        if each.fed and each.prepared.inputs.guessed:
-            sites = {site for site, _ in each.fed}
-            self._guesses.setdefault(each.candidate.name, set()).update(sites)
-            self._kinds.add(type(each.prepared.constructed.module))
 
     def _checked(
         self, each: Reached, subject: Subject, checks: frozenset[Check] | None
@@ -342,14 +326,8 @@ class _Examination:
             idle=in_order(each.idle & each.sites),
             parts=each.prepared.parts,
             is_part=each.is_part,
-            unsure=_unsure(each),
+            unsure=in_order(each.unsure),
         )
-
-
-def _unsure(each: Reached) -> tuple[Site, ...]:
-    """The sites that other inputs than those of a guess may leave nothing of."""
-    split = {site for site, fed in each.fed if fed.is_split}
-    return in_order(split & each.sites) if each.prepared.inputs.guessed else ()
 
 
 def _in_turn(built: Iterable[Reached], wanted: Iterable[Site]) -> list[Reached]:

@@ -32,7 +32,7 @@ from bncodemod.verify.protocol import Setup
 from bncodemod.verify.sources import Sources, add_sites, read_files
 from bncodemod.verify.verdicts import hanging_on_guesses, judge
 
-_USERS_OF_USERS = 3  # in other files, of what was fed by guess
+_USERS_OF_USERS = 3  # rounds: what uses a candidate that was fed by guess may be fed so itself
 
 OnProgress = Callable[[int, int], None]
 OnNotice = Callable[[str], None]

@@ -186,9 +186,9 @@ def _judged(
 def hanging_on_guesses(
     results: Iterable[SiteResult], candidates: Iterable[CandidateResult]
 ) -> dict[tuple[str, str], frozenset[Site]]:
-    """The verified sites of which other inputs may leave nothing: by what was fed by guess.
+    """The verified sites of whose norms other inputs than the guessed ones may leave nothing.
 
-    That is known by its file and name.
+    They go by the file and the name of the candidate that was fed by guess.
     """
     candidates = list(candidates)
     sure = {s for each in candidates for s in cleared(each) if s not in each.unsure}

@@ -194,7 +194,7 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
     if context.keeps_batch_norm:
         flag = entries.get(FLAG)
         if is_false(flag):
-            return Safe(NO_STATISTICS)
+            return NO_STATISTICS
         changes: _Changes = (_switch_call_off, _switch_dict_off)
         message = "the configured norm keeps no running statistics any more"
     elif _is_merged(node):

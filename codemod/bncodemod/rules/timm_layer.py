@@ -35,7 +35,7 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite
 from bncodemod.strategies.groups import num_groups
 
 rule = Rule("BN111", "timm layer", priority=8)
@@ -67,7 +67,7 @@ def timm_layers(context: Context) -> Iterator[Match]:
 def _decide_creator(context: Context, call: ast.Call, said: ast.expr, name: str) -> Decision:
     flag = argument(call, FLAG, None, 0)
     if is_false(flag):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     if has_mapping(call):
         return Open(f"** may hide {FLAG}", f"merge {FLAG}=False into the mapping")
     start, end = context.tree.span(call)

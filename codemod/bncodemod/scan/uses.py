@@ -17,7 +17,6 @@ from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.last_mode import Mode, may_train
 from bncodemod.scan.mentions import mentions
-from bncodemod.scan.model_sources import Transfer
 from bncodemod.scan.names import Names
 from bncodemod.scan.norm_freezing import freezes_of
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
@@ -25,7 +24,7 @@ from bncodemod.scan.results import is_only_looked_at
 from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transforms import Transforms
-from bncodemod.scan.weights import holders, loads_of, saves_of
+from bncodemod.scan.weights import Transfer, holders, loads_of, saves_of
 from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import root_of
 from bncodemod.source.errors import SourceError

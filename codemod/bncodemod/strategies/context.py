@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bncodemod.scan.mentions import Mention, mentions
-from bncodemod.scan.model_sources import Transfer
 from bncodemod.scan.names import Names
 from bncodemod.scan.norm_freezing import Freeze, freezes_of
-from bncodemod.scan.weights import loads_of, saves_of
+from bncodemod.scan.weights import Transfer, loads_of, saves_of
 from bncodemod.settings import Settings
 from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bncodemod.scan.model_places import bound_by
-from bncodemod.scan.model_sources import Transfer, maker
-from bncodemod.scan.weights import holders, owners_of_state
+from bncodemod.scan.model_sources import maker
+from bncodemod.scan.weights import Transfer, holders, owners_of_state
 from bncodemod.strategies.context import Context
 
 

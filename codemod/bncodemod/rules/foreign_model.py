@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from bncodemod.catalog import model_zoos, module_classes
-from bncodemod.rules.model_zoo_look_ups import literal
+from bncodemod.rules.model_zoo_look_ups import asked_for, literal
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.called_modules import CalledModules
-from bncodemod.scan.libraries import argument, uses_of
+from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.model_origins import Origins
 from bncodemod.scan.transforms import Transforms
 from bncodemod.strategies import auto, group_norm, no_running_stats, runtime_patch
@@ -89,9 +89,7 @@ def _is_known(context: Context, call: ast.Call) -> bool:
     if root in _KNOWN:
         return True
     if zoo is not None:  # reported, unless what is asked for is known only at run time
-        first = call.args[0] if call.args else argument(call, "pretrained_model_name_or_path", None)
-        is_said = first is not None and literal(first) is not None
-        return is_said or not zoo.builds_none("")
+        return literal(asked_for(call)) is not None or not zoo.builds_none("")
     owner, _, last = qualified.rpartition(".")
     name = owner.rpartition(".")[2] if last in module_classes.BUILDING_METHODS else last
     return root in module_classes.libraries() and name[:1].isupper()

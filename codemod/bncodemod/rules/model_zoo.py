@@ -30,7 +30,7 @@ from functools import cache, partial
 from bncodemod.catalog import model_zoos, named_models
 from bncodemod.catalog.model_zoos import ZooBuilder
 from bncodemod.rules.model_zoo_classes import class_uses, open_base
-from bncodemod.rules.model_zoo_look_ups import literal, look_ups
+from bncodemod.rules.model_zoo_look_ups import asked_for, literal, look_ups
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.smp_decoder import encoder_has_none, loads_encoder
 from bncodemod.rules.timm_model import built_model
@@ -45,8 +45,6 @@ from bncodemod.strategies.patching import PATCHED
 rule = Rule("BN107", "model zoo")
 
 _ENCODER = ".get_encoder"
-# How transformers calls the name that a model is asked for by, if it is said by its keyword.
-_CHECKPOINT = "pretrained_model_name_or_path"
 
 
 @rule.finds
@@ -86,8 +84,7 @@ def _is_known(call: ast.AST, zoo: ZooBuilder) -> bool:
     """Whether a call builds a model that the catalog knows: another rule's, or without norms."""
     if not isinstance(call, ast.Call):
         return False
-    first = call.args[0] if call.args else argument(call, _CHECKPOINT, None)
-    name = (literal(first) if first is not None else None) or ""
+    name = literal(asked_for(call)) or ""
     if zoo.name == "pytorchcv.model_provider.get_model":
         model = named_models.lookup("pytorchcv", name) if name else None
         return model is not None and model.effect == "no norms"

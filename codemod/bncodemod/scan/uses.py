@@ -1,4 +1,4 @@
-"""What one file does with models and functions that other files define: loads and trainings.
+"""What one file does with what others define, and to what they hand it: loads, freezes, trainings.
 
 It is told by names alone, whatever they are imported from: a name that is taken for another costs a
 report, or a patch that is more careful than it need be.

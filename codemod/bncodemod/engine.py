@@ -26,7 +26,7 @@ from bncodemod.strategies.auto import NAME as AUTO
 from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.eval_mode import EvalMode
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
@@ -184,8 +184,7 @@ def _note_statistics(context: Context, rule: Rule, found: Decision, settled: Dec
     if isinstance(settled, Rewrite):
         context.loses_statistics |= not settled.is_patch and context.strategy.rewrites_source
     elif isinstance(found, Safe):
-        is_lost = rule.code == "BN101" or found.message == NO_STATISTICS
-        context.loses_statistics |= is_lost
+        context.loses_statistics |= rule.code == "BN101" or found.is_without_statistics
     else:
         context.leaves_statistics |= settled.message.startswith(f"{context.strategy.name}: ")
 

@@ -207,3 +207,13 @@ def test_what_could_not_be_compared_is_not_verified() -> None:
     built = candidate("Net", check(Check.META_VMAP), skipped)
     assert list(cleared(built)) == []
     assert reason(built) == "Net was built, but not compared: no tensor"
+
+
+def test_checks_that_took_too_much_are_listed_in_their_order() -> None:
+    left_out = (
+        CheckResult(which, Outcome.SKIPPED, "it took too long", Cause.TIMEOUT)
+        for which in (Check.ENSEMBLE, Check.SINGLE, Check.GRAD)
+    )
+    (result,) = judge([HERE], {}, [candidate("Good", check(Check.VMAP), *left_out)], "cpu")
+    assert result.verdict is Verdict.VERIFIED
+    assert result.unfinished == (Check.GRAD, Check.ENSEMBLE, Check.SINGLE)

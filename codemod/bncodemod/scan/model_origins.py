@@ -6,12 +6,13 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 
-from bncodemod.scan.called_modules import CalledModules
-from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.callers import handed_to
+from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
+from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.source.calls import arguments_of
 
-_SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 # What gives whole models that were saved.
 _LOADS = ("torch.load", "torch.jit.load")
 _HOLDERS = (
@@ -26,7 +27,7 @@ _HOLDERS = (
 class Origins:
     """Follows modules of one file back to the calls that build them, or parts of them."""
 
-    def __init__(self, names: Names, modules: CalledModules) -> None:
+    def __init__(self, names: Names, modules: ModuleExpressions) -> None:
         self._names = names
         self._tree = names.tree
         self._modules = modules
@@ -69,9 +70,7 @@ class Origins:
         if binding.kind in (BindingKind.VALUE, BindingKind.ELEMENT):
             yield binding.value
         elif binding.kind is BindingKind.PARAMETER:
-            function = self._tree.parent(self._tree.parent(binding.node))
-            if isinstance(function, Function):
-                yield from self._modules.handed_to(binding.node, function)
+            yield from handed_to(self._tree, binding.node).values()
 
     def _of_call(self, call: ast.Call) -> Iterator[ast.AST | None]:
         function = call.func
@@ -79,7 +78,7 @@ class Origins:
             yield function.value
             return
         callee = self._names.qualified(function)
-        if callee in _SAME or callee in _HOLDERS:
+        if callee in COPIES or callee in _HOLDERS:
             yield from call.args
             return
         if self._is_foreign(call):
@@ -105,8 +104,7 @@ class Origins:
         found = [meaning.qualified for meaning in self._names.meanings(call.func)]
         if not all(map(self._is_of_library, found)):
             return False
-        given = (*call.args, *(keyword.value for keyword in call.keywords))
-        return not any(self._modules.is_module(value) for value in given)
+        return not any(map(self._modules.is_module, arguments_of(call)))
 
     def _is_of_library(self, qualified: str) -> bool:
         root = qualified.partition(".")[0]  # empty for a relative import as well

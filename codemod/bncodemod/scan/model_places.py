@@ -46,6 +46,8 @@ METHODS = frozenset(
         "zero_grad",
     }
 )
+# Functions that give a copy of a module, or the module itself, compiled.
+COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
 _HOLDERS = (
     ast.keyword,

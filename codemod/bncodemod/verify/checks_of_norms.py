@@ -43,15 +43,16 @@ def _constant(subject: Subject) -> CheckResult:
             sites=in_order(at_fault),
         )
     if dead:
-        message = f"a norm built elsewhere gives the same for every sample: {_places(dead)}"
-        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+        return _noted(f"a norm built elsewhere gives the same for every sample: {_places(dead)}")
     if pairs := [call for call in calls if call.values == 2]:
-        message = f"only the sign of a difference is left of two values: {_places(pairs)}"
-        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+        return _noted(f"only the sign of a difference is left of two values: {_places(pairs)}")
     if answers and all(map(_is_alike, answers)):
-        message = "the model's answer is the same for every sample, though its norms' are not"
-        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+        return _noted("the model's answer is the same for every sample, though its norms' are not")
     return CheckResult(Check.CONSTANT, Outcome.PASSED)
+
+
+def _noted(message: str) -> CheckResult:
+    return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
 
 
 @check(Check.INDEPENDENCE)

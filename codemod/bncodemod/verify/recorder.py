@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
+from bncodemod.source.dotted_names import last_name
 from bncodemod.verify.held import modules_in
 from bncodemod.verify.instrument import (
     signing_sites,
@@ -334,8 +335,7 @@ def _callee(site: Site) -> str:
         call = ast.parse(site.text.strip(), mode="eval").body
     except SyntaxError:
         return ""
-    function = call.func if isinstance(call, ast.Call) else call
-    return getattr(function, "attr", getattr(function, "id", ""))
+    return last_name(call.func if isinstance(call, ast.Call) else call)
 
 
 def _outside_torch(frame: FrameType | None) -> str:

@@ -166,30 +166,38 @@ def _judged(
             named = _named(failure for _, failure in left)
             return _fails(site, *next((f for f in left if f[1] is named), left[0]), passed_in)
     if verifying:
-        passed = set().union(*(_passed(candidate, site) for candidate in verifying))
-        checks = tuple(check for check in Check if check in passed)
-        best = min(verifying, key=lambda each: (bool(_failing_elsewhere(each)), bool(each.parts)))
-        return SiteResult(
-            site,
-            Verdict.VERIFIED,
-            checks=checks,
-            candidate=best.name,
-            failed_elsewhere=_failing_elsewhere(best),
-            parts=best.parts,
-            unfinished=tuple(_unfinished(verifying) - passed),
-        )
+        return _verified(site, verifying)
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))
     why = reasons.get(site) or _why_not(site, modules, candidates)
     return SiteResult(site, Verdict.NOT_REACHED, reason=why)
 
 
+def _verified(site: Site, candidates: list[CandidateResult]) -> SiteResult:
+    passed = set().union(*(_passed(candidate, site) for candidate in candidates))
+    best = min(candidates, key=lambda each: (bool(_failing_elsewhere(each)), bool(each.parts)))
+    return SiteResult(
+        site,
+        Verdict.VERIFIED,
+        checks=_as_listed(passed),
+        candidate=best.name,
+        failed_elsewhere=_failing_elsewhere(best),
+        parts=best.parts,
+        unfinished=_as_listed(_unfinished(candidates) - passed),
+    )
+
+
+def _as_listed(checks: set[Check]) -> tuple[Check, ...]:
+    """Checks in the order in which they are made."""
+    return tuple(check for check in Check if check in checks)
+
+
 def hanging_on_guesses(
     results: Iterable[SiteResult], candidates: Iterable[CandidateResult]
 ) -> dict[tuple[str, str], frozenset[Site]]:
-    """The verified sites of which other inputs may leave nothing: by what was fed by guess.
+    """The verified sites of whose norms other inputs than the guessed ones may leave nothing.
 
-    That is known by its file and name.
+    They go by the file and the name of the candidate that was fed by guess.
     """
     candidates = list(candidates)
     sure = {s for each in candidates for s in cleared(each) if s not in each.unsure}

@@ -327,6 +327,7 @@ class _Examination:
             parts=each.prepared.parts,
             is_part=each.is_part,
             unsure=_unsure(each),
+            guessed=each.prepared.inputs.guessed,
         )
 
 

@@ -177,6 +177,7 @@ def _judged(
             failed_elsewhere=_failing_elsewhere(best),
             parts=best.parts,
             unfinished=tuple(_unfinished(verifying) - passed),
+            guessed=all(candidate.guessed for candidate in verifying),
         )
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))

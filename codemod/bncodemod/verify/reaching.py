@@ -34,7 +34,7 @@ from bncodemod.verify.reached import Reached, holds_one_of, reached, sites_in
 from bncodemod.verify.recorder import Ran, Recorder
 from bncodemod.verify.refusal import Refusal, refused
 from bncodemod.verify.steering import below_tests
-from bncodemod.verify.traceless import traceless
+from bncodemod.verify.traceless import Traceless
 from bncodemod.verify.variants import variants
 
 _IDLE = 2  # builds in a row that reach nothing new, after which others are tried first
@@ -398,7 +398,7 @@ class Builder:
         device = device_of(module)
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
         with (
-            traceless(module),
+            Traceless(module),
             quick_kernels(),
             torch.no_grad(),
             device,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from examined import examined, image, model, net
@@ -64,6 +65,15 @@ def test_a_function_that_trains_the_model_that_it_gives_back(tmp_path: Path) -> 
     said = examined(tmp_path, text)
     assert said.failed("trained") == []
     assert said.result(Check.ENSEMBLE, "trained").outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(("settings", "guessed"), [({}, True), (image(), False)])
+def test_inputs_that_were_guessed_are_told_apart(
+    tmp_path: Path, settings: dict[str, Any], guessed: bool
+) -> None:
+    said = examined(tmp_path, net("⟪nn.GroupNorm(1, 3)⟫"), **settings)
+    (site,) = said.judged(SiteKind.CALL)
+    assert (site.verdict, site.guessed) == (Verdict.VERIFIED, guessed)
 
 
 def test_one_value_for_a_channel(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
@@ -25,6 +26,8 @@ _STYLES = {Verdict.VERIFIED: "green", Verdict.FAILED: "red", Verdict.NOT_REACHED
 # torch says the same in four lines.
 _RUNNING_STATS = "running statistics are updated in place, which vmap refuses"
 _CHECKS = "choose meta-vmap, vmap, grad or ensemble too"
+_CUDA = "run the verifier where there is a CUDA device, or say how to build it without one"
+_ASKS_FOR_CUDA = re.compile(r"with CUDA enabled|CUDA GPUs|NVIDIA driver")
 _EXAMPLE = "say how to build and feed it: docs/verify.md, or `bncodemod explain not-reached`"
 
 
@@ -166,7 +169,9 @@ def _remedy_of(result: SiteResult) -> tuple[str, str]:
         return result.site.path, result.failure.remedy
     if result.verdict is not Verdict.NOT_REACHED or result.reason == REGISTRY:
         return result.site.path, ""
-    return result.site.path, _CHECKS if result.reason.startswith(NOT_CHOSEN) else _EXAMPLE
+    if result.reason.startswith(NOT_CHOSEN):
+        return result.site.path, _CHECKS
+    return result.site.path, _CUDA if _ASKS_FOR_CUDA.search(result.reason) else _EXAMPLE
 
 
 def summary(whole: Verification) -> Iterator[list[Span]]:
@@ -185,6 +190,8 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
     yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
     if in_parts := sum(bool(result.parts) for result in whole.sites):
         yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
+    if guessed := sum(result.guessed for result in whole.sites):
+        yield [(f"{guessed} verified on inputs that were guessed (-v: on which)", "")]
     if unfinished := sum(bool(result.unfinished) for result in whole.sites):
         yield [(f"{unfinished} verified without a check that took too much (-v: which)", "")]
     for remark, places in _remarks(whole).items():

@@ -30,7 +30,7 @@ from bncodemod.verify.prepare import Prepared, prepare
 from bncodemod.verify.reached import Reached, holds_one_of, reached
 from bncodemod.verify.recorder import Ran, Recorder
 from bncodemod.verify.refusal import Refusal, refused
-from bncodemod.verify.traceless import traceless
+from bncodemod.verify.traceless import Traceless
 
 _PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
@@ -190,7 +190,7 @@ class Attempts:
         device = device_of(module)
         arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
         with (
-            traceless(module),
+            Traceless(module),
             quick_kernels(),
             torch.no_grad(),
             device,

@@ -128,14 +128,13 @@ def run_under_vmap(subject: Subject) -> tuple[nn.Module, Assigned]:
     context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
     inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
 
-    def run(how: str) -> tuple[nn.Module, Assigned]:
-        module = subject.built()
+    def run(how: str, module: nn.Module) -> tuple[nn.Module, Assigned]:
         with assignments(module, subject.roots) as places:
             calling.vmapped(module, inputs, seed, how)
         return module, places
 
     with torch.no_grad(), context:
-        mapped, drawn = as_users_run(run, subject.roots)
+        mapped, drawn = as_users_run(run, subject.built, subject.roots)
     if drawn is not None:
         subject.tell(drawn)
     return mapped
@@ -149,7 +148,9 @@ def _with_random_layers(subject: Subject) -> None:
     inputs, seed = subject.feed(stack=STACK), subject.job.seed
     with torch.no_grad():
         _, drawn = as_users_run(
-            lambda how: calling.vmapped(subject.used(), inputs, seed, how), subject.roots
+            lambda how, module: calling.vmapped(module, inputs, seed, how),
+            subject.used,
+            subject.roots,
         )
     if drawn is not None:
         subject.tell(drawn)

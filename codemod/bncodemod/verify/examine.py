@@ -265,9 +265,8 @@ class _Examination:
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
-        subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
-        if note:
-            subject.note(note)
+        notes = [note] if note else []
+        subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder, notes)
         result = self._checked(each, subject, checks)
         if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
             other = self._attempts.refed(each, subject.rehearsed)
@@ -275,7 +274,7 @@ class _Examination:
                 self._tries.update(each.sites)
                 return
             each, sites = other, in_order(other.sites)
-            subject = replace(subject, prepared=each.prepared, sites=sites)
+            subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder, notes)
             result = self._checked(each, subject, checks)
         self._settle(result, each)
         self._emit(result)
@@ -342,6 +341,7 @@ class _Examination:
             parts=each.prepared.parts,
             is_part=each.is_part,
             unsure=in_order(each.unsure),
+            guessed=each.prepared.inputs.guessed,
         )
 
 

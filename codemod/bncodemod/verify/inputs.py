@@ -20,7 +20,7 @@ from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, furthest, refused
 from bncodemod.verify.specs import Feed, Spec, describe
 from bncodemod.verify.strict import Strict
-from bncodemod.verify.traceless import traceless
+from bncodemod.verify.traceless import Traceless
 
 _BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
 _ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
@@ -158,6 +158,7 @@ class _Runner:
         self, module: nn.Module, harvest: Harvest, rehearse: Rehearse | None = None
     ) -> None:
         self._module = module
+        self._traceless = Traceless(module)
         self._harvest = harvest
         self._rehearse = rehearse
         self._strict = Strict(())  # of the last run
@@ -230,7 +231,7 @@ class _Runner:
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             self._strict = Strict(given)
             with (
-                traceless(self._module),
+                self._traceless,
                 meta.quick_kernels() as seen,
                 torch.no_grad(),
                 self._device,

@@ -258,6 +258,7 @@ class CandidateResult:
     parts: tuple[str, ...] = ()
     is_part: bool = False
     unsure: tuple[Site, ...] = ()
+    guessed: bool = False  # what it was fed: nobody has said that it takes that
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +342,7 @@ class SiteResult:
     failed_elsewhere: tuple[str, ...] = ()  # where norms stand that fail in the one that verifies
     parts: tuple[str, ...] = ()  # what the one that verifies was run of, if it does not run whole
     unfinished: tuple[Check, ...] = ()  # those that no candidate which verifies it came to end
+    guessed: bool = False  # whether all that verify it were fed guesses
 
 
 @dataclass(frozen=True, slots=True)

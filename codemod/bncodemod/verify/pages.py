@@ -187,8 +187,9 @@ vmap has no rule for an operator that the model calls.
 By hand: another operator, or keep it outside of vmap.
 """,
     Cause.CHANNELS_LAST: """\
-The memory format channels_last does not go with vmap: tensors cannot be put into it there, and
-GroupNorm does not run on those that are in it.
+Under vmap, torch does not take tensors in the memory format channels_last.
+
+They cannot be put into it there, and GroupNorm does not run on those that are in it.
 
 By hand: leave the memory format out; for GroupNorm, also by `--strategy no-running-stats`.
 """,

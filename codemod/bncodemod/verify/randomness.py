@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from bncodemod.verify.assignments import place_above
 from bncodemod.verify.calling import Randomness
 from bncodemod.verify.causes import Explained, explain
 from bncodemod.verify.model import Cause
@@ -68,23 +70,58 @@ def is_random(error: Exception, roots: Sequence[str]) -> Explained | None:
     return found if found.cause in _RANDOM else None
 
 
-def as_users_run(run: Callable[[Randomness], T], roots: Sequence[str]) -> tuple[T, Drawn | None]:
+class Dropouts:
+    """Notes the user's line at which a layer of dropout first runs."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self.place: Explained | None = None
+        self._roots = roots
+
+    def watch(self, module: nn.Module) -> bool:
+        """Whether a module has such layers in train mode: they are watched from now on."""
+        layers = [each for each in module.modules() if isinstance(each, _DropoutNd)]
+        active = [each for each in layers if each.training and each.p > 0]
+        for layer in active:
+            layer.register_forward_pre_hook(self._note)
+        return bool(active)
+
+    def _note(self, layer: nn.Module, _: object) -> None:
+        if self.place is None:
+            path, line = place_above(sys._getframe(1), self._roots) or ("", 0)
+            self.place = Explained(Cause.RANDOMNESS, "", path=path, line=line)
+
+
+def as_users_run(
+    run: Callable[[Randomness, nn.Module], T], fresh: Callable[[], nn.Module], roots: Sequence[str]
+) -> tuple[T, Drawn | None]:
     """Run with vmap's default, which refuses to draw random numbers, else in the way that works.
 
-    Raises what is in vmap's way even if it is told how to draw them.
+    Raises what is in vmap's way even if it is told how to draw them. What has dropout is told at
+    once: that saves a run which dropout ends.
     """
+    dropouts, module = Dropouts(roots), fresh()
+    if dropouts.watch(module):
+        try:
+            answer = run("different", module)
+        except Exception as error:
+            if explain(error, roots).cause is Cause.RUNNING_STATS:
+                raise
+        else:
+            if dropouts.place is not None:
+                return answer, Drawn(dropouts.place, "different")
+        module = fresh()
     try:
-        return run("error"), None
+        return run("error", module), None
     except Exception as error:
         place = is_random(error, roots)
         if place is None:
             raise
     try:
-        return run("different"), Drawn(place, "different")
+        return run("different", fresh()), Drawn(place, "different")
     except Exception as error:
         different = error
     # Numbers that are the same for all are plain: what looks at them fails with "different" alone.
     try:
-        return run("same"), Drawn(place, "same")
+        return run("same", fresh()), Drawn(place, "same")
     except Exception as error:
         raise different if is_random(error, roots) else error from None

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from bncodemod.verify.looking import is_instance
+from torch.nn.modules.lazy import LazyModuleMixin
 
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
 _LISTS = frozenset({list, deque})
@@ -18,31 +16,20 @@ _LISTS = frozenset({list, deque})
 _HOOKS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
 
 
-@contextmanager
-def traceless(module: nn.Module) -> Iterator[None]:
-    """While open, a module may run; then it has the attributes and buffers that it had before.
+class Traceless:
+    """While open (``with``), a module may run; then its attributes and buffers are as they were.
 
-    So have the containers that it holds. Left as they are: the values of parameters, torch's own
-    layers, objects of other classes, and lazy modules, which a run gives their shapes.
+    So are the containers that it holds. Left as they are: the values of parameters, torch's own
+    layers, objects of other classes, and models with lazy layers, which a run gives their shapes.
+    What is put back is what the module held when this was made, however often this is opened.
     """
-    if any(is_instance(part, nn.modules.lazy.LazyModuleMixin) for part in module.modules()):
-        yield
-        return
-    saved = _Saved(module)
-    try:
-        yield
-    finally:
-        saved.put_back()
-
-
-class _Saved:
-    """What a module holds, as it is when this is made."""
 
     def __init__(self, module: nn.Module) -> None:
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._lists: list[tuple[Any, list[Any]]] = []
         self._sets: list[tuple[set[Any], set[Any]]] = []
         self._values: list[tuple[Tensor, Tensor]] = []
+        self._is_lazy = False
         seen: set[int] = set()
         waiting: list[Any] = [module]
         while waiting:
@@ -51,10 +38,18 @@ class _Saved:
                 seen.add(id(value))
                 waiting += self._parts(value)
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._is_lazy:
+            self._put_back()
+
     def _parts(self, value: Any) -> Iterator[Any]:
         kind = type(value)
         if issubclass(kind, torch.jit.ScriptModule):
             return
+        self._is_lazy |= issubclass(kind, LazyModuleMixin)
         if issubclass(kind, nn.Module) and kind.__module__.startswith("torch.nn."):
             yield from vars(value)["_modules"].values()  # its own forward changes no attribute
         elif issubclass(kind, nn.Module):
@@ -72,7 +67,7 @@ class _Saved:
         elif kind is Tensor and value.device.type == "cpu":
             self._values.append((value, value.detach().clone()))
 
-    def put_back(self) -> None:
+    def _put_back(self) -> None:
         for held, had in self._dicts:
             if held.keys() != had.keys() or any(held[key] is not had[key] for key in had):
                 held.clear()

@@ -184,6 +184,7 @@ def _verified(site: Site, candidates: list[CandidateResult]) -> SiteResult:
         failed_elsewhere=_failing_elsewhere(best),
         parts=best.parts,
         unfinished=_as_listed(_unfinished(candidates) - passed),
+        guessed=all(candidate.guessed for candidate in candidates),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import time
 import types
@@ -195,11 +194,6 @@ def module_of(answer: Any) -> Any:
     return answer
 
 
-def _kind(value: object) -> str:
-    """The class of a value, for the user: values that are marked have classes of their own."""
-    return "partial" if isinstance(value, functools.partial) else type(value).__name__
-
-
 def _feeds(seen: Sighting) -> tuple[Feed, ...]:
     return (seen.feed,) if seen.feed is not None else ()
 
@@ -228,7 +222,7 @@ def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Construc
         with lookups():
             module = meta.build(lambda: module_of(attempt.arguments.call(target)))
         if not isinstance(module, nn.Module):
-            return Refusal(f"{call} gave a {_kind(module)}, not a module")
+            return Refusal(f"{call} gave a {type(module).__name__}, not a module")
         module.train()  # what it returns is not used: some forget to return themselves
     except Exception as error:
         return refused(f"{call} failed", error)

@@ -112,7 +112,7 @@ def examine(job: Job, emit: Emit) -> None:
     with ExitStack() as stack:
         writing = stack.enter_context(nothing_written((job.root, *job.folders)))
         stack.callback(_note, writing, emit)
-        finder = stack.enter_context(Finder(sites))
+        finder = stack.enter_context(Finder(sites, job.root))
         recorder = stack.enter_context(Recorder(sites))
         stack.enter_context(reproducible())
         start = time.perf_counter()

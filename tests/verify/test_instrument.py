@@ -14,7 +14,7 @@ import torch
 from examined import examined, image
 from torch import nn
 
-from bncodemod.verify.instrument import lookups, marked, plain, sites_on
+from bncodemod.verify.marks import lookups, marked, plain, sites_on
 from bncodemod.verify.model import Cause, Check, Site, SiteKind
 from bncodemod.verify.recorder import Recorder, sites_of
 
@@ -67,6 +67,7 @@ def test_a_partial_is_the_object_that_it_was() -> None:
     assert value.func is nn.BatchNorm2d
     assert value.keywords == {"track_running_stats": False}
     assert value.keywords["track_running_stats"] is False
+    assert functools.partial(value, eps=1e-3).func is nn.BatchNorm2d
     assert repr(value) == repr(functools.partial(nn.BatchNorm2d, track_running_stats=False))
     assert pickle.loads(pickle.dumps(value)).keywords == value.keywords
 

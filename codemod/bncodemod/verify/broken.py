@@ -14,8 +14,8 @@ from bncodemod.verify import meta
 from bncodemod.verify.candidates import Candidate, resolve
 from bncodemod.verify.causes import is_torchs, users_line
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.instrument import lookups, sites_on
 from bncodemod.verify.loading import originals
+from bncodemod.verify.marks import lookups, sites_on
 from bncodemod.verify.model import Cause, Check, CheckResult, Job, Outcome, Site, in_order
 from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import prepare

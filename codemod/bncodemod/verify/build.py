@@ -17,7 +17,7 @@ from bncodemod.verify import meta
 from bncodemod.verify.arguments import Arguments
 from bncodemod.verify.deduce import Deduction, parameters
 from bncodemod.verify.harvest import Harvest, Sighting
-from bncodemod.verify.instrument import lookups
+from bncodemod.verify.marks import lookups
 from bncodemod.verify.model import Built, Example, Job, Site
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module

@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from bncodemod.source.dotted_names import last_name
 from bncodemod.verify.held import modules_in
-from bncodemod.verify.instrument import (
+from bncodemod.verify.marks import (
     note_call,
     site_of_code,
     sites_being_called,
@@ -171,7 +171,7 @@ class Recorder:
         ran.add_idle((norm for _, norm in norms_in(module)), seen)
 
 
-def _note_names_given_to(kind: type) -> None:
+def _note_names_given_to(kind: Any) -> None:
     """Have a norm know the sites of the keywords that its class, or one made of it, is given.
 
     This stays: a class from which ``__new__`` was taken again takes no arguments any more.
@@ -180,14 +180,15 @@ def _note_names_given_to(kind: type) -> None:
         return
 
     def new(cls: type, *args: Any, **kwargs: Any) -> Any:
-        above = super(kind, cls).__new__
+        above: Any = super(kind, cls).__new__
         norm = above(cls) if above is object.__new__ else above(cls, *args, **kwargs)
         if kwargs and (sites := note_call(kwargs, sys._getframe(1))):
             norm.__dict__[_ORIGIN] = sites
         return norm
 
     # As the method of a function it is none of those whose signature is taken for the class's.
-    kind.__new__ = staticmethod(new.__call__)  # type: ignore[method-assign, assignment]
+    of_function: Any = new
+    setattr(kind, "__new__", staticmethod(of_function.__call__))  # noqa: B010
 
 
 class NormCalls(TorchFunctionMode):

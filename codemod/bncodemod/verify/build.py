@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from bncodemod.verify import meta
+from bncodemod.verify.answers import module_of
 from bncodemod.verify.arguments import Arguments
 from bncodemod.verify.deduce import Deduction, parameters
 from bncodemod.verify.harvest import Harvest, Sighting
@@ -78,7 +79,8 @@ def construct(
     Where the user has said how to build it, nothing else is tried. Arguments that were deduced
     are mended after a failure, of the constructor or of ``accept``, as far as its error goes.
     """
-    if not builds_module(target):
+    is_named = any(example.name == name for example in job.examples)
+    if not is_named and not builds_module(target):
         return Refusal("nothing says that it builds a module")
     attempts = _Attempts(target, name, namespace, job, harvest)
     not_built: list[Refusal] = []
@@ -185,13 +187,6 @@ class _Attempts:
 
     def _value_of(self, name: str) -> Any:
         return self._deduction.named(name, self._target)
-
-
-def module_of(answer: Any) -> Any:
-    """The module of an answer that holds other things too, as ``return stem, channels`` does."""
-    if isinstance(answer, tuple):
-        return next((each for each in answer if isinstance(each, nn.Module)), answer)
-    return answer
 
 
 def _feeds(seen: Sighting) -> tuple[Feed, ...]:

@@ -355,3 +355,30 @@ def test_files_that_have_users(text: str, expected: bool) -> None:
 )
 def test_files_that_are_scripts(text: str, expected: bool) -> None:
     assert is_script(text.encode()) is expected
+
+
+def test_what_is_not_called_says_why(tmp_path: Path) -> None:
+    text = """
+class Trainer:
+    def __init__(self):
+        self.net = ⟪nn.BatchNorm2d(1)⟫
+
+async def soon():
+    return ⟪nn.BatchNorm2d(2)⟫
+
+def fit():
+    net = ⟪nn.BatchNorm2d(3)⟫
+    print(net)
+
+MODELS = {"a": lambda: ⟪nn.BatchNorm2d(4)⟫}
+
+if __name__ == "__main__":
+    net = ⟪nn.BatchNorm2d(5)⟫
+"""
+    said = examined(tmp_path, text, checks=META)
+    reasons = {r.site.text: r.reason for r in said.judged(SiteKind.CALL)}
+    assert "Trainer is no nn.Module" in reasons["nn.BatchNorm2d(1)"]
+    assert "soon is a coroutine" in reasons["nn.BatchNorm2d(2)"]
+    assert 'not called: an example can name it (name = "fit")' in reasons["nn.BatchNorm2d(3)"]
+    assert "stands in a lambda" in reasons["nn.BatchNorm2d(4)"]
+    assert "__main__" in reasons["nn.BatchNorm2d(5)"]

@@ -28,6 +28,10 @@ Checker = Callable[[Subject], CheckResult]
 CHECKS: dict[Check, Checker] = {}  # filled by the modules of checks, in any order
 
 
+NO_BATCH = "the example says that its inputs have no batch"
+_SAY_NO_BATCH = "if no axis of the example's inputs is that of a batch, say so in it: batch = false"
+
+
 class Skipped(Exception):
     """A check does not apply; says why."""
 
@@ -100,7 +104,7 @@ def failure(which: Check, error: BaseException, subject: Subject) -> CheckResult
         Outcome.FAILED,
         cause.message,
         cause.cause,
-        cause.remedy,
+        cause.remedy or (_SAY_NO_BATCH if subject.prepared.inputs.is_mixed else ""),
         cause.path,
         cause.line,
         trace=cause.trace,
@@ -272,6 +276,8 @@ def _ensemble(subject: Subject) -> CheckResult:
 
 @check(Check.SINGLE)
 def _single(subject: Subject) -> CheckResult:
+    if not subject.prepared.inputs.has_batch:
+        raise Skipped(NO_BATCH)
     results = [_single_sample(subject, train) for train in (True, False)]
     noted = [result for result in results if result.outcome is not Outcome.PASSED]
     return noted[-1] if noted else results[0]
@@ -328,7 +334,10 @@ def _refuse_nothing(answers: Outputs) -> None:
     if not answers:
         raise Skipped("the answer has no tensor to compare")
     if not any(answer.isfinite().any() for answer in answers):
-        raise Skipped("the answer has no finite number to compare")
+        raise Skipped(
+            "the answer has no finite number to compare: give an example whose inputs have values"
+            " that it answers (inputs, as Python)"
+        )
 
 
 def _of(dtype: torch.dtype) -> str:

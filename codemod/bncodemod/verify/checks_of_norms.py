@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from bncodemod.verify import calling
 from bncodemod.verify.calling import Arguments, Outputs
-from bncodemod.verify.checks import Skipped, check
+from bncodemod.verify.checks import NO_BATCH, Skipped, check
 from bncodemod.verify.comparing import differs
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.norm_calls import BATCH_NORMS, NormCall
@@ -59,6 +59,8 @@ def _noted(message: str) -> CheckResult:
 def _independence(subject: Subject) -> CheckResult:
     if subject.is_batch_normed:
         raise Skipped(_WHOLE_BATCH)
+    if not subject.prepared.inputs.has_batch:
+        raise Skipped(NO_BATCH)
     first = subject.feed()
     statistics: list[tuple[Tensor, Tensor]] = []
     with _StillStatistics(statistics):

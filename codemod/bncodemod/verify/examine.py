@@ -53,6 +53,7 @@ from bncodemod.verify.refusal import import_remedy, in_a_line
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timed
+from bncodemod.verify.uncalled import uncalled
 from bncodemod.verify.verdicts import cleared
 from bncodemod.verify.writing import Writing, nothing_written
 
@@ -112,7 +113,7 @@ def examine(job: Job, emit: Emit) -> None:
     with ExitStack() as stack:
         writing = stack.enter_context(nothing_written((job.root, *job.folders)))
         stack.callback(_note, writing, emit)
-        finder = stack.enter_context(Finder(sites))
+        finder = stack.enter_context(Finder(sites, job.root))
         recorder = stack.enter_context(Recorder(sites))
         stack.enter_context(reproducible())
         start = time.perf_counter()
@@ -130,7 +131,8 @@ def examine(job: Job, emit: Emit) -> None:
             examination.check_users(job.used, job.doubted)
             return
         examination.run()
-        for site in unreached(module, job, examination.reached):
+        reached = examination.reached
+        for site in chain(unreached(module, job, reached), uncalled(module, job, reached)):
             emit(site)
         if job.checks & {Check.EVAL_MODE, Check.RESTORED}:
             examine_blocks(job, module, imported_blocks, emit)

@@ -143,7 +143,7 @@ class Jobs:
         for example in self._examples:
             if self._is_for(example, path):
                 name = example.name.rpartition(":")[2]
-                yield Example(name, example.arguments, example.inputs)
+                yield replace(example, name=name)
 
     def _is_for(self, example: Example, path: str) -> bool:
         """Whether a module may define what an example speaks of."""

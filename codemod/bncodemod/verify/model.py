@@ -177,11 +177,13 @@ class Example:
     ``pkg.models:Net`` or ``pkg/models.py:Net``.
     ``arguments`` is the text of a call's arguments, evaluated in the module's namespace;
     ``inputs`` are shapes, each ``(N, ...)`` with the batch first, or the text of an expression.
+    Without a ``batch``, no axis of theirs is that of one.
     """
 
     name: str
     arguments: str = ""
     inputs: tuple[tuple[int, ...] | str, ...] = ()
+    batch: bool = True
 
     def said_in(self, folder: str) -> Example:
         """The same, with a file that is named from that folder."""

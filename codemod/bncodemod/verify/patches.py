@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bncodemod.strategies.patches import KEEPING
-from bncodemod.verify.instrument import WATCHERS
+from bncodemod.verify.marks import WATCHERS
 from bncodemod.verify.model import Site, SiteKind
 from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.recorder import add_site, norms_in

@@ -40,8 +40,10 @@ def cleared(candidate: CandidateResult) -> Iterator[Site]:
     """The sites that a candidate verifies: they run in it and pass all checks that were made.
 
     One of these checks has run all of their norms under vmap, in train mode, and has compared
-    what came of it, if any was to do so.
+    what came of it, if any was to do so; ``vmap`` itself, if its answer was to be compared.
     """
+    if _not_compared(candidate) is not None:
+        return
     made = {check.check for check in candidate.checks}
     for site in candidate.sites:
         if site in candidate.idle or _failures(candidate, site):
@@ -54,6 +56,14 @@ def cleared(candidate: CandidateResult) -> Iterator[Site]:
             is_shown &= not any(_leaves_out(check, site) for check in candidate.checks)
         if is_shown:
             yield site
+
+
+def _not_compared(candidate: CandidateResult) -> CheckResult | None:
+    """The check ``vmap`` where it was to be made and there was nothing to compare."""
+    for check in candidate.checks:
+        if check.check is Check.VMAP and check.outcome is Outcome.SKIPPED:
+            return check
+    return None
 
 
 def _leaves_out(check: CheckResult, site: Site) -> bool:
@@ -270,8 +280,11 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
         others = f"; passed in {candidate.name}: {', '.join(passed)}" if passed else ""
         return f"{NOT_CHOSEN}{others}"
     compared = [check for check in candidate.checks if check.check in _COMPARING]
-    if compared and all(check.outcome is Outcome.SKIPPED for check in compared):
-        return f"{candidate.name} was built, but not compared: {compared[0].message}"
+    skipped = _not_compared(candidate)
+    if skipped is None and all(check.outcome is Outcome.SKIPPED for check in compared):
+        skipped = next(iter(compared), None)
+    if skipped is not None:
+        return f"{candidate.name} was built, but not compared: {skipped.message}"
     ran = [c for c in candidate.checks if c.check in _UNDER_VMAP and c.outcome is Outcome.PASSED]
     if ran:
         return f"{candidate.name} passes, but this line's norm did not run in it in train mode"

@@ -145,6 +145,7 @@ def test_an_import_writes_nothing_either(folder: Path) -> None:
     text = "import logging, os\nlogging.FileHandler('log').close()\nos.remove('kept')\n"
     found = examined(folder, f"{text}{BUILD.format('pass')}")
     assert found.module.error == "ChangesFiles: the verifier does not let it remove kept"
+    assert "__main__" in found.module.remedy
     assert notes(found) == ["what it wrote was not kept: log", "it was not let remove kept"]
     assert files(folder) == before
 

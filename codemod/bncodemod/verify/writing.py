@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from bncodemod.verify.errors import ChangesFiles
 from bncodemod.verify.offline import replaced
 
 _WRITING = re.compile("[wax+]")
@@ -47,10 +48,6 @@ _CHANGING_COMMAND = re.compile(
 _CACHES = ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIGDIR", "PYTHONPYCACHEPREFIX")
 _MOST_COPIED = 1 << 26
 _DEVICES = ("/dev", "/proc")
-
-
-class ChangesFiles(PermissionError):
-    """What a user's code is not let do."""
 
 
 class Writing:

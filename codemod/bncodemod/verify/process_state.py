@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as of_modules
 
-from bncodemod.verify.looking import file_of, is_instance
+from bncodemod.verify.looking import is_instance, text
 from bncodemod.verify.namesakes import is_installed
 
 Holder = type | ModuleType
@@ -106,9 +106,9 @@ def _put_into_libraries() -> list[str]:
     libraries = (
         (name, module)
         for name, module in list(sys.modules.items())
-        if type(module) is ModuleType
-        and (vars(module).get("torch") is torch or vars(module).get("nn") is nn)
-        and is_installed(file_of(module))
+        if type(module) is ModuleType and name.partition(".")[0] != "torch"
+        if vars(module).get("torch") is torch or vars(module).get("nn") is nn
+        if not _is_users_file(text(module, "__file__"))
     )
     return [
         f"{library}.{name}"

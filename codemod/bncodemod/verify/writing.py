@@ -41,6 +41,7 @@ _CHANGES = {
     "shutil.rmtree": (0,),
 }
 _COMMANDS = frozenset({"os.system", "subprocess.Popen"})
+_SEEN = _COMMANDS | _CHANGES.keys()
 _CHANGING_COMMAND = re.compile(
     r"(?:^|[\s;&|/(])(?:rm|mv|cp|ln|mkdir|rmdir|touch|tee|dd|tar|unzip|wget|curl|pip3?|conda)\s"
     r"|>(?!\s*/dev/null|&)"
@@ -136,7 +137,7 @@ _now: list[Writing] = []  # the hook can never be taken away
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if _now and (event in _CHANGES or event in _COMMANDS):
+    if event in _SEEN and _now:
         _now[-1].see(event, args)
 
 

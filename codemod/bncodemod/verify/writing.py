@@ -40,6 +40,7 @@ _CHANGES = {
     "os.truncate": (0,),
     "shutil.rmtree": (0,),
 }
+_OF_WHAT_IS_THERE = _CHANGES.keys() - {"open", "os.link", "os.mkdir", "os.symlink"}
 _COMMANDS = frozenset({"os.system", "subprocess.Popen"})
 _SEEN = _COMMANDS | _CHANGES.keys()
 _CHANGING_COMMAND = re.compile(
@@ -91,6 +92,8 @@ class Writing:
             return
         if event == "open" and not (isinstance(args[2], int) and args[2] & _FLAGS):
             return
+        if event in _OF_WHAT_IS_THERE and not _is_there(args[0]):
+            return
         for place in _CHANGES[event]:
             if not isinstance(args[place], (str, bytes, os.PathLike)) or _is_relative(event, args):
                 continue  # what is open already, or in a folder that is
@@ -100,6 +103,8 @@ class Writing:
             if event == "os.mkdir":
                 if not os.path.lexists(path):
                     self._made.append(path)
+                continue
+            if _VERBS.get(event) == "remove" and _is_below(path, tuple(self._made)):
                 continue
             self._refuse(f"{_VERBS.get(event, 'change')} {shown(path)}")
 
@@ -205,6 +210,10 @@ def shown(path: str) -> str:
 
 def _real(file: Any) -> str:
     return os.path.realpath(os.fsdecode(file))
+
+
+def _is_there(file: Any) -> bool:
+    return not isinstance(file, (str, bytes, os.PathLike)) or os.path.lexists(file)
 
 
 def _is_relative(event: str, args: tuple[Any, ...]) -> bool:

@@ -121,6 +121,9 @@ def test_what_takes_files_away_is_refused(folder: Path, line: str, what: str) ->
         ["with tempfile.TemporaryDirectory() as f:", "    open(f + '/x', 'w').write('y')"],
         ["f = tempfile.mkstemp()[1]", "os.rename(f, f + '1')", "os.remove(f + '1')"],
         ["shutil.rmtree(tempfile.mkdtemp())"],
+        ["shutil.rmtree('nowhere', ignore_errors=True)"],
+        ["try: os.rename('nowhere', 'kept')", "except FileNotFoundError: pass"],
+        ["os.makedirs('new/a')", "os.rmdir('new/a')", "shutil.rmtree('new')"],
         ["with open(os.devnull, 'w') as f:", "    f.write('x')"],
         ["subprocess.run([sys.executable, '-c', ''], check=True)"],
         ["os.write(os.open('kept', os.O_RDONLY) and 1, b'')"],
@@ -145,6 +148,7 @@ def test_an_import_writes_nothing_either(folder: Path) -> None:
     text = "import logging, os\nlogging.FileHandler('log').close()\nos.remove('kept')\n"
     found = examined(folder, f"{text}{BUILD.format('pass')}")
     assert found.module.error == "ChangesFiles: the verifier does not let it remove kept"
+    assert "__main__" in found.module.remedy
     assert notes(found) == ["what it wrote was not kept: log", "it was not let remove kept"]
     assert files(folder) == before
 

@@ -27,7 +27,9 @@ names; the norm itself is then neither shown to run nor to fail. `--trace` shows
 Nothing that could be built runs the line, or what runs it could not be checked.
 
 The report says why: the module could not be imported, the class could not be built for want of an
-argument, no input was found that its forward takes, or nothing that was built uses the line.
+argument, no input was found that its forward takes, or nothing that was built uses the line. A call
+that removes or renames files ends in ChangesFiles: give an example of one that does not, or build
+the model in a function of its own.
 
 By hand: say how to build and feed it in pyproject.toml, or in a Python file of examples
 (docs/verify.md):

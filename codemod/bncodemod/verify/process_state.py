@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as of_modules
 
-from bncodemod.verify.looking import file_of
+from bncodemod.verify.looking import is_instance, text
 from bncodemod.verify.namesakes import is_installed
 
 Holder = type | ModuleType
@@ -58,9 +59,9 @@ def _settings() -> dict[str, Any]:
 
 @functools.cache
 def _hooks() -> list[str]:
-    """The tables of what is called for every module."""
-    named = (name for name in vars(of_modules) if name.startswith("_global_"))
-    return [name for name in named if isinstance(vars(of_modules)[name], dict)]
+    """The tables of what is called for every module; others of torch's say how, for good."""
+    names = (name for name in vars(of_modules) if re.fullmatch("_global_.*_hooks", name))
+    return [name for name in names if isinstance(vars(of_modules)[name], dict)]
 
 
 @functools.cache
@@ -105,9 +106,9 @@ def _put_into_libraries() -> list[str]:
     libraries = (
         (name, module)
         for name, module in list(sys.modules.items())
-        if type(module) is ModuleType
-        and (vars(module).get("torch") is torch or vars(module).get("nn") is nn)
-        and is_installed(file_of(module))
+        if type(module) is ModuleType and name.partition(".")[0] != "torch"
+        if vars(module).get("torch") is torch or vars(module).get("nn") is nn
+        if not _is_users_file(text(module, "__file__"))
     )
     return [
         f"{library}.{name}"
@@ -129,7 +130,7 @@ def _is_users(value: object) -> bool:
     """Whether a class or function was written in a file that is not installed."""
     if type(value) is functools.partial:
         value = value.func
-    if isinstance(value, type):
+    if is_instance(value, type):
         methods = (each for each in vars(value).values() if type(each) is FunctionType)
         value = next(methods, None)
     return type(value) is FunctionType and _is_users_file(value.__code__.co_filename)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from bncodemod.verify.errors import ChangesFiles
 from bncodemod.verify.offline import replaced
 
 _WRITING = re.compile("[wax+]")
@@ -39,7 +40,9 @@ _CHANGES = {
     "os.truncate": (0,),
     "shutil.rmtree": (0,),
 }
+_OF_WHAT_IS_THERE = _CHANGES.keys() - {"open", "os.link", "os.mkdir", "os.symlink"}
 _COMMANDS = frozenset({"os.system", "subprocess.Popen"})
+_SEEN = _COMMANDS | _CHANGES.keys()
 _CHANGING_COMMAND = re.compile(
     r"(?:^|[\s;&|/(])(?:rm|mv|cp|ln|mkdir|rmdir|touch|tee|dd|tar|unzip|wget|curl|pip3?|conda)\s"
     r"|>(?!\s*/dev/null|&)"
@@ -47,10 +50,6 @@ _CHANGING_COMMAND = re.compile(
 _CACHES = ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIGDIR", "PYTHONPYCACHEPREFIX")
 _MOST_COPIED = 1 << 26
 _DEVICES = ("/dev", "/proc")
-
-
-class ChangesFiles(PermissionError):
-    """What a user's code is not let do."""
 
 
 class Writing:
@@ -93,6 +92,8 @@ class Writing:
             return
         if event == "open" and not (isinstance(args[2], int) and args[2] & _FLAGS):
             return
+        if event in _OF_WHAT_IS_THERE and not _is_there(args[0]):
+            return
         for place in _CHANGES[event]:
             if not isinstance(args[place], (str, bytes, os.PathLike)) or _is_relative(event, args):
                 continue  # what is open already, or in a folder that is
@@ -102,6 +103,8 @@ class Writing:
             if event == "os.mkdir":
                 if not os.path.lexists(path):
                     self._made.append(path)
+                continue
+            if _VERBS.get(event) == "remove" and _is_below(path, tuple(self._made)):
                 continue
             self._refuse(f"{_VERBS.get(event, 'change')} {shown(path)}")
 
@@ -139,7 +142,7 @@ _now: list[Writing] = []  # the hook can never be taken away
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if _now and (event in _CHANGES or event in _COMMANDS):
+    if event in _SEEN and _now:
         _now[-1].see(event, args)
 
 
@@ -207,6 +210,10 @@ def shown(path: str) -> str:
 
 def _real(file: Any) -> str:
     return os.path.realpath(os.fsdecode(file))
+
+
+def _is_there(file: Any) -> bool:
+    return not isinstance(file, (str, bytes, os.PathLike)) or os.path.lexists(file)
 
 
 def _is_relative(event: str, args: tuple[Any, ...]) -> bool:

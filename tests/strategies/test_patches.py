@@ -179,6 +179,78 @@ def test_a_strict_load_goes_on_working(form: str, kind: str, checkpoint: Path) -
 
 
 @every_patch
+@pytest.mark.parametrize("form", LOADING)
+def test_a_strict_load_of_an_old_checkpoint_goes_on_working(
+    form: str, kind: str, checkpoint: Path
+) -> None:
+    """torch fills in ``num_batches_tracked`` only where statistics are tracked."""
+    state = torch.load(checkpoint)
+    old = {key: value for key, value in state.items() if not key.endswith("_tracked")}
+    torch.save(old, checkpoint)
+    model = patched(LOADING[form], kind)(checkpoint)
+    assert left(model) == []
+    assert torch.equal(next(model.parameters()), state["conv1.0.weight"])
+
+
+TRAINING = """\
+import copy
+from torch.func import functional_call, grad, vmap
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+def steps(net, path):
+    \"\"\"Per-sample gradients, once for each epoch.\"\"\"
+
+    def loss(parameters, x):
+        return functional_call(net, parameters, (x[None],)).square().mean()
+
+    for _ in range(2):
+        gradients = vmap(grad(loss), (None, 0))(
+            dict(net.named_parameters()), torch.randn(2, 3, 8, 8)
+        )
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                parameter -= gradients[name].mean(0)
+        yield
+
+
+"""
+START = "    net = Small()\n"
+PUT_BACK = {
+    "deepcopy": f"{START}    best = None\n    for _ in steps(net, path):\n"
+    "        best = best or copy.deepcopy(net.state_dict())\n"
+    "    net.load_state_dict(best)\n    return net",
+    "comprehension": f"{START}    for _ in steps(net, path):\n"
+    "        best = {key: value.clone() for key, value in net.state_dict().items()}\n"
+    "    net.load_state_dict(best)\n    return net",
+    "from the start": f"{START}    start = copy.deepcopy(net.state_dict())\n"
+    "    for _ in steps(net, path):\n        net.load_state_dict(start)\n    return net",
+    "behind a checkpoint": f"{START}    net.load_state_dict(torch.load(path))\n"
+    "    start = copy.deepcopy(net.state_dict())\n    list(steps(net, path))\n"
+    "    net.load_state_dict(start)\n    return net",
+    "saved": f"{START}    for _ in steps(net, path):\n        torch.save(net.state_dict(), path)\n"
+    "    net.load_state_dict(torch.load(path))\n    return net",
+}
+
+
+@every_patch
+@pytest.mark.parametrize("form", PUT_BACK)
+def test_a_model_is_patched_before_it_runs(form: str, kind: str, tmp_path: Path) -> None:
+    """Though weights are put back behind that: those which are its own fit."""
+    build = patched(PUT_BACK[form], kind, before=TRAINING)
+    torch.save(build.__globals__["Small"]().state_dict(), tmp_path / "small.pt")
+    assert left(build(tmp_path / "small.pt")) == []
+
+
+@every_patch
 @pytest.mark.parametrize("form", ELSEWHERE)
 def test_a_load_in_another_scope_goes_on_working(form: str, kind: str, checkpoint: Path) -> None:
     """Whatever becomes of the model: it is patched, or reported because it is loaded later."""
@@ -196,6 +268,9 @@ def test_what_a_patch_does_to_a_later_load(kind: str, checkpoint: Path) -> None:
     state = torch.load(checkpoint)
     if kind == "keep-statistics":
         model.load_state_dict(state)
+        old = {key: value for key, value in state.items() if not key.endswith("_tracked")}
+        with pytest.raises(RuntimeError, match="Missing key"):
+            model.load_state_dict(old)
         return
     with pytest.raises(RuntimeError, match="Unexpected key"):
         model.load_state_dict(state)

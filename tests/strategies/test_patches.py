@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -325,7 +326,7 @@ class Shared(nn.Module):
 
 
 class WithActivation(nn.BatchNorm2d):
-    """Like timm's BatchNormAct2d: a norm that does more than normalise."""
+    """A norm that does more than normalise, as the helper cannot know."""
 
     def forward(self, x: Any) -> Any:
         return super().forward(x).relu()
@@ -337,7 +338,8 @@ def test_group_norms_take_over_what_the_batch_norms_had() -> None:
     model.one.requires_grad_(False)
     model.inner[1].eval()
     weight, bias = model.one.weight, model.one.bias
-    assert helper("group-norm")(model) is model
+    with pytest.warns(UserWarning, match="LazyBatchNorm2d, WithActivation"):
+        assert helper("group-norm")(model) is model
     assert model.one is model.again is model.inner[0]
     assert isinstance(model.one, nn.GroupNorm)
     assert (model.one.num_groups, model.one.num_channels, model.one.eps) == (6, 24, 1e-3)
@@ -351,8 +353,65 @@ def test_group_norms_take_over_what_the_batch_norms_had() -> None:
     assert model.nothing is None
 
 
+def test_hooks_of_a_norm_go_on_being_called() -> None:
+    model, called = nn.Sequential(nn.BatchNorm2d(8)), []
+    model[0].register_forward_pre_hook(lambda *_: called.append("before"))
+    handle = model[0].register_forward_hook(lambda *_: called.append("behind"))
+    model[0].register_full_backward_hook(lambda *_: called.append("back"))
+    assert isinstance(helper("group-norm")(model)[0], nn.GroupNorm)
+    model(batch(8, 3, 3).requires_grad_()).sum().backward()
+    assert called == ["before", "behind", "back"]
+    handle.remove()
+    model(batch(8, 3, 3))
+    assert called == ["before", "behind", "back", "before"]
+
+
+def test_norms_of_timm_keep_their_activation() -> None:
+    layers = pytest.importorskip("timm.layers")
+    norm = layers.BatchNormAct2d(24, eps=1e-3, act_layer=nn.SiLU, drop_layer=nn.Dropout)
+    sync = layers.convert_sync_batchnorm(layers.BatchNormAct2d(24, apply_act=False))
+    model = nn.Sequential(norm, sync, norm)
+    keys = [key for key in model.state_dict() if key.endswith(("weight", "bias"))]
+    norm.weight.data.uniform_()
+    helper("group-norm")(model).eval()
+    assert model[0] is model[2]
+    assert (model[0].drop, model[0].act, model[0].weight) == (norm.drop, norm.act, norm.weight)
+    assert list(model.state_dict()) == keys
+    x = batch(24, 3, 3)
+    plain = nn.functional.group_norm(x, 6, norm.weight, norm.bias, eps=1e-3)
+    torch.testing.assert_close(model[0](x), nn.functional.silu(plain))
+    torch.testing.assert_close(model[1](x), nn.functional.group_norm(x, 6))
+
+
+def test_no_batch_norm_is_left_in_a_model_of_timm() -> None:
+    timm = pytest.importorskip("timm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = helper("group-norm")(timm.create_model("mobilenetv3_small_050"))
+    left = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert left == []
+    x = batch(3, 32, 32)
+    with torch.no_grad():
+        together, alone = model.train()(x)[0], model(x[:1])[0]
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (nn.Sequential(WithActivation(8)), "WithActivation"),
+        (nn.Sequential(nn.LazyBatchNorm2d()), "LazyBatchNorm2d"),
+        (nn.BatchNorm2d(8), "BatchNorm2d"),  # nothing holds it
+    ],
+)
+def test_what_remains_a_batch_norm_is_named_when_it_runs(model: Any, name: str) -> None:
+    with pytest.warns(UserWarning, match=f"no GroupNorm takes the place of {name}$"):
+        helper("group-norm")(model)
+
+
 def test_what_cannot_be_a_group_norm_keeps_no_statistics() -> None:
-    model = helper("group-norm")(Shared())
+    with pytest.warns(UserWarning, match="LazyBatchNorm2d, WithActivation"):
+        model = helper("group-norm")(Shared())
     for norm in (model.small, model.own, model.lazy):
         assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
         assert not norm.track_running_stats
@@ -362,7 +421,9 @@ def test_what_cannot_be_a_group_norm_keeps_no_statistics() -> None:
 @every_patch
 def test_a_patch_gives_back_the_model_itself(kind: str) -> None:
     for model in (nn.BatchNorm2d(8), nn.Sequential(nn.BatchNorm2d(8))):
-        assert helper(kind)(model) is model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a norm that nothing holds stays a batch norm
+            assert helper(kind)(model) is model
         torch.func.vmap(model)(batch(2, 8, 3, 3))
 
 

@@ -34,14 +34,15 @@ _KEEP_KEYS = f"pass --patch keep-statistics, which leaves the state dict as it i
 _WHAT = {
     "replace": f"{TORCH} makes the model run without running statistics",
     "keep-statistics": "the model's batch norms keep their statistics and no longer update them",
-    "group-norm": "GroupNorms take the place of the model's batch norms",
+    "group-norm": "GroupNorms take the place of the batch norms of torch and timm in the model",
 }
 # What a reader of the finding has to know: weights may be loaded where that is not seen.
 _HINTS = {
     "replace": "; eval mode no longer uses running statistics, loaded or trained, but those of the"
     " batch (--patch keep-statistics keeps them)",
-    "group-norm": "; if it loads weights, what they were trained to is lost; norms with a forward"
-    " of their own stay batch norms, without statistics, and a warning names them at run time",
+    "group-norm": "; if it loads weights, what they were trained to is lost; other classes with a"
+    " forward of their own stay batch norms, without statistics, and a warning names them at run"
+    " time",
 }
 _WITHOUT_WEIGHTS = {
     "keep-statistics": "; no weights are loaded: eval mode will use the initial statistics"

@@ -188,6 +188,8 @@ def test_what_was_dropped_is_said(folder: Path) -> None:
         "wrote out.pth\n"
     )
     assert "Warning: weight and bias of 1 norm are kept" in result.stderr
+    patched = run("in.pth", "patched.pth", "--keep", "2", strategy="runtime-patch")
+    assert "Warning: after --patch group-norm, weight and bias of 1 norm" in patched.stderr
     quiet = run("in.pth", "again.pth", "--quiet", strategy="no-running-stats")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 

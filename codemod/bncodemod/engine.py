@@ -96,10 +96,16 @@ def loaded_makers(source: SourceText, settings: Settings, index: ProjectIndex) -
 def _changes_state_dicts(context: Context, suppressions: Suppressions) -> bool:
     if context.strategy.rewrites_source:
         if context.settings.strategy != AUTO:
-            return builds_norms(context)
+            return builds_norms(context) or (
+                context.settings.patches and _patches_drop_statistics(context, suppressions)
+            )
         # Under auto, models that weights are loaded into keep their statistics.
         decided = _decide(context, suppressions) if builds_own_norms(context) else ()
         return bool(list(decided)) and not context.keeps_all_statistics
+    return _patches_drop_statistics(context, suppressions)
+
+
+def _patches_drop_statistics(context: Context, suppressions: Suppressions) -> bool:
     return any(context.patches.drop_statistics for _ in _decide(context, suppressions))
 
 

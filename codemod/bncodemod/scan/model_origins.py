@@ -21,6 +21,10 @@ _HOLDERS = (
     "torch.nn.ModuleList",
     "builtins.list",
     "builtins.tuple",
+    # They give a function that runs the modules, with their parameters.
+    "functorch.combine_state_for_ensemble",
+    "functorch.make_functional",
+    "functorch.make_functional_with_buffers",
 )
 
 
@@ -108,7 +112,7 @@ class Origins:
 
     def _is_of_library(self, qualified: str) -> bool:
         root = qualified.partition(".")[0]  # empty for a relative import as well
-        if root == "torch":
+        if root in ("functorch", "torch"):
             return qualified in _LOADS
         is_builtin = root == "builtins" or root in sys.stdlib_module_names
         return bool(root) and not is_builtin and not self._names.index.is_own(qualified)

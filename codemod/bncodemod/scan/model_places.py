@@ -128,6 +128,12 @@ def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
     return tuple(Place(dotted(part), statement) for part in flat if dotted(part))
 
 
+def places(names: Names, call: ast.Call) -> tuple[Place, ...]:
+    """Where the model of a call is kept, or what it is kept in with others."""
+    place = kept_in(names, whole(names, call))
+    return (place,) if place is not None else bound_by(names, call)
+
+
 def modules_of(loop: ast.AST) -> str:
     """The model over whose modules a loop goes, as source; empty if it is no such loop."""
     call = loop.iter if isinstance(loop, (ast.For, ast.AsyncFor)) else None

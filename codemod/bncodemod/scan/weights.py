@@ -12,6 +12,7 @@ from bncodemod.scan.libraries import argument
 from bncodemod.scan.library_loads import library_loads
 from bncodemod.scan.model_sources import MODULE, Seeker, Sources, maker
 from bncodemod.scan.names import Names
+from bncodemod.scan.own_state import is_changed, own_states
 from bncodemod.scan.scopes import Function
 from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import last_name
@@ -173,19 +174,8 @@ def takes_own_state(names: Names, call: ast.Call) -> bool:
     if isinstance(loaded, ast.Name):
         bindings = names.scopes.reaching(loaded) or []
         if bindings and all(_is_state_of_module(b.value) for b in bindings):
-            return not _is_changed(names, loaded)
-    return _is_state_of_module(loaded)
-
-
-def _is_changed(names: Names, state: ast.Name) -> bool:
-    """Whether a state dict gets other values: by ``update``, or one by one."""
-    for node in names.tree.occurrences(state.id):
-        above = names.tree.parents.get(node)
-        if isinstance(above, ast.Attribute) and above.attr == "update":
-            return True
-        if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
-            return True
-    return False
+            return not is_changed(names, loaded)
+    return _is_state_of_module(loaded) or bool(own_states(names, call))
 
 
 def gives_option(names: Names, call: ast.Call) -> bool:
@@ -259,6 +249,10 @@ def _givers(names: Names, load: ast.Call) -> set[ast.Call]:
 
 def owners_of_state(names: Names, load: ast.Call) -> Iterator[ast.expr]:
     """The models of which a load takes the state."""
+    found = own_states(names, load)
+    if found:
+        yield from (call.func.value for call in found if isinstance(call.func, ast.Attribute))
+        return
     values: list[ast.AST | None] = list(load.args[:1])
     if load.args and isinstance(load.args[0], ast.Name):
         values += [b.value for b in names.scopes.reaching(load.args[0]) or ()]

@@ -87,6 +87,7 @@ _OF_THE_WHOLE = _ON_META | frozenset(
         Check.BIT_IDENTICAL,
         Check.KEPT_STATE,
         Check.KEPT_EVAL,
+        Check.GROUPED,
     }
 )
 _PARTS_WERE_CHECKED = "its parts were checked in its place, of the whole what takes no gradients"

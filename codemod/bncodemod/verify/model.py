@@ -62,6 +62,7 @@ class Check(str, Enum):
     BIT_IDENTICAL = "bit-identical"  # no-running-stats: train-mode outputs equal the original's
     KEPT_STATE = "kept-state-dict"  # keep-statistics: the state dict is that of the original
     KEPT_EVAL = "kept-eval"  # keep-statistics: eval-mode outputs equal the original's
+    GROUPED = "group-norms"  # --patch group-norm: no batch norm is left
     EVAL_MODE = "eval-mode"  # a block's models are in eval mode when a transform runs them
     RESTORED = "mode-restored"  # behind a block, every module is in the mode that it was in
 
@@ -102,6 +103,7 @@ class Cause(str, Enum):
     STRIDED = "strided-gradient"
     BROKEN = "broken-by-the-rewrite"
     STATISTICS = "statistics-lost"
+    UNGROUPED = "batch-norm-left"
     TRAIN_MODE = "in-train-mode"
     MODE = "mode-not-restored"
     MEMORY = "out-of-memory"
@@ -125,6 +127,7 @@ NORM_CAUSES = frozenset(
         Cause.STRIDED,
         Cause.BROKEN,
         Cause.STATISTICS,
+        Cause.UNGROUPED,
         Cause.TRAIN_MODE,
         Cause.MODE,
     }

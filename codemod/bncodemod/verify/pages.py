@@ -66,6 +66,8 @@ _CHECKS = {
     " state dict that they had before: checkpoints load as ever.",
     Check.KEPT_EVAL: "keep-statistics: in eval mode the outputs are those of the model before the"
     " patch, bit for bit, with statistics that are not a new norm's.",
+    Check.GROUPED: "--patch group-norm: GroupNorms have taken the place of all batch norms of"
+    " three or more channels in the model.",
     Check.EVAL_MODE: "eval-mode: what runs in the block runs in eval mode, under vmap or whatever"
     " transform is called there.",
     Check.RESTORED: "eval-mode: behind the block, every module is in the mode that it was in; so it"
@@ -231,6 +233,14 @@ Then pretrained weights no longer load strictly, or eval mode answers otherwise 
 
 By hand: set `track_running_stats = False` on the norms and nothing else, as the helper does that
 `--patch keep-statistics` writes.
+""",
+    Cause.UNGROUPED: """\
+A model that is patched with GroupNorms still holds batch norms.
+
+They are of a class with a forward of its own, which the helper leaves alone: their samples depend
+on each other, as in every batch norm.
+
+By hand: give the model another norm where it is built (`norm_layer`), or replace these layers.
 """,
     Cause.TRAIN_MODE: """\
 A module runs in train mode in a block that is to put it into eval mode.

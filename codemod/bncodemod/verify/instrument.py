@@ -76,6 +76,10 @@ class Finder(importlib.abc.MetaPathFinder):
             return _TELLING.search(file.read()) is not None
 
 
+# What files were compiled to, and from what: jobs import the same ones again.
+_compiled: dict[tuple[str, tuple[Site, ...]], tuple[bytes, types.CodeType]] = {}
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
     def __init__(self, fullname: str, path: str, sites: Sequence[Site]) -> None:
         super().__init__(fullname, path)
@@ -83,10 +87,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> types.CodeType:
         source = self.get_data(self.path)
-        tree = ast.parse(source, self.path)
-        _Marker(importlib.util.decode_source(source), self._sites).visit(tree)
-        code: types.CodeType = compile(tree, self.path, "exec", dont_inherit=True)
-        return code
+        key = self.path, tuple(self._sites)
+        if key not in _compiled or _compiled[key][0] != source:
+            tree = ast.parse(source, self.path)
+            _Marker(importlib.util.decode_source(source), self._sites).visit(tree)
+            _compiled[key] = source, compile(tree, self.path, "exec", dont_inherit=True)
+        return _compiled[key][1]
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the marked code; the unmarked one, where the marks are what makes it fail."""

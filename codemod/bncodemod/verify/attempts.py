@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 
 from bncodemod.verify import calling
-from bncodemod.verify.broken import asks_for_statistics, broken, no_longer_runs
+from bncodemod.verify.broken import asks_for_statistics, broken, fails_itself, no_longer_runs
 from bncodemod.verify.candidates import Candidate, needs_arguments
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Rehearse, find_inputs
@@ -148,9 +148,11 @@ class Attempts:
         return inspect.isclass(target) and next(self._harvest.sightings(target), None) is not None
 
     def _broken(self, candidate: Candidate, refusal: Refusal) -> CheckResult | None:
-        """The failure where it is the rewrite that keeps a candidate from being built."""
-        if refusal.error is None or not self._job.original_root or needs_arguments(candidate):
+        """The failure where norms keep a candidate from being built that takes no arguments."""
+        if refusal.error is None or needs_arguments(candidate):
             return None
+        if failure := fails_itself(candidate, refusal.error, self._job):
+            return failure if failure.sites else None
         return broken(candidate, self._job)
 
     def _prepared(self, candidate: Candidate, wanted: list[frozenset[Site]]) -> Prepared | Refusal:

@@ -12,11 +12,20 @@ import torch
 
 from bncodemod.verify import meta
 from bncodemod.verify.candidates import Candidate, resolve
-from bncodemod.verify.causes import is_torchs, users_line
+from bncodemod.verify.causes import explain, is_torchs, users_line
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.loading import originals
 from bncodemod.verify.marks import lookups, sites_on
-from bncodemod.verify.model import Cause, Check, CheckResult, Job, Outcome, Site, in_order
+from bncodemod.verify.model import (
+    Cause,
+    Check,
+    CheckResult,
+    Job,
+    Outcome,
+    Site,
+    SiteKind,
+    in_order,
+)
 from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import prepare
 from bncodemod.verify.recorder import norms_in, sites_of
@@ -62,6 +71,28 @@ def no_longer_runs(candidate: Candidate, job: Job) -> CheckResult | None:
         words = f"{candidate.name} raises {in_a_line(error)} in forward, and its original does not"
         return _failure(words, error, job, {s for _, norm in norms_in(now) for s in sites_of(norm)})
     return None
+
+
+def fails_itself(candidate: Candidate, error: BaseException, job: Job) -> CheckResult | None:
+    """The failure of what runs a model under vmap itself, for its norms' running statistics.
+
+    The norms are those that failed, else those of the candidate's patches: these came too late.
+    """
+    found = explain(error, (job.root, *job.folders))
+    if found.cause is not Cause.RUNNING_STATS:
+        return None
+    patches = (s for s in job.sites if s.kind is SiteKind.PATCH and s.owner == candidate.name)
+    return CheckResult(
+        Check.META_VMAP,
+        Outcome.FAILED,
+        f"{candidate.name}() runs it under vmap: {found.message}",
+        found.cause,
+        found.remedy,
+        found.path,
+        found.line,
+        found.trace,
+        sites=found.sites or in_order(patches),
+    )
 
 
 def asks_for_statistics(error: BaseException | None) -> bool:

@@ -74,7 +74,7 @@ def _run(context: Context, modules: CalledModules) -> Iterator[tuple[ast.expr, l
     """What runs or stacks modules, and the modules."""
     for transformed in modules.transforms.outermost():
         if any(name.startswith(_OF_TORCH_FUNC) for name in transformed.transforms):
-            yield transformed.node, modules.of(transformed.function).modules
+            yield transformed.node, modules.of(transformed.function).all_modules
     for node, _ in uses_of(context.names, _STACKS):
         call = context.tree.parents.get(node)
         if isinstance(call, ast.Call) and call.func is node and call.args:
@@ -104,7 +104,7 @@ def _decide(context: Context, call: ast.Call, node: ast.expr) -> Decision:
     reason = safe_use(context, call) if context.strategy.name == auto.NAME else ""
     if reason:
         return Safe(f"auto: {reason}")
-    if context.calls_work:
+    if context.calls.works:
         return Safe("auto: models run in eval mode here where they run under a transform")
     what = context.names.qualified(call.func) or ast.unparse(call.func)
     return Open(

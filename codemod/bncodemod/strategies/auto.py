@@ -65,7 +65,7 @@ class Auto(NoRunningStats):
         if reason:
             context.patches.note_kept(places_of(context, node))
             return Safe(f"auto: {reason}")
-        if context.calls_work:
+        if context.calls.works:
             return Safe(_EVALUATED)
         freeze = freeze_of(context, node)
         kept = _kept_whole(context, node, freeze, undo)
@@ -104,7 +104,7 @@ class Auto(NoRunningStats):
         reasons = [safe_use(context, call) for call in model.calls]
         if all(reasons):
             return f"auto: {reasons[0]}"
-        if context.calls_work and all(stays_in_file(context, call) for call in model.calls):
+        if context.calls.works and all(stays_in_file(context, call) for call in model.calls):
             return _EVALUATED
         other = _loaded_into_another(context, model)
         if other and all(runs_under_no_transform(context, call) for call in model.calls):

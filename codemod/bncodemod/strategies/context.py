@@ -20,6 +20,17 @@ from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.patches import Patches
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How calls under transforms come out: ``works`` says that all models are in eval mode there.
+
+    Or their buffers are mapped over. ``doubt`` is the first call of which that is not known.
+    """
+
+    works: bool = False
+    doubt: str = ""
+
+
 @dataclass
 class Context:
     """One file, its names, its settings, its strategy and the imports that edits may add."""
@@ -30,9 +41,9 @@ class Context:
     imports: Imports
     # What rules have matched so far: a later one leaves it alone.
     claimed: set[ast.AST] = field(default_factory=set)
-    # Whether the models of the file work where they are called under transforms: in eval mode, or
-    # with buffers that are mapped over. Known under eval-mode and auto.
-    calls_work: bool = False
+    # What is known of the models of the file where they are called under transforms: under
+    # eval-mode and auto.
+    calls: Calls = Calls()
     # Whether norms of the file's own source lose their statistics, now or before this run, and
     # whether the strategy leaves some that would have lost them.
     loses_statistics: bool = False

@@ -49,6 +49,7 @@ from bncodemod.scan.last_mode import Mode, Said
 from bncodemod.scan.parameter_updates import line_of_update
 from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
+from bncodemod.scan.shared_buffers import shares_buffers
 from bncodemod.scan.stacked_buffers import maps_over_buffers
 from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transform_sites import Run, Site, TransformSites
@@ -66,6 +67,10 @@ _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
 _IF_A_MODEL = (
     "if it is or runs a model with batch norm, put that into eval mode there, or rewrite with"
     " --strategy no-running-stats"
+)
+_STACK = (
+    "rewrite with --strategy no-running-stats; or stack the buffers as well, with"
+    " torch.func.stack_module_state, and map over both"
 )
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
 _WISHED = (
@@ -159,6 +164,9 @@ class _Judge:
         frozen = [self._safe_use(module) for module in site.modules]
         if all(frozen) and not any(last.is_undone for last in said.values()):
             return Safe(f"{shown}: {frozen[0]}")
+        if any(map(self._shares_buffers, site.runs)):
+            message = f"{shown}: an ensemble under a transform, of which the parameters are stacked"
+            return Open(f"{message}, and not the statistics: all would use those of one", _STACK)
         wish = self._wish(site, said)
         if wish:
             return Open(f"{shown}: runs under a transform, {wish}", _WISHED)
@@ -186,6 +194,15 @@ class _Judge:
         return maps_over_buffers(self.context.names, run.use.transformed, run.call) and not any(
             within.intersection(self.tree.ancestors(use.transformed.node))
             for use in self.found.uses
+        )
+
+    def _shares_buffers(self, run: Run) -> bool:
+        """Whether parameters are mapped over, by this run or in it, and buffers are not."""
+        within = {run.use.transformed.function, *run.use.called.functions}
+        return any(
+            shares_buffers(self.context.names, use.transformed, use.called)
+            for use in self.found.uses
+            if use is run.use or within.intersection(self.tree.ancestors(use.transformed.node))
         )
 
     def _wish(self, site: Site, said: dict[str, Said]) -> str:

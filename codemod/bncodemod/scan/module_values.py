@@ -15,7 +15,7 @@ from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.source.dotted_names import last_name
 
-_MAKE_FUNCTIONAL = re.compile(r"(?:^|\.)(?:make_functional\w*|combine_state_for_ensemble)$")
+MAKE_FUNCTIONAL = re.compile(r"(?:^|\.)(?:make_functional\w*|combine_state_for_ensemble)$")
 _MODULE_NAME = re.compile(
     r"(?:^|_)(?:f?model|net|network|module|backbone|encoder|decoder|classifier|critic|generator"
     r"|discriminator|extractor|regressor|teacher|student|resnet|cnn|mlp)\d*$",
@@ -115,7 +115,7 @@ class ModuleValues:
             return False
         if binding.kind is BindingKind.ELEMENT:
             call = binding.value
-            made = isinstance(call, ast.Call) and _MAKE_FUNCTIONAL.search(ast.unparse(call.func))
+            made = isinstance(call, ast.Call) and MAKE_FUNCTIONAL.search(ast.unparse(call.func))
             if made and self._is_first(binding.node):
                 return True
             return named or self._gives_modules(self.looped_over(binding))

@@ -26,9 +26,18 @@ file, which transforms whatever it is given, is to be in eval mode there.
 What is computed and only looked at (printed, logged, added to a list that is) is no part of a
 training beside it.
 
+A function that runs under a transform what it is handed (``score(log_prob, x)``) stays as it is:
+the model of a function that it is handed is put into eval mode where that is handed in. A parameter
+that may be a model or something else is put into eval mode if it is one.
+
+What may be a model, or run one, for all that the file shows (``jacrev(self.core)``) is reported.
+So are ensembles that map over stacked parameters and take the buffers of one module: in eval mode
+all members would be normalised with the statistics of one. The norms of a file are safe only if
+none of its calls is in doubt.
+
 Reported is also where eval mode is not what is wanted: a transform with ``randomness``, a model
-that the code puts into train mode above or where it calls the function, a statement that runs the
-model otherwise as well.
+that the code puts into train mode above or where it calls the function, or whose mode depends on a
+condition there, a statement that runs the model otherwise as well.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -68,6 +77,7 @@ _IF_A_MODEL = (
     "if it is or runs a model with batch norm, put that into eval mode there, or rewrite with"
     " --strategy no-running-stats"
 )
+_MAPPED = "its buffers are stacked with its parameters and mapped over"
 _STACK = (
     "rewrite with --strategy no-running-stats; or stack the buffers as well, with"
     " torch.func.stack_module_state, and map over both"
@@ -126,16 +136,20 @@ class _Judge:
         )
 
     def outcome(self, sites: list[Site]) -> Calls:
-        """Whether all that the file runs under transforms works then, as far as that is seen."""
+        """How all that the file runs under transforms comes out, as far as that is seen."""
+        ways = set()
         for site in sites:
-            if isinstance(self._judged(site), Open):
-                return Calls(works=False, doubt=f"line {site.statement.lineno} is open")
+            judged = self._judged(site)
+            if isinstance(judged, Open):
+                return Calls(doubt=f"line {site.statement.lineno} is open")
+            is_mapped = judged is not None and judged.message.endswith(_MAPPED)
+            ways.add("with buffers that are mapped over" if is_mapped else "in eval mode here")
         for use in self.found.uses:
             if not self.found.is_followed(use) and not self.found.is_left_to_callers(use):
                 line = self.context.line(use.transformed.node)
                 what = ast.unparse(use.transformed.function)
-                return Calls(works=False, doubt=f"line {line} runs {what}, which is not followed")
-        return Calls(works=bool(sites))
+                return Calls(doubt=f"line {line} runs {what}, which is not followed")
+        return Calls(way=", or ".join(sorted(ways)))
 
     def decide(self, site: Site) -> Decision:
         """What becomes of a site."""
@@ -159,7 +173,7 @@ class _Judge:
         if self._are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
         if all(map(self._is_ensemble, site.runs)):
-            return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
+            return Safe(f"{shown}: {_MAPPED}")
         said = {text: self._last_mode(text, site.statement) for text in site.by_text}
         frozen = [self._safe_use(module) for module in site.modules]
         if all(frozen) and not any(last.is_undone for last in said.values()):

@@ -104,8 +104,8 @@ def _decide(context: Context, call: ast.Call, node: ast.expr) -> Decision:
     reason = safe_use(context, call) if context.strategy.name == auto.NAME else ""
     if reason:
         return Safe(f"auto: {reason}")
-    if context.calls.works:
-        return Safe("auto: models run in eval mode here where they run under a transform")
+    if context.calls.way:
+        return Safe(f"auto: {context.calls.reason}")
     what = context.names.qualified(call.func) or ast.unparse(call.func)
     return Open(
         f"{what} gives a model whose source is not read, and which may hold batch norm: line"

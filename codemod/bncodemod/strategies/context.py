@@ -22,13 +22,19 @@ from bncodemod.strategies.patches import Patches
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How calls under transforms come out: ``works`` says that all models are in eval mode there.
+    """How the calls of a file under transforms come out.
 
-    Or their buffers are mapped over. ``doubt`` is the first call of which that is not known.
+    ``way`` says in words how all models run there, so that it works; it is empty where that is not
+    known of all of them. ``doubt`` is the first call of which it is not.
     """
 
-    works: bool = False
+    way: str = ""
     doubt: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why norms can stay as they are."""
+        return f"models run {self.way} where they run under a transform"
 
 
 @dataclass

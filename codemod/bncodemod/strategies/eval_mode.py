@@ -37,8 +37,8 @@ class EvalMode(NoRunningStats):
         """Leave every norm as it is; it is safe where calls of the file work with that."""
         if isinstance(decision, Safe):
             return decision
-        if context.calls.works:
-            return Safe("left: models run in eval mode here where they run under a transform")
+        if context.calls.way:
+            return Safe(f"left: {context.calls.reason}")
         known = (
             f"not all models of this file that run under transforms are in eval mode there:"
             f" {context.calls.doubt}"

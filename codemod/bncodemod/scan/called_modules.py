@@ -26,6 +26,8 @@ FUNCTIONAL_CALLS = frozenset(
 )
 # Methods of an object that is not known, by which no model runs.
 _QUIET_METHODS = METHODS.union(dir(dict), dir(list), dir(set), dir(str))
+# So many calls are followed from one function: it is not known what else it calls.
+_MAX_STEPS = 300
 # What a function that is differentiated calls beside the model, by its name.
 _NO_MODEL = re.compile(
     r"(?:^|_)(?:loss|criterion|metric|cost|reward|act|activation|nonlinearity|reduction)"
@@ -79,10 +81,12 @@ class CalledModules(ModuleValues):
         super().__init__(names)
         self.transforms = transforms
         self._followed: set[ast.AST] = set()
+        self._steps = 0
 
     def of(self, function: ast.AST) -> Called:
         """The modules that a call of ``function`` calls, itself or by functions of the file."""
         found = Called()
+        self._steps = 0
         self._callee(function, found)
         return found
 
@@ -97,6 +101,11 @@ class CalledModules(ModuleValues):
     def _callee(self, function: ast.AST, found: Called) -> None:
         """Note what a call of an expression or definition calls."""
         function = self.transforms.inner(function)
+        self._steps += 1
+        if self._steps > _MAX_STEPS:
+            if isinstance(function, ast.expr) and not found.unseen:
+                found.unseen.append(function)
+            return
         if isinstance(function, (ast.Lambda, *Function)):
             self._body(function, found)
         elif isinstance(function, ast.Call):

@@ -39,12 +39,22 @@ class ModuleValues:
         self.names = names
         self.tree = names.tree
         self._asked: set[ast.AST] = set()
+        self._asked_values: set[ast.expr] = set()
 
     def is_module(self, node: ast.expr) -> bool:
         """Whether an expression is evidently a module: by what it was made from, else by its name.
 
         A name counts only where nothing is known of its value.
         """
+        if node in self._asked_values:
+            return False
+        self._asked_values.add(node)  # ``x = x.to(device)`` in a loop
+        try:
+            return self._is_module(node)
+        finally:
+            self._asked_values.discard(node)
+
+    def _is_module(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Call):
             return self.builds_module(node)
         if is_self(node):
@@ -61,16 +71,10 @@ class ModuleValues:
 
     def _is_set_to_module(self, node: ast.Attribute) -> bool:
         """Whether the file assigns a module to an attribute, also one that a method is given."""
-        if node in self._asked:
-            return False
-        self._asked.add(node)  # an attribute that is made of itself
-        try:
-            return any(
-                isinstance(value, (ast.Call, ast.Name)) and self.is_module(value)
-                for value in self.assigned(node)
-            )
-        finally:
-            self._asked.discard(node)
+        return any(
+            isinstance(value, (ast.Call, ast.Name)) and self.is_module(value)
+            for value in self.assigned(node)
+        )
 
     def builds_module(self, call: ast.Call) -> bool:
         """Whether a call evidently gives a module."""
@@ -238,8 +242,10 @@ class ModuleValues:
         """What the calls of the file hand to a parameter of a function."""
         name: str = parameter.arg  # type: ignore[attr-defined]
         places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-        skip = 1 if isinstance(self.tree.parents.get(function), ast.ClassDef) else 0
-        position = places.index(name) - skip if name in places else None
+        is_method = isinstance(self.tree.parents.get(function), ast.ClassDef)
+        if is_method and "staticmethod" not in map(ast.unparse, function.decorator_list):
+            places = places[1:]
+        position = places.index(name) if name in places else None
         return [argument(call, name, position) for call in calls_of(self.tree, function)]
 
     def _is_first(self, name: ast.AST) -> bool:

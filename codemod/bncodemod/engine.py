@@ -26,7 +26,7 @@ from bncodemod.strategies.auto import NAME as AUTO
 from bncodemod.strategies.auto import Auto
 from bncodemod.strategies.base import Strategy
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.eval_mode import EvalMode
 from bncodemod.strategies.group_norm import GroupNorm
 from bncodemod.strategies.imports import Imports
@@ -96,10 +96,16 @@ def loaded_makers(source: SourceText, settings: Settings, index: ProjectIndex) -
 def _changes_state_dicts(context: Context, suppressions: Suppressions) -> bool:
     if context.strategy.rewrites_source:
         if context.settings.strategy != AUTO:
-            return builds_norms(context)
+            return builds_norms(context) or (
+                context.settings.patches and _patches_drop_statistics(context, suppressions)
+            )
         # Under auto, models that weights are loaded into keep their statistics.
         decided = _decide(context, suppressions) if builds_own_norms(context) else ()
         return bool(list(decided)) and not context.keeps_all_statistics
+    return _patches_drop_statistics(context, suppressions)
+
+
+def _patches_drop_statistics(context: Context, suppressions: Suppressions) -> bool:
     return any(context.patches.drop_statistics for _ in _decide(context, suppressions))
 
 
@@ -184,8 +190,7 @@ def _note_statistics(context: Context, rule: Rule, found: Decision, settled: Dec
     if isinstance(settled, Rewrite):
         context.loses_statistics |= not settled.is_patch and context.strategy.rewrites_source
     elif isinstance(found, Safe):
-        is_lost = rule.code == "BN101" or found.message == NO_STATISTICS
-        context.loses_statistics |= is_lost
+        context.loses_statistics |= rule.code == "BN101" or found.is_without_statistics
     else:
         context.leaves_statistics |= settled.message.startswith(f"{context.strategy.name}: ")
 

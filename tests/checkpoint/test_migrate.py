@@ -123,6 +123,48 @@ def test_state_dicts_are_found_inside(folder: Path) -> None:
     )
 
 
+def test_values_of_training_scripts_are_let_through(folder: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    checkpoint = {
+        "model": network().state_dict(),
+        "best": numpy.float64(0.3),
+        "seen": numpy.int64(7),
+        "random": numpy.random.get_state(),
+        "out": Path("runs/1"),
+    }
+    torch.save(checkpoint, "in.pth")
+    assert run("in.pth", "out.pth").exit_code == 0
+    after = torch.load("out.pth", weights_only=False)
+    assert list(after["model"]) == kept_keys(checkpoint["model"])
+    for key in ("best", "seen", "out"):
+        assert (after[key], type(after[key])) == (checkpoint[key], type(checkpoint[key]))
+    assert (after["random"][1] == checkpoint["random"][1]).all()
+
+
+@pytest.mark.parametrize(
+    ("new", "old"), [(b"numpy._core.", b"numpy.core."), (b"pathlib\n", b"pathlib._local\n")]
+)
+def test_values_of_other_versions_are_let_through(folder: Path, new: bytes, old: bytes) -> None:
+    """By the names that numpy 1 and Python 3.13 give to the same classes."""
+    numpy = pytest.importorskip("numpy")
+    values = {"best": numpy.float64(0.3), "out": Path("runs/1")}
+    torch.save(
+        {"model": network().state_dict(), **values}, "in.pth", _use_new_zipfile_serialization=False
+    )
+    data = Path("in.pth").read_bytes()
+    assert new in data or old in data
+    Path("in.pth").write_bytes(data.replace(new, old))
+    assert run("in.pth", "out.pth").exit_code == 0
+    after = torch.load("out.pth", weights_only=False)
+    assert {key: after[key] for key in values} == values
+
+
+def test_arrays_of_objects_are_refused(folder: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    torch.save({"model": network().state_dict(), "all": numpy.array([Foreign()])}, "in.pth")
+    assert run("in.pth", "out.pth").exit_code == 2
+
+
 def test_tensors_that_share_memory_still_do(folder: Path) -> None:
     state = network().state_dict()
     state["tied"] = state["0.weight"]
@@ -146,6 +188,8 @@ def test_what_was_dropped_is_said(folder: Path) -> None:
         "wrote out.pth\n"
     )
     assert "Warning: weight and bias of 1 norm are kept" in result.stderr
+    patched = run("in.pth", "patched.pth", "--keep", "2", strategy="runtime-patch")
+    assert "Warning: after --patch group-norm, weight and bias of 1 norm" in patched.stderr
     quiet = run("in.pth", "again.pth", "--quiet", strategy="no-running-stats")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
@@ -339,6 +383,7 @@ def test_what_cannot_be_read_is_said_with_a_remedy(folder: Path) -> None:
         result = run(name, "out.pth")
         assert result.exit_code == 2, name
         assert word in result.stderr, result.stderr
+        assert "Warning" not in result.stderr
         assert not Path("out.pth").exists()
     assert "weights_only=False" in run("foreign.pth", "out.pth").stderr
 

@@ -28,6 +28,7 @@ STATS = site("models/net.py", 9, "nn.BatchNorm2d(8)", code="BN101")
 STATS_TOO = site("models/net.py", 10, "norm", SiteKind.VALUE, "BN102")
 ITEM = site("models/net.py", 12, "nn.GroupNorm(1, 8)")
 UNBUILT = site("models/plan.py", 3, "nn.GroupNorm(1, 8)")
+ON_A_GPU = site("models/plan.py", 4, "nn.BatchNorm2d(4).cuda()")
 CONFIG = site("models/plan.py", 5, "dict(type='BN')", SiteKind.VALUE, "BN108")
 MISSING = site("models/old.py", 2, "nn.GroupNorm(1, 8)")
 
@@ -58,11 +59,23 @@ PASSED = (
     CheckResult(Check.VMAP, Outcome.PASSED, seconds=0.5),
     CheckResult(Check.EVAL, Outcome.PASSED),
 )
+DRAWN = CheckResult(
+    Check.META_VMAP,
+    Outcome.NOTED,
+    "random numbers are drawn, which runs with randomness='different'",
+    Cause.RANDOMNESS,
+    "call vmap with randomness='different'",
+    "models/net.py",
+    31,
+)
+ALIKE = CheckResult(
+    Check.CONSTANT, Outcome.NOTED, "the answer is the same for every sample", Cause.CONSTANT
+)
 NOTED = CheckResult(Check.STATE_DICT, Outcome.NOTED, "3 keys lost (running_mean, …)", seconds=0.125)
 
 VERIFICATION = Verification(
     sites=(
-        SiteResult(GOOD, Verdict.VERIFIED, "cpu", (Check.VMAP, Check.EVAL), "Net"),
+        SiteResult(GOOD, Verdict.VERIFIED, "cpu", (Check.VMAP, Check.EVAL), "Net", guessed=True),
         SiteResult(STATS, Verdict.FAILED, "cpu", candidate="Net", failure=REFUSED),
         SiteResult(STATS_TOO, Verdict.FAILED, "cpu", candidate="Net", failure=REFUSED),
         SiteResult(ITEM, Verdict.FAILED, "cpu", candidate="Loss", failure=NOT_ONE_NUMBER),
@@ -73,6 +86,12 @@ VERIFICATION = Verification(
             reason="the module could not be imported: No module named 'apex'",
         ),
         SiteResult(UNBUILT, Verdict.NOT_REACHED, "cpu", reason="Plan was not built: no depth"),
+        SiteResult(
+            ON_A_GPU,
+            Verdict.NOT_REACHED,
+            "cpu",
+            reason="Plan() failed: AssertionError: Torch not compiled with CUDA enabled",
+        ),
         SiteResult(
             CONFIG,
             Verdict.NOT_REACHED,
@@ -100,7 +119,7 @@ VERIFICATION = Verification(
             "Net()",
             "(N, 3, 32, 32)",
             (GOOD, STATS, STATS_TOO),
-            (REFUSED, *PASSED, NOTED),
+            (REFUSED, *PASSED, NOTED, DRAWN, ALIKE),
             (Timing("vmap", 8, 12.5, 2.5), Timing("ensemble", 32, 100.0, 12.0)),
             ("dropout was switched off to compare",),
             seconds=2.0,

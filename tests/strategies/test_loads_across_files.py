@@ -236,9 +236,19 @@ def test_auto_keeps_what_is_seen_to_be_loaded_and_reports_other_loads(project: P
     assert not again["restorer"]
 
 
-def test_a_load_into_models_that_another_file_patches_is_reported(project: Path) -> None:
+@pytest.mark.parametrize(
+    "of_patches",
+    [
+        {"strategy": "runtime-patch"},
+        {"strategy": "no-running-stats", "third_party": "patch"},
+        {"strategy": "group-norm", "third_party": "patch"},
+    ],
+)
+def test_a_load_into_models_that_another_file_patches_is_reported(
+    project: Path, of_patches: dict[str, str]
+) -> None:
     for kind, count in (("replace", 2), ("keep-statistics", 0)):
-        settings = Settings("runtime-patch", patch=kind)
+        settings = Settings(**of_patches, patch=kind)  # type: ignore[arg-type]
         found = findings(project, settings, zoo=ZOO, trainer=TRAINER)
         assert found["zoo"][0].status is Status.REWRITTEN
         assert [f.code for f in found["trainer"]] == ["BN310"] * count

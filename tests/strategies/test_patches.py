@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,78 @@ def test_a_strict_load_goes_on_working(form: str, kind: str, checkpoint: Path) -
 
 
 @every_patch
+@pytest.mark.parametrize("form", LOADING)
+def test_a_strict_load_of_an_old_checkpoint_goes_on_working(
+    form: str, kind: str, checkpoint: Path
+) -> None:
+    """torch fills in ``num_batches_tracked`` only where statistics are tracked."""
+    state = torch.load(checkpoint)
+    old = {key: value for key, value in state.items() if not key.endswith("_tracked")}
+    torch.save(old, checkpoint)
+    model = patched(LOADING[form], kind)(checkpoint)
+    assert left(model) == []
+    assert torch.equal(next(model.parameters()), state["conv1.0.weight"])
+
+
+TRAINING = """\
+import copy
+from torch.func import functional_call, grad, vmap
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+def steps(net, path):
+    \"\"\"Per-sample gradients, once for each epoch.\"\"\"
+
+    def loss(parameters, x):
+        return functional_call(net, parameters, (x[None],)).square().mean()
+
+    for _ in range(2):
+        gradients = vmap(grad(loss), (None, 0))(
+            dict(net.named_parameters()), torch.randn(2, 3, 8, 8)
+        )
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                parameter -= gradients[name].mean(0)
+        yield
+
+
+"""
+START = "    net = Small()\n"
+PUT_BACK = {
+    "deepcopy": f"{START}    best = None\n    for _ in steps(net, path):\n"
+    "        best = best or copy.deepcopy(net.state_dict())\n"
+    "    net.load_state_dict(best)\n    return net",
+    "comprehension": f"{START}    for _ in steps(net, path):\n"
+    "        best = {key: value.clone() for key, value in net.state_dict().items()}\n"
+    "    net.load_state_dict(best)\n    return net",
+    "from the start": f"{START}    start = copy.deepcopy(net.state_dict())\n"
+    "    for _ in steps(net, path):\n        net.load_state_dict(start)\n    return net",
+    "behind a checkpoint": f"{START}    net.load_state_dict(torch.load(path))\n"
+    "    start = copy.deepcopy(net.state_dict())\n    list(steps(net, path))\n"
+    "    net.load_state_dict(start)\n    return net",
+    "saved": f"{START}    for _ in steps(net, path):\n        torch.save(net.state_dict(), path)\n"
+    "    net.load_state_dict(torch.load(path))\n    return net",
+}
+
+
+@every_patch
+@pytest.mark.parametrize("form", PUT_BACK)
+def test_a_model_is_patched_before_it_runs(form: str, kind: str, tmp_path: Path) -> None:
+    """Though weights are put back behind that: those which are its own fit."""
+    build = patched(PUT_BACK[form], kind, before=TRAINING)
+    torch.save(build.__globals__["Small"]().state_dict(), tmp_path / "small.pt")
+    assert left(build(tmp_path / "small.pt")) == []
+
+
+@every_patch
 @pytest.mark.parametrize("form", ELSEWHERE)
 def test_a_load_in_another_scope_goes_on_working(form: str, kind: str, checkpoint: Path) -> None:
     """Whatever becomes of the model: it is patched, or reported because it is loaded later."""
@@ -196,6 +269,9 @@ def test_what_a_patch_does_to_a_later_load(kind: str, checkpoint: Path) -> None:
     state = torch.load(checkpoint)
     if kind == "keep-statistics":
         model.load_state_dict(state)
+        old = {key: value for key, value in state.items() if not key.endswith("_tracked")}
+        with pytest.raises(RuntimeError, match="Missing key"):
+            model.load_state_dict(old)
         return
     with pytest.raises(RuntimeError, match="Unexpected key"):
         model.load_state_dict(state)
@@ -250,7 +326,7 @@ class Shared(nn.Module):
 
 
 class WithActivation(nn.BatchNorm2d):
-    """Like timm's BatchNormAct2d: a norm that does more than normalise."""
+    """A norm that does more than normalise, as the helper cannot know."""
 
     def forward(self, x: Any) -> Any:
         return super().forward(x).relu()
@@ -262,7 +338,8 @@ def test_group_norms_take_over_what_the_batch_norms_had() -> None:
     model.one.requires_grad_(False)
     model.inner[1].eval()
     weight, bias = model.one.weight, model.one.bias
-    assert helper("group-norm")(model) is model
+    with pytest.warns(UserWarning, match="LazyBatchNorm2d, WithActivation"):
+        assert helper("group-norm")(model) is model
     assert model.one is model.again is model.inner[0]
     assert isinstance(model.one, nn.GroupNorm)
     assert (model.one.num_groups, model.one.num_channels, model.one.eps) == (6, 24, 1e-3)
@@ -276,8 +353,65 @@ def test_group_norms_take_over_what_the_batch_norms_had() -> None:
     assert model.nothing is None
 
 
+def test_hooks_of_a_norm_go_on_being_called() -> None:
+    model, called = nn.Sequential(nn.BatchNorm2d(8)), []
+    model[0].register_forward_pre_hook(lambda *_: called.append("before"))
+    handle = model[0].register_forward_hook(lambda *_: called.append("behind"))
+    model[0].register_full_backward_hook(lambda *_: called.append("back"))
+    assert isinstance(helper("group-norm")(model)[0], nn.GroupNorm)
+    model(batch(8, 3, 3).requires_grad_()).sum().backward()
+    assert called == ["before", "behind", "back"]
+    handle.remove()
+    model(batch(8, 3, 3))
+    assert called == ["before", "behind", "back", "before"]
+
+
+def test_norms_of_timm_keep_their_activation() -> None:
+    layers = pytest.importorskip("timm.layers")
+    norm = layers.BatchNormAct2d(24, eps=1e-3, act_layer=nn.SiLU, drop_layer=nn.Dropout)
+    sync = layers.convert_sync_batchnorm(layers.BatchNormAct2d(24, apply_act=False))
+    model = nn.Sequential(norm, sync, norm)
+    keys = [key for key in model.state_dict() if key.endswith(("weight", "bias"))]
+    norm.weight.data.uniform_()
+    helper("group-norm")(model).eval()
+    assert model[0] is model[2]
+    assert (model[0].drop, model[0].act, model[0].weight) == (norm.drop, norm.act, norm.weight)
+    assert list(model.state_dict()) == keys
+    x = batch(24, 3, 3)
+    plain = nn.functional.group_norm(x, 6, norm.weight, norm.bias, eps=1e-3)
+    torch.testing.assert_close(model[0](x), nn.functional.silu(plain))
+    torch.testing.assert_close(model[1](x), nn.functional.group_norm(x, 6))
+
+
+def test_no_batch_norm_is_left_in_a_model_of_timm() -> None:
+    timm = pytest.importorskip("timm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = helper("group-norm")(timm.create_model("mobilenetv3_small_050"))
+    left = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert left == []
+    x = batch(3, 32, 32)
+    with torch.no_grad():
+        together, alone = model.train()(x)[0], model(x[:1])[0]
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (nn.Sequential(WithActivation(8)), "WithActivation"),
+        (nn.Sequential(nn.LazyBatchNorm2d()), "LazyBatchNorm2d"),
+        (nn.BatchNorm2d(8), "BatchNorm2d"),  # nothing holds it
+    ],
+)
+def test_what_remains_a_batch_norm_is_named_when_it_runs(model: Any, name: str) -> None:
+    with pytest.warns(UserWarning, match=f"no GroupNorm takes the place of {name}$"):
+        helper("group-norm")(model)
+
+
 def test_what_cannot_be_a_group_norm_keeps_no_statistics() -> None:
-    model = helper("group-norm")(Shared())
+    with pytest.warns(UserWarning, match="LazyBatchNorm2d, WithActivation"):
+        model = helper("group-norm")(Shared())
     for norm in (model.small, model.own, model.lazy):
         assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
         assert not norm.track_running_stats
@@ -287,7 +421,9 @@ def test_what_cannot_be_a_group_norm_keeps_no_statistics() -> None:
 @every_patch
 def test_a_patch_gives_back_the_model_itself(kind: str) -> None:
     for model in (nn.BatchNorm2d(8), nn.Sequential(nn.BatchNorm2d(8))):
-        assert helper(kind)(model) is model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a norm that nothing holds stays a batch norm
+            assert helper(kind)(model) is model
         torch.func.vmap(model)(batch(2, 8, 3, 3))
 
 

@@ -286,13 +286,66 @@ def train():
 
 def loss(x):
     return F.relu(x)
+
+def moved(device="cpu"):
+    return Net().to(device).train()
+
+def chosen(wanted=True):
+    return Net().eval() if wanted else None
+
+def several():
+    return {"a": Net(), "b": Net()}
+
+def filled():
+    models = {}
+    models["a"] = Net()
+    return models
+
+def alike():
+    return [Net() for _ in range(2)]
+
+def compiled():
+    net = Net()
+    return torch.compile(net)
+
+def of_numbers():
+    return [float(i) for i in range(2)], {"a": len([])}
 """
     )
     module = module_of(tmp_path, source)
     found = {name for name, value in vars(module).items() if builds_module(value)}
-    assert found == {"Net", "promised", "returned", "indirectly"}
+    assert found == {
+        *("Net", "promised", "returned", "indirectly", "moved", "chosen", "several", "filled"),
+        *("alike", "compiled"),
+    }
     outcome = Worker(tmp_path, source).outcome("train")
     assert outcome == Refusal("nothing says that it builds a module")
+
+
+def test_what_is_named_is_called(tmp_path: Path) -> None:
+    source = NET + "\nclass Holder:\n    def __init__(self):\n        self.net = Net()\n"
+    worker = Worker(tmp_path, source)
+    assert isinstance(worker.outcome("Holder"), Refusal)
+    prepared = worker.prepared("Holder", examples=(Example("Holder"),))
+    assert type(prepared.constructed.module).__name__ == "Net"
+
+
+@pytest.mark.parametrize(
+    ("answer", "count"),
+    [
+        ("[Net(), Net()]", 2),
+        ("{'a': Net(), 'b': Net(), 'c': 3}", 2),
+        ("(Net(), Net())", 1),
+        ("nn.DataParallel(Net())", 1),
+        ("torch.compile(Net())", 1),
+    ],
+)
+def test_models_among_what_is_given_back(tmp_path: Path, answer: str, count: int) -> None:
+    source = f"{NET}\ndef build():\n    return {answer}\n"
+    prepared = Worker(tmp_path, source).prepared("build")
+    model = prepared.constructed.rebuild(torch.device("cpu"))
+    models = [model] if count == 1 else list(model.children())
+    assert [type(each).__name__ for each in models] == ["Net"] * count
 
 
 def test_pretrained_weights_are_not_downloaded(tmp_path: Path) -> None:

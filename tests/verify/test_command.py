@@ -356,12 +356,32 @@ def test_without_torch_nothing_is_written(project: Path) -> None:
     assert Path("net.py").read_text() == NET
 
 
+def test_a_rewrite_takes_the_options_of_the_verifier(project: Path) -> None:
+    Path("net.py").write_text(NET + "    def head(self, x):\n        return x.item()\n")
+    Path("loss.py").write_text(NET.replace("self.layers(x)", "self.layers(x) * x.sum().item()"))
+    options = "--device=cpu", "--checks=meta-vmap,vmap", "--time", "--trace"
+    done = run("--verify", *options, "-v", "net.py", "loss.py")
+    assert done.exit_code == 1
+    assert "[verified] in Net: meta-vmap, vmap\n" in done.stdout
+    assert "    | Traceback" in done.stdout
+    assert re.search(r"^Net +vmap +8 ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", ["--trace", "--time", "--device=cpu", "--require-coverage=9"])
+def test_options_of_the_verifier_alone(project: Path, option: str) -> None:
+    Path("net.py").write_text(NET)
+    done = run(option, "net.py")
+    assert done.exit_code == 2
+    assert f"{option.partition('=')[0]} has no effect without --verify" in done.stderr
+    assert Path("net.py").read_text() == NET
+
+
 def test_the_driver_imports_neither_torch_nor_the_code(project: Path) -> None:
     Path("net.py").write_text(NET + "\nprint('imported')\n")
     done = python(
         "import sys\n"
         "from bncodemod.verify import verify_paths\n"
-        "found = verify_paths(['net.py'])\n"
+        "found = verify_paths('net.py')\n"
         "assert len(found.sites) == 2 and found.coverage == 0\n"
         "assert [m.output for m in found.modules] == ['imported']\n"
         "assert not {'torch', 'net'} & set(sys.modules)\n"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from bncodemod.verify.protocol import Setup
 
 STAND_IN = Setup(examine="stand_in:examine")
 LIMITS = Limits(step=6, module=60, memory=2**30)
-GOOD = "class Good:\n    pass\n"
+GOOD = "import os, torch.fx\nclass Good(torch.nn.Module):\n    pass\n"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")
 
 SEGFAULT = "import ctypes\nctypes.string_at(0)\n"
@@ -59,6 +60,7 @@ MODULES = {
         "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
         "atexit.register(time.sleep, 1000)\n"
     ),
+    "unloads": "import sys, torch.fx\nsys.modules['torch'] = sys.modules['os'] = None\n",
     "meddles": (
         "import os, sys\nos.chdir('/')\nsys.path.clear()\nos.environ.clear()\nsys.stdout = None\n"
     ),
@@ -153,7 +155,7 @@ def test_an_import_that_does_not_end_has_a_remedy(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["prints", "forks", "child_sleeps", "never_ends", "meddles", "parses"]
+    "name", ["prints", "forks", "child_sleeps", "never_ends", "unloads", "meddles", "parses"]
 )
 def test_an_import_that_is_only_odd(run: Run, name: str) -> None:
     assert run.error(name) == ""
@@ -264,6 +266,23 @@ def test_several_devices_share_the_jobs(tmp_path: Path) -> None:
             "torch.set_default_device",
             "torch.empty(0).device.type == 'cpu'",
         ),
+        (
+            "import functools; nn.BatchNorm2d = functools.partial(nn.BatchNorm2d, eps=1)",
+            "torch.nn.BatchNorm2d",
+            "isinstance(nn.BatchNorm2d, type)",
+        ),
+        ("torch.relu = print", "torch.relu", "torch.relu is not print"),
+        ("torch.Tensor.item = lambda self: 0", "Tensor.item", "torch.ones(1).item()"),
+        (
+            "torch.nn.init.kaiming_normal_ = lambda w, **_: w",
+            "torch.nn.init.kaiming_normal_",
+            "nn.init.kaiming_normal_.__module__ == 'torch.nn.init'",
+        ),
+        (
+            "nn.modules.module.register_module_forward_hook(print)",
+            "torch.nn.modules.module._global_forward_hooks",
+            "not nn.modules.module._global_forward_hooks",
+        ),
     ],
 )
 def test_what_a_module_changes_in_torch_ends_with_it(
@@ -277,8 +296,78 @@ def test_what_a_module_changes_in_torch_ends_with_it(
         driver.run(jobs, ["cpu"])
     found = Run(tmp_path, driver.gathered)
     notes = found.found.modules[found.path("changes")].notes
-    assert notes == (f"it changed torch for its process: {name}",)
+    (note,) = notes
+    assert note.startswith(f"it changed libraries for its process: {name}")
     assert found.error("behind") == ""
+
+
+LIBRARY = """
+from torch import nn
+
+
+class Block(nn.Module):
+    def forward(self, x):
+        return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ("lib.Block = Own", "layers_lib.Block"),
+        ("lib.Block = functools.partial(Own)", "layers_lib.Block"),
+        ("lib.Block.forward = Own.forward", "layers_lib.Block, layers_lib.Block.forward"),
+        ("lib.function = Own.forward\nraise ValueError", "layers_lib.function"),
+    ],
+)
+def test_what_a_module_puts_into_a_library_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, name: str
+) -> None:
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "layers_lib.py").write_text(LIBRARY)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}")
+    head = "import functools\nimport layers_lib as lib\n"
+    own = "class Own:\n    def forward(*args):\n        return 3\n"
+    behind = f"{head}assert lib.Block().forward(1) == 1\n"
+    jobs = [job(tmp_path / "changes.py", f"{head}{own}{change}\n")]
+    jobs += [job(tmp_path / f"behind_{n}.py", behind) for n in range(2)]
+    with Driver(STAND_IN, LIMITS) as driver:
+        driver.start()
+        driver.run(jobs, ["cpu"])
+    found = Run(tmp_path, driver.gathered)
+    note = found.found.modules[found.path("changes")].notes[-1]
+    assert note == f"it changed libraries for its process: {name}"
+    for n in range(2):
+        assert found.error(f"behind_{n}") == ""
+        assert not found.found.modules[found.path(f"behind_{n}")].notes
+
+
+@pytest.mark.parametrize("end", [LEAVE, SEGFAULT, LOOP, ""], ids=["leave", "crash", "loop", "end"])
+def test_temporary_files_go_with_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    text = f"import tempfile\nopen(tempfile.mkdtemp() + '/a', 'w').close()\n{end}"
+    with Driver(STAND_IN, LIMITS) as driver:
+        driver.start()
+        driver.run([job(tmp_path / "writes.py", text)], ["cpu"])
+        assert (driver.gathered.modules[str(tmp_path / "writes.py")].error != "") is (end != "")
+    assert not list(temporary.glob("bncodemod-*"))
+
+
+def test_what_torch_changes_in_itself_is_no_change(tmp_path: Path) -> None:
+    """Its compiler puts its own functions around others when it is imported, and used."""
+    text = "import torch\nmodel = torch.compile(torch.nn.ReLU(), backend='eager')\n"
+    path = tmp_path / "compiles.py"
+    with Driver(STAND_IN, Limits(step=60)) as driver:
+        driver.start()
+        driver.run([job(path, f"{text}model(torch.ones(2))\n")], ["cpu"])
+    module = driver.gathered.modules[str(path)]
+    assert (module.error, module.notes) == ("", ())
 
 
 def test_what_was_found_is_kept_when_no_worker_starts_any_more(tmp_path: Path) -> None:
@@ -344,9 +433,10 @@ def drive(
     """A driver whose worker is at a module's work, and what runs: the worker and its child."""
     mark, module = folder / "pids", folder / "m.py"
     module.write_text(
-        "import os, subprocess\nfrom torch import nn\nnorm = nn.GroupNorm(1, 4)\n"
+        "import os, subprocess, sys\nfrom torch import nn\nnorm = nn.GroupNorm(1, 4)\n"
         "child = subprocess.Popen(['sleep', '1000'])\n"
-        f"open({str(mark)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}.')\n{work}"
+        f'say = """open({str(mark)!r}, "w").write("%d %d.")"""\n'  # it writes nothing itself
+        f"subprocess.run([sys.executable, '-c', say % (os.getpid(), child.pid)])\n{work}"
     )
     driver = subprocess.Popen([*command, str(module)], stderr=subprocess.PIPE, text=True)
     while not (mark.exists() and mark.read_text().endswith(".")):

@@ -35,6 +35,16 @@ CASES = {
               "return self.net(x)"),
         "(N, 6, 32)",
     ),
+    "a dict that an annotation asks for": (
+        model("self.net = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5))",
+              "return self.net(batch['data']) * batch['weight']", "batch: dict"),
+        "{'data': (N, 7), 'weight': (N, 5)}",
+    ),
+    "a dict": (
+        model("self.net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5))",
+              "return self.net(batch['image'])", "batch"),
+        "{'image': (N, 3, 8, 8)}",
+    ),
     "video": (
         model("self.net = nn.Sequential(nn.Conv3d(3, 5, 3), nn.BatchNorm3d(5))",
               "return self.net(x)"),

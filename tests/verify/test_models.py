@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from examined import examined, image, model, net
@@ -52,39 +53,27 @@ def test_an_answer_of_integers_has_no_gradients(tmp_path: Path) -> None:
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
 
 
-def test_dropout_is_switched_off_and_said(tmp_path: Path) -> None:
+def test_a_function_that_trains_the_model_that_it_gives_back(tmp_path: Path) -> None:
     text = """
-    class DropPath(nn.Module):
-        def __init__(self, drop_prob):
-            super().__init__()
-            self.drop_prob = drop_prob
-
-        def forward(self, x):
-            if not self.training or not self.drop_prob:
-                return x
-            return x * torch.zeros(x.shape[0], 1, 1, 1).bernoulli_(1 - self.drop_prob)
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bn = ⟪nn.BatchNorm2d(3, track_running_stats=False)⟫
-            self.drop = nn.Sequential(nn.Dropout2d(0.5), DropPath(0.5))
-
-        def forward(self, x):
-            return self.drop(self.bn(x))
+    def trained(rate=0.1):
+        net = nn.Sequential(⟪nn.BatchNorm2d(3, track_running_stats=False)⟫, nn.Flatten())
+        loss = net(torch.randn(4, 3, 6, 6)).square().mean()
+        loss.backward()
+        torch.optim.SGD(net.parameters(), rate).step()
+        return net
     """
-    said = examined(tmp_path, text, **image())
-    assert said.failed() == []
-    assert "switched off to compare: DropPath, Dropout2d" in said.of("Net").notes
+    said = examined(tmp_path, text)
+    assert said.failed("trained") == []
+    assert said.result(Check.ENSEMBLE, "trained").outcome is Outcome.PASSED
 
 
-def test_random_numbers_of_a_function(tmp_path: Path) -> None:
-    norm = "⟪nn.BatchNorm2d(3, track_running_stats=False)⟫"
-    text = net(norm, "F.dropout(self.bn(x), 0.5, self.training)")
-    said = examined(tmp_path, text, **image())
-    assert said.failed() == []
-    path, line = said.job.path, said.job.sites[0].line + 3
-    assert any(f"random numbers are drawn at {path}:{line}" in n for n in said.of("Net").notes)
+@pytest.mark.parametrize(("settings", "guessed"), [({}, True), (image(), False)])
+def test_inputs_that_were_guessed_are_told_apart(
+    tmp_path: Path, settings: dict[str, Any], guessed: bool
+) -> None:
+    said = examined(tmp_path, net("⟪nn.GroupNorm(1, 3)⟫"), **settings)
+    (site,) = said.judged(SiteKind.CALL)
+    assert (site.verdict, site.guessed) == (Verdict.VERIFIED, guessed)
 
 
 def test_one_value_for_a_channel(tmp_path: Path) -> None:

@@ -244,6 +244,42 @@ def test_what_a_sound_patch_keeps(tmp_path: Path) -> None:
     ]
 
 
+GROUP = """
+def batch_norms_to_group_norms(model):
+    for name, norm in list(model.named_children()):
+        if type(norm) is nn.BatchNorm2d and norm.num_features > 2:
+            setattr(model, name, nn.GroupNorm(2, norm.num_features))
+    return torch.func.replace_all_batch_norm_modules_(model)
+"""
+WITH_NORMS = """
+class WithActivation(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+def build():
+    return batch_norms_to_group_norms(nn.Sequential(nn.Conv2d(3, 8, 3), {}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("norms", "verdict"),
+    [
+        ("nn.BatchNorm2d(8)", GOOD),
+        ("nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1), nn.BatchNorm2d(2)", GOOD),
+        ("nn.BatchNorm2d(8), WithActivation(8)", BAD),
+        ("WithActivation(8)", BAD),
+    ],
+)
+def test_a_model_that_still_holds_batch_norms_has_no_group_norms(
+    norms: str, verdict: Verdict, tmp_path: Path
+) -> None:
+    checks = frozenset({Check.META_VMAP, Check.FORWARD, Check.GROUPED})
+    said = patched(tmp_path, WITH_NORMS.format(norms), GROUP, checks=checks)
+    assert verdicts(said) == [verdict]
+    failed = [result.cause for result in said.failed("build")]
+    assert failed == [Cause.UNGROUPED] * (verdict is BAD)
+
+
 def against(folder: Path, before: str, after: str) -> Examined:
     """Examine a source that was another one before."""
     name = f"of_both_{next(_numbers)}"

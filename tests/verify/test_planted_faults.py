@@ -255,6 +255,79 @@ def test_a_leak(tmp_path: Path, state: str, outcome: Outcome) -> None:
     assert said.result(Check.VMAP).outcome is Outcome.PASSED
 
 
+@pytest.mark.parametrize(
+    ("state", "fill"),
+    [
+        ("self.seen = None", "self.seen = x.mean() if self.seen is None else self.seen"),
+        ("self.seen = {}", "self.seen.setdefault(x.shape, x.mean())"),
+        ("self.seen = []", "self.seen[:] = self.seen or [x.mean()]"),
+    ],
+    ids=["an attribute", "a dict", "a list"],
+)
+def test_a_cache_that_is_filled_once_and_used_again(tmp_path: Path, state: str, fill: str) -> None:
+    text = f"""
+    def used(seen):
+        return sum(seen.values()) if isinstance(seen, dict) else sum(seen, start=0)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            {state}
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            {fill}
+            seen = self.seen
+            return self.bn(x) - (seen if isinstance(seen, torch.Tensor) else used(seen))
+    """
+    said = examined(tmp_path, text)  # inputs that are searched for fill no cache
+    result = said.result(Check.BUFFERS)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.LEAK)
+    assert "seen" in result.message
+    assert said.result(Check.META_VMAP).outcome is Outcome.PASSED
+
+
+def test_a_state_that_a_second_call_writes_to_in_place(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen = None
+            self.bn = ⟪nn.GroupNorm(1, 3)⟫
+
+        def forward(self, x):
+            if self.seen is None:
+                self.seen = torch.zeros(3)
+            else:
+                self.seen.add_(x.mean((0, 2, 3)))
+            return self.bn(x)
+    """
+    said = examined(tmp_path, text)
+    assert [(each.check, each.cause) for each in said.failed()] == [(Check.BUFFERS, Cause.IN_PLACE)]
+
+
+def test_the_search_for_inputs_leaves_no_trace(tmp_path: Path) -> None:
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.seen, self.known = 0, [], {"last": None}
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.bn = ⟪nn.GroupNorm(1, 4)⟫
+
+        def forward(self, x):
+            self.calls += 1
+            self.seen.append(x.shape)
+            self.known["last"] = x.shape
+            if self.calls > 3 or len(self.seen) > 3:
+                raise StopIteration
+            return self.bn(self.conv(x))
+    """
+    said = examined(tmp_path, text)
+    assert said.failed() == []
+    assert [verdict for _, verdict in said.verdicts(SiteKind.CALL)] == [Verdict.VERIFIED]
+
+
 def test_what_fails_under_vmap_in_a_later_call(tmp_path: Path) -> None:
     text = """
     class Net(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from examined import as_found, examined
 
-from bncodemod.verify.mentions import Mentions, has_users
+from bncodemod.verify.mentions import Mentions, has_users, is_script
 from bncodemod.verify.model import Check, SiteKind, Verdict
 
 META = frozenset({Check.META_VMAP})
@@ -335,3 +335,50 @@ class Net(nn.Module):
 )
 def test_files_that_have_users(text: str, expected: bool) -> None:
     assert has_users(text.encode(), "Head") is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from nets import Net\nclass Other(Net):\n    pass\n", False),
+        ("import sys, nets\nsys.path.append('.')\nmodel = nets.Net()\n", False),
+        ("__all__ = []\n__all__.extend(['a'])\nLOG = log()\nLOG.setLevel(3)\n", False),
+        ("try:\n    from a import register\nexcept ImportError:\n    pass\nregister(1)\n", False),
+        ("def main():\n    pass\nif __name__ == '__main__':\n    main()\n", False),
+        ('"""Only words."""\n', False),
+        ("x = (\n", False),
+        ("def main():\n    pass\nmain()\n", True),
+        ("import nets\nopen('published.txt', 'w').write(nets.__name__)\n", True),
+        ("import nets\nfor epoch in range(3):\n    nets.train()\n", True),
+        ("import torch\nwith torch.no_grad():\n    torch.ones(3)\n", True),
+    ],
+)
+def test_files_that_are_scripts(text: str, expected: bool) -> None:
+    assert is_script(text.encode()) is expected
+
+
+def test_what_is_not_called_says_why(tmp_path: Path) -> None:
+    text = """
+class Trainer:
+    def __init__(self):
+        self.net = ⟪nn.BatchNorm2d(1)⟫
+
+async def soon():
+    return ⟪nn.BatchNorm2d(2)⟫
+
+def fit():
+    net = ⟪nn.BatchNorm2d(3)⟫
+    print(net)
+
+MODELS = {"a": lambda: ⟪nn.BatchNorm2d(4)⟫}
+
+if __name__ == "__main__":
+    net = ⟪nn.BatchNorm2d(5)⟫
+"""
+    said = examined(tmp_path, text, checks=META)
+    reasons = {r.site.text: r.reason for r in said.judged(SiteKind.CALL)}
+    assert "Trainer is no nn.Module" in reasons["nn.BatchNorm2d(1)"]
+    assert "soon is a coroutine" in reasons["nn.BatchNorm2d(2)"]
+    assert 'not called: an example can name it (name = "fit")' in reasons["nn.BatchNorm2d(3)"]
+    assert "stands in a lambda" in reasons["nn.BatchNorm2d(4)"]
+    assert "__main__" in reasons["nn.BatchNorm2d(5)"]

@@ -157,7 +157,8 @@ def test_what_never_ran_under_vmap_is_not_verified() -> None:
     assert list(cleared(NOT_MAPPED)) == []
     assert verdict(NOT_MAPPED).verdict is Verdict.NOT_REACHED
     assert list(cleared(EVAL_ALONE)) == []
-    assert reason(EVAL_ALONE) == "none of the chosen checks runs it under vmap"
+    words = "none of the chosen checks runs it under vmap as in training; passed in Selected: eval"
+    assert reason(EVAL_ALONE) == words
 
 
 def test_a_check_verifies_only_what_ran_in_it() -> None:
@@ -206,3 +207,13 @@ def test_what_could_not_be_compared_is_not_verified() -> None:
     built = candidate("Net", check(Check.META_VMAP), skipped)
     assert list(cleared(built)) == []
     assert reason(built) == "Net was built, but not compared: no tensor"
+
+
+def test_checks_that_took_too_much_are_listed_in_their_order() -> None:
+    left_out = (
+        CheckResult(which, Outcome.SKIPPED, "it took too long", Cause.TIMEOUT)
+        for which in (Check.ENSEMBLE, Check.SINGLE, Check.GRAD)
+    )
+    (result,) = judge([HERE], {}, [candidate("Good", check(Check.VMAP), *left_out)], "cpu")
+    assert result.verdict is Verdict.VERIFIED
+    assert result.unfinished == (Check.GRAD, Check.ENSEMBLE, Check.SINGLE)

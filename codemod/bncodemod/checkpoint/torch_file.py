@@ -6,8 +6,6 @@ strides, tensors that share memory, and the ``_metadata`` of state dicts. Tensor
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import pickle
 import re
 import zipfile
@@ -18,8 +16,8 @@ from typing import Any, BinaryIO
 from bncodemod.checkpoint.errors import CheckpointError
 from bncodemod.checkpoint.nested import drop, plans, state_dicts
 from bncodemod.checkpoint.norm_keys import Decide, Plan, Shape
+from bncodemod.checkpoint.plain_data import allowed
 
-_PLAIN_DATA = (argparse.Namespace,)  # "args" of many training scripts; holds values, runs nothing
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -61,8 +59,14 @@ def read(path: str) -> TorchFile:
             "this file was written by torch.save, and torch is not installed",
             remedy="python -m pip install torch (safetensors files need none)",
         ) from None
+    if _is_script(path):
+        raise CheckpointError(
+            "the file is a TorchScript archive, with the code of its module",
+            remedy="if you trust the file, save its state dict in Python:"
+            " torch.save(torch.jit.load(…).state_dict(), …)",
+        )
     try:
-        with _allowing_plain_data():
+        with allowed():
             checkpoint = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
@@ -73,11 +77,13 @@ def read(path: str) -> TorchFile:
     return TorchFile(checkpoint)
 
 
-def _allowing_plain_data() -> contextlib.AbstractContextManager[Any]:
-    from torch import serialization
-
-    allow = getattr(serialization, "safe_globals", None)  # torch 2.5
-    return allow(_PLAIN_DATA) if allow else contextlib.nullcontext()
+def _is_script(path: str) -> bool:
+    """Whether ``torch.jit.save`` has written a file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def _refused(error: pickle.UnpicklingError) -> CheckpointError:

@@ -21,6 +21,8 @@ _GROUP_NORM = "group-norm"
 _ALL = ("no-running-stats", _GROUP_NORM)
 _SOME = ("runtime-patch", "auto")
 _NONE = ("eval-mode",)
+# What makes GroupNorms, and what has to be so for that: no checkpoint shows which norms are some.
+_TO_GROUP_NORM = {_GROUP_NORM: "", "runtime-patch": "after --patch group-norm, "}
 _EPILOG = """\b
 Examples:
   bncodemod migrate-checkpoint best.pth best-new.pth --strategy no-running-stats
@@ -128,8 +130,8 @@ def _migrate(
     if not migration.written:
         click.echo(f"nothing to drop: {_why_nothing(source, like, migration)}", err=True)
         return NOTHING_TO_DROP
-    if strategy == _GROUP_NORM:
-        _warn_of_affine(migration)
+    if strategy in _TO_GROUP_NORM:
+        _warn_of_affine(migration, _TO_GROUP_NORM[strategy])
     if not quiet:
         click.echo(f"wrote {target}")
     return 0
@@ -153,11 +155,11 @@ def _print_state_dict(state: StateDict) -> None:
         click.echo(f"kept{where}: {kept.name or '(the module itself)'}: {kept.reason}")
 
 
-def _warn_of_affine(migration: Migration) -> None:
+def _warn_of_affine(migration: Migration, when: str) -> None:
     affine = sum(norm.affine for state in migration.state_dicts for norm in state.plan.norms)
     if affine:
         click.echo(
-            f"Warning: weight and bias of {plural(affine, 'norm')} are kept, but now scale and"
-            " shift what GroupNorm normalises: train or fine-tune before you use the model",
+            f"Warning: {when}weight and bias of {plural(affine, 'norm')} are kept, but now scale"
+            " and shift what GroupNorm normalises: train or fine-tune before you use the model",
             err=True,
         )

@@ -10,6 +10,11 @@ import click
 
 from bncodemod import __version__
 from bncodemod.cli.shared import HELP, ended, known_codes, typed, walk_options
+from bncodemod.cli.verifier_options import (
+    typed_for_verifier,
+    verifier_options,
+    without_verify,
+)
 from bncodemod.settings import (
     GROUP_FALLBACKS,
     PATCHES,
@@ -173,11 +178,7 @@ def _prefixes(
     is_flag=True,
     help="Then build what was rewritten and run it under vmap, as `bncodemod verify` does.",
 )
-@click.option(
-    "--examples",
-    type=click.Path(exists=True, dir_okay=False),
-    help="--verify: a Python file that says how to build and feed what cannot be guessed.",
-)
+@verifier_options("With --verify. ")
 @click.option("-q", "--quiet", is_flag=True, help="Only open findings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Every finding: rewritten, safe, ignored too.")
 @click.version_option(__version__, prog_name="bncodemod", message="%(prog)s %(version)s")
@@ -225,8 +226,8 @@ def _check_usage(paths: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError("--quiet and --verbose exclude each other")
     if options["verify"] and (options["check"] or options["diff"] or paths == ("-",)):
         raise click.UsageError("--verify runs what was written: not with --check, --diff or -")
-    if options["examples"] and not options["verify"]:
-        raise click.UsageError("--examples has no effect without --verify")
+    if not options["verify"] and (idle := without_verify(options)):
+        raise click.UsageError(f"{idle[0]} has no effect without --verify")
 
 
 def _configuration(paths: tuple[str, ...], options: dict[str, Any]) -> Configuration:
@@ -340,7 +341,7 @@ def _finish_verified(
     from bncodemod.verify.errors import CannotVerify
     from bncodemod.verify.options import read_options
 
-    wanted = read_options(configuration, typed(options, ("examples",)))
+    wanted = read_options(configuration, typed_for_verifier(options))
     if not isinstance(report, JsonReport):
         report.finish(totals)
         found = run(paths, configuration, wanted, options["quiet"], rewritten)
@@ -353,7 +354,7 @@ def _finish_verified(
         except CannotVerify:
             report.finish(totals)  # the rewrite has been done all the same
             raise
-        report.finish(totals, record(found))
+        report.finish(totals, record(found, traces=options["trace"]))
     return exit_code(found, wanted, exit_zero=options["exit_zero"])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bncodemod.cli.shared import HELP, ended, stopped_by_signals, typed, walk_options
+from bncodemod.cli.verifier_options import typed_for_verifier, verifier_options
 from bncodemod.settings import load_configuration
 
 if TYPE_CHECKING:
@@ -15,21 +16,10 @@ if TYPE_CHECKING:
 
     from bncodemod.model import FileResult
     from bncodemod.settings import Configuration
-    from bncodemod.verify.model import Check, Verification
+    from bncodemod.verify.model import Verification
     from bncodemod.verify.options import Options
 
 _WALK = ("exclude", "extend_exclude", "force_exclude", "project")
-_OPTIONS = (
-    "device",
-    "timeout",
-    "memory",
-    "checks",
-    "seed",
-    "require_coverage",
-    "examples",
-    "against",
-)
-
 _EPILOG = """\b
 Examples:
   bncodemod verify src/                   every place below src/ that makes norms
@@ -50,72 +40,14 @@ Defaults come from [tool.bncodemod.verify] in the nearest pyproject.toml; the co
 """
 
 
-def _checks(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> frozenset[Check] | None:
-    """The names of checks, separated by commas, of an option that may be repeated."""
-    from bncodemod.verify.options import checks_of
-
-    try:
-        return checks_of([n.strip() for value in values for n in value.split(",")]) or None
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-
-
-def _device(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    from bncodemod.verify.options import is_device
-
-    if value is not None and not is_device(value):
-        raise click.BadParameter("must be auto, cpu, cuda or cuda:N", ctx, param)
-    return value
-
-
 @click.command("verify", epilog=_EPILOG, context_settings=HELP)
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(exists=True))
-@click.option(
-    "--device",
-    callback=_device,
-    metavar="DEVICE",
-    help="auto (every CUDA device, else the CPU), cuda, cuda:N or cpu.  [default: auto]",
-)
-@click.option(
-    "--checks",
-    callback=_checks,
-    multiple=True,
-    metavar="NAMES",
-    help="Only these checks, as vmap,grad; `bncodemod explain` lists them.  [default: all]",
-)
 @click.option(
     "--against",
     metavar="REV",
     help="Only what differs from a git revision, and compare with the sources as they were.",
 )
-@click.option(
-    "--examples",
-    type=click.Path(exists=True, dir_okay=False),
-    help="A Python file that says how to build and feed what cannot be guessed.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="For one step: an import, a build, a check.  [default: 60]",
-)
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="GIB",
-    help="For one worker; watched on Linux.  [default: three quarters of the machine's]",
-)
-@click.option("--seed", type=int, metavar="N", help="Of all random numbers.  [default: 0]")
-@click.option("--time", "time_", is_flag=True, help="Also measure vmap against the loop.")
-@click.option(
-    "--require-coverage",
-    type=click.FloatRange(0, 100),
-    metavar="PERCENT",
-    help="Exit 1 if fewer of the sites are verified.",
-)
-@click.option("--trace", is_flag=True, help="Also show the raw tracebacks.")
+@verifier_options()
 @walk_options
 @click.option(
     "--format",
@@ -145,7 +77,8 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
     from bncodemod.verify.options import read_options
 
     configuration = load_configuration(paths, typed(options, _WALK))
-    wanted = read_options(configuration, {**typed(options, _OPTIONS), "time": options["time_"]})
+    against = typed(options, ("against",))
+    wanted = read_options(configuration, {**typed_for_verifier(options), **against})
     found = run(paths, configuration, wanted, options["quiet"])
     if options["format_"] == "json":
         from bncodemod.report.verification_json import write_json
@@ -198,7 +131,7 @@ def report_text(found: Verification, wanted: Options, options: dict[str, Any]) -
         found,
         quiet=options["quiet"],
         verbose=options["verbose"],
-        traces=options.get("trace", False),
+        traces=options["trace"],
     )
     if wanted.require_coverage and found.coverage is None:
         click.echo("nothing was to be verified: the coverage that is required says nothing here")

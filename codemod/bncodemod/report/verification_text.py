@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
@@ -12,17 +13,21 @@ from bncodemod.report.text import plural
 from bncodemod.verify.model import (
     CandidateResult,
     Cause,
+    CheckResult,
     ModuleResult,
     Outcome,
     SiteResult,
     Verdict,
     Verification,
 )
-from bncodemod.verify.verdicts import REGISTRY
+from bncodemod.verify.verdicts import NOT_CHOSEN, REGISTRY
 
 _STYLES = {Verdict.VERIFIED: "green", Verdict.FAILED: "red", Verdict.NOT_REACHED: "yellow"}
 # torch says the same in four lines.
 _RUNNING_STATS = "running statistics are updated in place, which vmap refuses"
+_CHECKS = "choose meta-vmap, vmap, grad or ensemble too"
+_CUDA = "run the verifier where there is a CUDA device, or say how to build it without one"
+_ASKS_FOR_CUDA = re.compile(r"with CUDA enabled|CUDA GPUs|NVIDIA driver")
 _EXAMPLE = "say how to build and feed it: docs/verify.md, or `bncodemod explain not-reached`"
 
 
@@ -113,9 +118,9 @@ class _Writer:
             self._console.line(("    note: ", "dim"), (note, ""))
         for check in candidate.checks:
             if check.outcome is Outcome.NOTED:
-                self._console.line(
-                    ("    note: ", "dim"), (f"{check.check.value}: {check.message}", "")
-                )
+                where = f", at {check.path}:{check.line}" if check.line else ""
+                said = f"{check.check.value}: {check.message}{where}"
+                self._console.line(("    note: ", "dim"), (said, ""))
 
     def _timings(self) -> None:
         for line in table(self._whole):
@@ -162,8 +167,11 @@ def _remedy_of(result: SiteResult) -> tuple[str, str]:
     """The file and the remedy: sites in a row that have these in common share a line."""
     if result.failure is not None:
         return result.site.path, result.failure.remedy
-    unreached = result.verdict is Verdict.NOT_REACHED and result.reason != REGISTRY
-    return result.site.path, _EXAMPLE if unreached else ""
+    if result.verdict is not Verdict.NOT_REACHED or result.reason == REGISTRY:
+        return result.site.path, ""
+    if result.reason.startswith(NOT_CHOSEN):
+        return result.site.path, _CHECKS
+    return result.site.path, _CUDA if _ASKS_FOR_CUDA.search(result.reason) else _EXAMPLE
 
 
 def summary(whole: Verification) -> Iterator[list[Span]]:
@@ -182,8 +190,12 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
     yield [*parts, (f"; coverage {shown_percent(whole.coverage)} %", "")]
     if in_parts := sum(bool(result.parts) for result in whole.sites):
         yield [(f"{in_parts} verified in parts of models that do not run as a whole here", "")]
+    if guessed := sum(result.guessed for result in whole.sites):
+        yield [(f"{guessed} verified on inputs that were guessed (-v: on which)", "")]
     if unfinished := sum(bool(result.unfinished) for result in whole.sites):
         yield [(f"{unfinished} verified without a check that took too much (-v: which)", "")]
+    for remark, places in _remarks(whole).items():
+        yield [(f"{remark}: {_some(places)}", "yellow")]
     unread = len(whole.unread)
     failed = sum(bool(module.error) for module in whole.modules) - unread
     imported = len(whole.modules) - failed - unread
@@ -197,6 +209,34 @@ def summary(whole: Verification) -> Iterator[list[Span]]:
     if whole.tolerance:
         yield [(f"equal: within {_tolerance(whole.tolerance)} of the largest number", "")]
     yield [(_seconds(whole), "")]
+
+
+def _remarks(whole: Verification) -> dict[str, list[str]]:
+    """What to know of models in which norms were verified, and where the models stand."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)  # in order, each place once
+    verified = {r.site for r in whole.sites if r.verdict is Verdict.VERIFIED}
+    for candidate in whole.candidates:
+        for check in candidate.checks if verified.intersection(candidate.sites) else ():
+            if check.outcome is Outcome.NOTED and (remark := _remark(check)):
+                path, line = check.path or candidate.path, check.line or candidate.line
+                found[remark][f"{path}:{line}"] = None
+    return {remark: list(places) for remark, places in found.items()}
+
+
+def _remark(check: CheckResult) -> str:
+    """What is worth a line of the summary: what asks for something, or may be a fault."""
+    if check.cause in _RANDOM:
+        return f"random numbers are drawn: {check.remedy}"
+    return check.message if check.cause is Cause.CONSTANT else ""
+
+
+_RANDOM = frozenset({Cause.RANDOMNESS, Cause.STOCHASTIC_DEPTH})
+
+
+def _some(places: list[str]) -> str:
+    """The first places, and how many more there are."""
+    more = len(places) - _SHOWN
+    return ", ".join(places[:_SHOWN]) + (f" and {more} more (-v: all)" if more > 0 else "")
 
 
 def shown_percent(coverage: float) -> str:

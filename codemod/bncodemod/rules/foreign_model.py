@@ -23,12 +23,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from bncodemod.catalog import model_zoos, module_classes
-from bncodemod.rules.model_zoo_look_ups import literal
+from bncodemod.rules.model_zoo_look_ups import asked_for, literal
 from bncodemod.rules.rule import Match, Rule
-from bncodemod.scan.called_modules import CalledModules
-from bncodemod.scan.libraries import argument, uses_of
+from bncodemod.scan.libraries import uses_of
 from bncodemod.scan.model_origins import Origins
-from bncodemod.scan.transforms import Transforms
 from bncodemod.strategies import auto, group_norm, no_running_stats, runtime_patch
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Safe
@@ -60,9 +58,8 @@ _KNOWN = frozenset(
 def foreign_models(context: Context) -> Iterator[Match]:
     """The calls of unknown libraries whose models are run by transforms, or are stacked."""
     found: dict[ast.Call, ast.expr] = {}
-    modules = CalledModules(context.names, Transforms(context.names))
-    origins = Origins(context.names, modules)
-    for node, run in _run(context, modules):
+    origins = Origins(context.names, context.called_modules)
+    for node, run in _run(context):
         for call in origins.of(run):
             found.setdefault(call, node)
     for call, node in found.items():
@@ -70,14 +67,15 @@ def foreign_models(context: Context) -> Iterator[Match]:
             yield Match(call, partial(_decide, context, call, node))
 
 
-def _run(context: Context, modules: CalledModules) -> Iterator[tuple[ast.expr, list[ast.expr]]]:
+def _run(context: Context) -> Iterator[tuple[ast.expr, list[ast.expr]]]:
     """What runs or stacks modules, and the modules."""
+    modules = context.called_modules
     for transformed in modules.transforms.outermost():
         if any(name.startswith(_OF_TORCH_FUNC) for name in transformed.transforms):
             yield transformed.node, modules.of(transformed.function).all_modules
     for node, _ in uses_of(context.names, _STACKS):
-        call = context.tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and call.args:
+        call = context.tree.call_to(node)
+        if call is not None and call.args:
             yield call, call.args[:1]
 
 
@@ -89,9 +87,7 @@ def _is_known(context: Context, call: ast.Call) -> bool:
     if root in _KNOWN:
         return True
     if zoo is not None:  # reported, unless what is asked for is known only at run time
-        first = call.args[0] if call.args else argument(call, "pretrained_model_name_or_path", None)
-        is_said = first is not None and literal(first) is not None
-        return is_said or not zoo.builds_none("")
+        return literal(asked_for(call)) is not None or not zoo.builds_none("")
     owner, _, last = qualified.rpartition(".")
     name = owner.rpartition(".")[2] if last in module_classes.BUILDING_METHODS else last
     return root in module_classes.libraries() and name[:1].isupper()

@@ -33,16 +33,16 @@ rule = Rule("BN104", "functional call")
 def functional_calls(context: Context) -> Iterator[Match]:
     """Every call of a functional norm that is given buffers."""
     for call, function in functional_norms(context, context.tree.module):
-        yield Match(call, partial(_decide, context, call, function))
+        yield Match(call, partial(_decide, call, function))
 
 
-def _decide(context: Context, call: ast.Call, function: Functional) -> Decision:
+def _decide(call: ast.Call, function: Functional) -> Decision:
     if any(isinstance(a, ast.Starred) for a in call.args) or any(
         k.arg is None for k in call.keywords
     ):
         return _open("stars may hide running statistics")
     if all(buffer is None or is_none(buffer) for buffer in buffers_given(call, function)):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     position, name = function.flag
     flag = argument(call, name, position)
     if flag is None and function.flag_default is False:

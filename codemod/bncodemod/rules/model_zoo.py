@@ -29,8 +29,8 @@ from functools import cache, partial
 
 from bncodemod.catalog import model_zoos, named_models
 from bncodemod.catalog.model_zoos import ZooBuilder
-from bncodemod.rules.model_zoo_classes import class_uses
-from bncodemod.rules.model_zoo_look_ups import literal, look_ups
+from bncodemod.rules.model_zoo_classes import class_uses, open_base
+from bncodemod.rules.model_zoo_look_ups import asked_for, literal, look_ups
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.smp_decoder import encoder_has_none, loads_encoder
 from bncodemod.rules.timm_model import built_model
@@ -38,20 +38,27 @@ from bncodemod.scan.libraries import argument, is_off, mentions_library, referen
 from bncodemod.scan.mentions import Role, role
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Decision, Open, Safe
-from bncodemod.strategies.model_builder import PATCH, built, may_load_weights, of_base
+from bncodemod.strategies.model_builder import built, may_load_weights, of_base
 from bncodemod.strategies.patches import standing_patch_of_part
 from bncodemod.strategies.patching import PATCHED
 
 rule = Rule("BN107", "model zoo")
 
 _ENCODER = ".get_encoder"
-# How transformers calls the name that a model is asked for by, if it is said by its keyword.
-_CHECKPOINT = "pretrained_model_name_or_path"
 
 
 @rule.finds
 def zoo_builders(context: Context) -> Iterator[Match]:
-    """Every call of a foreign builder, and every look-up of a torchvision builder by its name."""
+    """Every use of a foreign builder or class, and every look-up of a builder by its name."""
+    yield from _listed_builders(context)
+    yield from _timm_builders(context)
+    yield from _pytorchcv_builders(context)
+    yield from look_ups(context)
+    yield from class_uses(context)
+
+
+def _listed_builders(context: Context) -> Iterator[Match]:
+    """Uses of the builders that the catalog lists by their names."""
     wanted = [
         name
         for root, names in _by_root().items()
@@ -71,27 +78,13 @@ def zoo_builders(context: Context) -> Iterator[Match]:
                 yield Match(call, partial(_open_zoo, context, call, zoo))
         elif use is Role.BASE and isinstance(above, ast.ClassDef):
             yield Match(node, partial(_open_zoo_base, context, node, above, zoo))
-    if mentions_library(context.names, "timm"):
-        for node, qualified in references(context.names, ("timm.models",), ()):
-            call = context.tree.parent(node)
-            if role(context.names, node) is Role.BASE and isinstance(call, ast.ClassDef):
-                yield Match(node, partial(_open_base, context, node, call.name, qualified))
-            if _is_timm_builder(qualified) and role(context.names, node) is Role.CALL:
-                if not _is_measured(call, qualified):
-                    message = f"{qualified} may build a model with batch norm"
-                    yield Match(call, partial(_built, context, call, message))
-    if mentions_library(context.names, "pytorchcv"):
-        yield from _pytorchcv_builders(context)
-    yield from look_ups(context)
-    yield from class_uses(context)
 
 
 def _is_known(call: ast.AST, zoo: ZooBuilder) -> bool:
     """Whether a call builds a model that the catalog knows: another rule's, or without norms."""
     if not isinstance(call, ast.Call):
         return False
-    first = call.args[0] if call.args else argument(call, _CHECKPOINT, None)
-    name = (literal(first) if first is not None else None) or ""
+    name = literal(asked_for(call)) or ""
     if zoo.name == "pytorchcv.model_provider.get_model":
         model = named_models.lookup("pytorchcv", name) if name else None
         return model is not None and model.effect == "no norms"
@@ -103,11 +96,6 @@ def _is_known(call: ast.AST, zoo: ZooBuilder) -> bool:
 def _is_measured(call: ast.AST, qualified: str) -> bool:
     """Whether a call builds a model of timm that another rule speaks of, or that has no norms."""
     return isinstance(call, ast.Call) and built_model(call, qualified) is not None
-
-
-def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> Open:
-    message = f"class {name} derives from {qualified}, which may build batch norm"
-    return Open(message, PATCH, of_base(context, base))
 
 
 def _open_zoo_base(context: Context, base: ast.expr, owner: ast.ClassDef, zoo: ZooBuilder) -> Open:
@@ -169,8 +157,24 @@ def _built(context: Context, call: ast.AST, message: str) -> Open:
     return built(context, call, message, weights=weights)
 
 
+def _timm_builders(context: Context) -> Iterator[Match]:
+    """Classes on top of timm's, and calls of functions that it registers, one a model."""
+    if not mentions_library(context.names, "timm"):
+        return
+    for node, qualified in references(context.names, ("timm.models",), ()):
+        use, above = role(context.names, node), context.tree.parent(node)
+        if use is Role.BASE and isinstance(above, ast.ClassDef):
+            yield Match(node, partial(open_base, context, node, above.name, qualified))
+        elif use is Role.CALL and _is_timm_builder(qualified):
+            if not _is_measured(above, qualified):
+                message = f"{qualified} may build a model with batch norm"
+                yield Match(above, partial(_built, context, above, message))
+
+
 def _pytorchcv_builders(context: Context) -> Iterator[Match]:
     """Calls of pytorchcv's own functions, one a model."""
+    if not mentions_library(context.names, "pytorchcv"):
+        return
     for node, qualified in references(context.names, ("pytorchcv.models",), ()):
         name = qualified.rpartition(".")[2]
         model = named_models.lookup("pytorchcv", name)

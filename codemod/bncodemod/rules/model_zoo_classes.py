@@ -42,7 +42,7 @@ def _use(context: Context, node: ast.expr, qualified: str) -> Iterator[Match]:
     if use is Role.BASE:
         # A class on top of timm's models is said by its package, which older releases have as well.
         if not qualified.startswith("timm.models.") and isinstance(above, ast.ClassDef):
-            yield Match(node, partial(_open_base, context, node, above.name, qualified))
+            yield Match(node, partial(open_base, context, node, above.name, qualified))
     elif use in (Role.CALL, Role.PARTIAL):
         assert isinstance(above, ast.Call)
         if not _is_told_norm(above):
@@ -52,7 +52,8 @@ def _use(context: Context, node: ast.expr, qualified: str) -> Iterator[Match]:
         yield Match(node, partial(_open_call, context, node, qualified))
 
 
-def _open_base(context: Context, base: ast.expr, name: str, qualified: str) -> Open:
+def open_base(context: Context, base: ast.expr, name: str, qualified: str) -> Open:
+    """What is said of a class of the file that derives from one of a library."""
     message = f"class {name} derives from {qualified}, which may build batch norm"
     return Open(message, PATCH, of_base(context, base))
 

@@ -9,12 +9,13 @@ from functools import partial
 from bncodemod.catalog import model_zoos, named_models, torchvision
 from bncodemod.catalog.libraries import TORCHVISION_LOOK_UPS
 from bncodemod.rules.rule import Match
-from bncodemod.scan.libraries import mentions_library, references
+from bncodemod.scan.libraries import argument, mentions_library, references
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
 from bncodemod.strategies.model_builder import PATCH, built, may_load_weights
 
 _GET = "torchvision.models.get_model"
+_CHECKPOINT = "pretrained_model_name_or_path"
 
 
 def look_ups(context: Context) -> Iterator[Match]:
@@ -124,7 +125,12 @@ def _looked_up(
     return None
 
 
-def literal(node: ast.expr) -> str | None:
-    """The value of a string literal."""
+def asked_for(call: ast.Call) -> ast.expr | None:
+    """What says which model a builder is asked for: it comes first, in transformers by keyword."""
+    return call.args[0] if call.args else argument(call, _CHECKPOINT, None)
+
+
+def literal(node: ast.expr | None) -> str | None:
+    """The value of a string literal; None for anything else."""
     value = node.value if isinstance(node, ast.Constant) else None
     return value if isinstance(value, str) else None

@@ -45,7 +45,7 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies import dict_edit
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import NO_STATISTICS, BuiltModel, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, BuiltModel, Decision, Open, Rewrite
 from bncodemod.strategies.groups import num_groups
 from bncodemod.strategies.model_builder import PATCH, built, model_of
 
@@ -113,7 +113,7 @@ def _is_batch(context: Context, node: ast.expr) -> bool:
 
 def _decide(context: Context, spec: _Spec, uses: NameUses) -> Decision:
     if _keeps_none(spec.options):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     if any(_asks_for_weights(call, entry) for call, entry in uses.calls):
         return _open_weights(context, uses.calls[0][0], uses.calls[0][1])
     if uses.others:
@@ -364,7 +364,7 @@ def _decide_looked_up(context: Context, node: ast.AST) -> Decision:
     call = node if isinstance(node, ast.Call) else context.tree.parent(node)
     given = argument(call, FLAG, None, 0) if isinstance(call, ast.Call) else None
     if is_false(given):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     if context.keeps_batch_norm and given is None:
         message = "the norm that is looked up keeps no running statistics any more"
         if not isinstance(node, ast.Call):

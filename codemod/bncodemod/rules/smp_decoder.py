@@ -120,7 +120,7 @@ def _given_dict(context: Context, call: ast.Call, given: ast.Dict, name: str) ->
     if value is not None and value != "batchnorm":
         return Safe(f"the decoder of {name} holds no batch norm")
     if is_false(flag):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     if value is None or not context.keeps_batch_norm:
         return _no_argument(context, call, name)
     start, end = context.tree.span(given)

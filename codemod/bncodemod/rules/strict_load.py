@@ -44,6 +44,7 @@ from bncodemod.scan.weights import (
     takes_own_state,
 )
 from bncodemod.source.dotted_names import dotted
+from bncodemod.strategies import auto
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import Open
@@ -105,9 +106,15 @@ def _strict(context: Context) -> list[ast.expr]:
 
 def _loses_statistics(context: Context) -> bool:
     """Whether norms of the file itself lose their statistics, or have lost them."""
-    if context.strategy.rewrites_source:
-        return builds_norms(context) and not context.keeps_all_statistics
-    return context.patches.drop_statistics
+    if _rewrites_norms(context):
+        return not context.keeps_all_statistics
+    # Under auto, models that weights are loaded into keep their statistics.
+    return context.patches.drop_statistics and context.settings.strategy != auto.NAME
+
+
+def _rewrites_norms(context: Context) -> bool:
+    """Whether norms of the file lose their statistics in the source, where they are built."""
+    return context.strategy.rewrites_source and builds_norms(context)
 
 
 def _built_elsewhere(context: Context, call: ast.expr) -> str:
@@ -168,7 +175,7 @@ def _goes_into_kept(context: Context, call: ast.expr) -> bool:
 def _are_patched(context: Context, call: ast.expr) -> bool:
     """Whether all models that a load may go into are patched: the source of none is rewritten."""
     found = (load for load in context.loads if load.node is call)
-    return not context.strategy.rewrites_source or all(
+    return not _rewrites_norms(context) or all(
         context.patches.calls.issuperset(load.calls) for load in found
     )
 
@@ -278,4 +285,4 @@ def _remedy(context: Context, call: ast.expr) -> str:
     """What to do by hand about a load where batch norms stay batch norms."""
     if any(load.node is call and load.is_by_library for load in context.loads):
         return _BY_LIBRARY
-    return _KEEP if context.settings.strategy == "auto" else _NOT_STRICT
+    return _KEEP if context.settings.strategy == auto.NAME else _NOT_STRICT

@@ -194,7 +194,7 @@ def _decide(context: Context, node: ast.Call | ast.Dict, entries: dict[str, ast.
     if context.keeps_batch_norm:
         flag = entries.get(FLAG)
         if is_false(flag):
-            return Safe(NO_STATISTICS)
+            return NO_STATISTICS
         changes: _Changes = (_switch_call_off, _switch_dict_off)
         message = "the configured norm keeps no running statistics any more"
     elif _is_merged(node):
@@ -240,10 +240,7 @@ def _as_class(context: Context, kind: ast.expr) -> Decision:
 
 
 def _switch_call_off(call: cst.Call) -> cst.Call:
-    index = _index(call, FLAG)
-    if index is not None:
-        return call_edit.set_value(call, index, "False")
-    return call_edit.append(call, FLAG, "False")
+    return call_edit.put(call, FLAG, "False")
 
 
 def _switch_dict_off(node: cst.Dict) -> cst.Dict:
@@ -252,12 +249,12 @@ def _switch_dict_off(node: cst.Dict) -> cst.Dict:
 
 def _call_to_group_norm(call: cst.Call, kind: str, groups: str) -> cst.Call:
     for name in _DROPPED:
-        index = _index(call, name)
+        index = call_edit.index_of(call, name)
         if index is not None:
             call = call_edit.drop(call, index)
-    index = _index(call, "type")
+    index = call_edit.index_of(call, "type")
     assert index is not None
-    if _index(call, "num_groups") is not None:
+    if call_edit.index_of(call, "num_groups") is not None:
         return call_edit.set_value(call, index, kind)
     args = list(call.args)
     number = call_edit.name_argument(args[index], "num_groups").with_changes(
@@ -271,10 +268,3 @@ def _dict_to_group_norm(node: cst.Dict, kind: str, groups: str) -> cst.Dict:
     for name in _DROPPED:
         node = dict_edit.drop(node, name)
     return dict_edit.put_behind(dict_edit.put(node, "type", kind), "num_groups", groups, "type")
-
-
-def _index(call: cst.Call, keyword: str) -> int | None:
-    for index, arg in enumerate(call.args):
-        if arg.keyword is not None and arg.keyword.value == keyword:
-            return index
-    return None

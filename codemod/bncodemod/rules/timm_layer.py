@@ -35,7 +35,7 @@ from bncodemod.source.splice import Edit
 from bncodemod.strategies import call_edit
 from bncodemod.strategies.arguments import integer
 from bncodemod.strategies.context import Context
-from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite, Safe
+from bncodemod.strategies.decision import NO_STATISTICS, Decision, Open, Rewrite
 from bncodemod.strategies.groups import num_groups
 
 rule = Rule("BN111", "timm layer", priority=8)
@@ -67,7 +67,7 @@ def timm_layers(context: Context) -> Iterator[Match]:
 def _decide_creator(context: Context, call: ast.Call, said: ast.expr, name: str) -> Decision:
     flag = argument(call, FLAG, None, 0)
     if is_false(flag):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     if has_mapping(call):
         return Open(f"** may hide {FLAG}", f"merge {FLAG}=False into the mapping")
     start, end = context.tree.span(call)
@@ -91,27 +91,17 @@ def _decide_creator(context: Context, call: ast.Call, said: ast.expr, name: str)
 
 
 def _switch_off(call: cst.Call) -> cst.Call:
-    index = _index(call, FLAG)
-    if index is not None:
-        return call_edit.set_value(call, index, "False")
-    return call_edit.append(call, FLAG, "False")
+    return call_edit.put(call, FLAG, "False")
 
 
 def _to_group_norm(call: cst.Call, name: str, groups: str) -> cst.Call:
     for gone in ("momentum", FLAG):
-        index = _index(call, gone)
+        index = call_edit.index_of(call, gone)
         if index is not None:
             call = call_edit.drop(call, index)
-    index = _index(call, "layer_name")
+    index = call_edit.index_of(call, "layer_name")
     call = call_edit.set_value(call, 0 if index is None else index, name)
     return call_edit.append(call, "num_groups", groups)
-
-
-def _index(call: cst.Call, keyword: str) -> int | None:
-    for index, arg in enumerate(call.args):
-        if arg.keyword is not None and arg.keyword.value == keyword:
-            return index
-    return None
 
 
 def _decide_getter(context: Context, call: ast.Call, said: ast.expr, name: str) -> Decision:

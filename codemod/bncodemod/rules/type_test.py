@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from bncodemod.rules.class_reference import split_chain
+from bncodemod.rules.class_demands import split_chain
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.class_tests import ClassTest, class_tests, isinstance_uses
 from bncodemod.scan.flow import trace, trace_target

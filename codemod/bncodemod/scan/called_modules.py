@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bncodemod.catalog.tensor_methods import METHODS
-from bncodemod.scan.callers import calls_of, is_handed_around
+from bncodemod.scan.callers import handed_to, is_handed_around
 from bncodemod.scan.libraries import argument
-from bncodemod.scan.module_values import SAME, ModuleValues, is_self
+from bncodemod.scan.model_places import COPIES
+from bncodemod.scan.module_expressions import ModuleExpressions, is_self
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function, own_method
 from bncodemod.scan.transforms import Transformed, Transforms
@@ -74,7 +75,7 @@ class Called:
         return [*self.modules, *(module for given in self.given for module in given.modules)]
 
 
-class CalledModules(ModuleValues):
+class CalledModules(ModuleExpressions):
     """Finds the modules that functions of one file call."""
 
     def __init__(self, names: Names, transforms: Transforms) -> None:
@@ -172,7 +173,7 @@ class CalledModules(ModuleValues):
                 self._callee(default, found)
         if isinstance(function, Function) and not is_own:
             found.taken.append(node)
-            is_called = self._given_functions(parameter, function, found, is_module)
+            is_called = self._given_functions(parameter, found, is_module)
             uses = self.tree.occurrences(function.name)
             if not is_module and not (
                 is_called and not any(is_handed_around(self.tree, use) for use in uses)
@@ -180,16 +181,10 @@ class CalledModules(ModuleValues):
                 found.unseen.append(node)
         self._followed.discard(parameter)
 
-    def _given_functions(
-        self,
-        parameter: ast.AST,
-        function: ast.FunctionDef | ast.AsyncFunctionDef,
-        found: Called,
-        is_module: bool,
-    ) -> bool:
+    def _given_functions(self, parameter: ast.AST, found: Called, is_module: bool) -> bool:
         """Follow what the calls of the file hand to a parameter; whether there are any."""
-        calls = list(calls_of(self.tree, function))
-        for call, value in zip(calls, self.handed_to(parameter, function), strict=True):
+        handed = handed_to(self.tree, parameter)
+        for call, value in handed.items():
             if value is None:
                 continue
             inner = Called()
@@ -202,7 +197,7 @@ class CalledModules(ModuleValues):
                 found.unseen += inner.unseen
             if inner.modules and not self.is_module(value):
                 found.given.append(Given(call, value, tuple(inner.modules)))
-        return bool(calls)
+        return bool(handed)
 
     def _called_value(self, value: ast.Call, shown: ast.expr, found: Called) -> None:
         """What a call gives is called: a partial, a module, a function that another one makes."""
@@ -215,7 +210,7 @@ class CalledModules(ModuleValues):
                 self._callee(value.args[0], found)
         elif self.builds_module(value):
             found.modules.append(value)
-        elif qualified in SAME and value.args:
+        elif qualified in COPIES and value.args:
             self._callee(value.args[0], found)
         elif definitions:
             for definition in definitions:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from bncodemod.scan.names import Names
 from bncodemod.scan.parameters import is_super_init
 from bncodemod.scan.scopes import Function
+from bncodemod.source.dotted_names import last_name
 
 _CLASS_CALLEE = re.compile(
     r"regist|isinstance|issubclass|find|filter|exclu|skip|convert|replace|swap|count|patch|policy"
@@ -117,7 +118,5 @@ def _takes_arguments(definition: ast.ClassDef) -> bool:
 def _last_names(node: ast.AST) -> str:
     """The last name of a dotted expression, with the one before it: ``patch.object``."""
     if isinstance(node, ast.Attribute):
-        before = node.value
-        last = before.attr if isinstance(before, ast.Attribute) else getattr(before, "id", "")
-        return f"{node.attr} {last}"
-    return node.id if isinstance(node, ast.Name) else ""
+        return f"{node.attr} {last_name(node.value)}"
+    return last_name(node)

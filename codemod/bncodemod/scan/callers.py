@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from bncodemod.scan.libraries import argument
 from bncodemod.scan.scopes import Function
 from bncodemod.source.tree import LazyTree
 
@@ -22,16 +23,28 @@ def calls_of(tree: LazyTree, definition: Definition) -> Iterator[ast.Call]:
         definition, is_method = owner, False
     kind = ast.Attribute if is_method and isinstance(definition, Function) else ast.Name
     for use in tree.occurrences(definition.name):
-        call = tree.parents.get(use)
-        if isinstance(use, kind) and isinstance(call, ast.Call) and call.func is use:
+        if isinstance(use, kind) and (call := tree.call_to(use)) is not None:
             yield call
+
+
+def handed_to(tree: LazyTree, parameter: ast.AST) -> dict[ast.Call, ast.expr | None]:
+    """What each call of a function hands to one of its parameters; None where it hands nothing.
+
+    Empty for what no call is seen of, as a lambda.
+    """
+    function = tree.parent(tree.parent(parameter))
+    if not isinstance(function, Function) or not isinstance(parameter, ast.arg):
+        return {}
+    places = [*function.args.posonlyargs, *function.args.args]
+    is_static = "staticmethod" in map(ast.unparse, function.decorator_list)
+    if isinstance(tree.parents.get(function), ast.ClassDef) and not is_static:
+        del places[:1]
+    position = places.index(parameter) if parameter in places else None
+    return {call: argument(call, parameter.arg, position) for call in calls_of(tree, function)}
 
 
 def is_handed_around(tree: LazyTree, use: ast.AST) -> bool:
     """Whether a use of a function by its name takes it as a value: in a dict, as an argument."""
     if not isinstance(use, (ast.Name, ast.Attribute)) or not isinstance(use.ctx, ast.Load):
         return False
-    above = tree.parents.get(use)
-    return not isinstance(above, ast.Attribute) and not (
-        isinstance(above, ast.Call) and above.func is use
-    )
+    return not isinstance(tree.parents.get(use), ast.Attribute) and tree.call_to(use) is None

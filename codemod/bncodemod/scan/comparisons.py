@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import BindingKind, Comprehension
+from bncodemod.source.calls import arguments_of
 
 # Names under which other modules may hand torch's own class on.
 _ALIAS = re.compile(
@@ -61,7 +62,7 @@ def _parts(names: Names, node: ast.expr) -> list[ast.expr] | None:
 def _parts_of_call(names: Names, call: ast.Call) -> list[ast.expr] | None:
     package, _, name = names.qualified(call.func).rpartition(".")
     if package == "builtins" and name in _CONTAINERS:
-        return [*call.args, *(keyword.value for keyword in call.keywords)]
+        return arguments_of(call)
     if isinstance(call.func, ast.Attribute) and call.func.attr in _VIEWS:
         return [call.func.value]
     return None

@@ -88,8 +88,8 @@ def _own_class(tree: LazyTree, method: ast.FunctionDef | ast.AsyncFunctionDef) -
 def skipped_classes(tree: LazyTree, owner: ast.ClassDef) -> Iterator[ast.expr]:
     """``Base`` of ``super(Base, self)``, which leaves the ``__init__`` of ``Base`` out."""
     for node in tree.occurrences("super", owner):
-        call = tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and call.args:
+        call = tree.call_to(node)
+        if call is not None and call.args:
             if ast.unparse(call.args[0]) not in (owner.name, "__class__"):
                 yield call.args[0]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bncodemod.scan.scopes import Function
-from bncodemod.source.dotted_names import dotted
+from bncodemod.source.dotted_names import dotted, last_name, root_of
 
 # Not an attribute: ``nn.BatchNorm2d`` may stand where a class of that name is defined.
 _PLAIN_NAME = re.compile(r"(?<![.\w])\w+")
@@ -107,15 +107,9 @@ def _written(statement: ast.stmt) -> Iterator[str]:
     for node in ast.walk(statement):
         if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
             if isinstance(node.ctx, ast.Store):
-                yield _root(node)
+                yield last_name(root_of(node))
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        yield _root(statement.value.func)
-
-
-def _root(node: ast.expr) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
+        yield last_name(root_of(statement.value.func))
 
 
 def uses_in(node: ast.AST) -> Iterator[Use]:

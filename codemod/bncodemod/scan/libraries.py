@@ -67,8 +67,7 @@ def _importing_calls(names: Names) -> Iterator[ast.Call]:
     """``import_module("torchvision.models")`` and its like."""
     for helper in (*OPTIONAL_IMPORTS, *_IMPORTERS):
         for node in named(names, helper):
-            call = names.tree.parents.get(node)
-            if isinstance(call, ast.Call) and call.func is node:
+            if (call := names.tree.call_to(node)) is not None:
                 yield call
 
 

@@ -59,11 +59,10 @@ def library_loads(names: Names) -> Iterator[LibraryLoad]:
                 if method != "load" or model is not None:
                     yield LibraryLoad(call, model, not _says(call, "False"))
     for node, qualified in uses_of(names, (*_STRICT, *_LOOSE)):
-        above = names.tree.parents.get(node)
-        if isinstance(above, ast.Call) and above.func is node:
+        if (load := names.tree.call_to(node)) is not None:
             place, name = _STRICT.get(qualified) or _LOOSE[qualified]
-            is_strict = not _says(above, "False") if qualified in _STRICT else _says(above, "True")
-            yield LibraryLoad(above, argument(above, name, place), is_strict)
+            is_strict = not _says(load, "False") if qualified in _STRICT else _says(load, "True")
+            yield LibraryLoad(load, argument(load, name, place), is_strict)
 
 
 def _of_lightning(names: Names) -> Iterator[LibraryLoad]:
@@ -77,19 +76,18 @@ def _of_lightning(names: Names) -> Iterator[LibraryLoad]:
             if path is not None and ast.unparse(path) != "None" and not _is_of_this_run(path):
                 yield LibraryLoad(call, argument(call, "model", 0), is_strict)
     for node, _ in uses_of(names, _TRAINERS):
-        above = names.tree.parents.get(node)
-        if isinstance(above, ast.Call) and above.func is node:
-            path = argument(above, _RESUMED, None)
+        if (load := names.tree.call_to(node)) is not None:
+            path = argument(load, _RESUMED, None)
             if path is not None and ast.unparse(path) != "None":
-                yield LibraryLoad(above, None, is_strict)
+                yield LibraryLoad(load, None, is_strict)
     for call in _calls_of(names, "load_from_checkpoint"):
         yield LibraryLoad(call, None, is_strict and not _says(call, "False"))
 
 
 def _calls_of(names: Names, method: str) -> Iterator[ast.Call]:
     for node in names.tree.occurrences(method):
-        call = names.tree.parents.get(node)
-        if isinstance(node, ast.Attribute) and isinstance(call, ast.Call) and call.func is node:
+        call = names.tree.call_to(node)
+        if isinstance(node, ast.Attribute) and call is not None:
             yield call
 
 

@@ -6,12 +6,13 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 
-from bncodemod.scan.called_modules import CalledModules
-from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.callers import handed_to
+from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
+from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.source.calls import arguments_of
 
-_SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 # What gives whole models that were saved.
 _LOADS = ("torch.load", "torch.jit.load")
 _HOLDERS = (
@@ -20,13 +21,17 @@ _HOLDERS = (
     "torch.nn.ModuleList",
     "builtins.list",
     "builtins.tuple",
+    # They give a function that runs the modules, with their parameters.
+    "functorch.combine_state_for_ensemble",
+    "functorch.make_functional",
+    "functorch.make_functional_with_buffers",
 )
 
 
 class Origins:
     """Follows modules of one file back to the calls that build them, or parts of them."""
 
-    def __init__(self, names: Names, modules: CalledModules) -> None:
+    def __init__(self, names: Names, modules: ModuleExpressions) -> None:
         self._names = names
         self._tree = names.tree
         self._modules = modules
@@ -69,9 +74,7 @@ class Origins:
         if binding.kind in (BindingKind.VALUE, BindingKind.ELEMENT):
             yield binding.value
         elif binding.kind is BindingKind.PARAMETER:
-            function = self._tree.parent(self._tree.parent(binding.node))
-            if isinstance(function, Function):
-                yield from self._modules.handed_to(binding.node, function)
+            yield from handed_to(self._tree, binding.node).values()
 
     def _of_call(self, call: ast.Call) -> Iterator[ast.AST | None]:
         function = call.func
@@ -79,7 +82,7 @@ class Origins:
             yield function.value
             return
         callee = self._names.qualified(function)
-        if callee in _SAME or callee in _HOLDERS:
+        if callee in COPIES or callee in _HOLDERS:
             yield from call.args
             return
         if self._is_foreign(call):
@@ -105,12 +108,11 @@ class Origins:
         found = [meaning.qualified for meaning in self._names.meanings(call.func)]
         if not all(map(self._is_of_library, found)):
             return False
-        given = (*call.args, *(keyword.value for keyword in call.keywords))
-        return not any(self._modules.is_module(value) for value in given)
+        return not any(map(self._modules.is_module, arguments_of(call)))
 
     def _is_of_library(self, qualified: str) -> bool:
         root = qualified.partition(".")[0]  # empty for a relative import as well
-        if root == "torch":
+        if root in ("functorch", "torch"):
             return qualified in _LOADS
         is_builtin = root == "builtins" or root in sys.stdlib_module_names
         return bool(root) and not is_builtin and not self._names.index.is_own(qualified)

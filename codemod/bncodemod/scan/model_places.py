@@ -46,6 +46,8 @@ METHODS = frozenset(
         "zero_grad",
     }
 )
+# Functions that give a copy of a module, or the module itself, compiled.
+COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 WRAPPERS = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
 _HOLDERS = (
     ast.keyword,
@@ -124,6 +126,12 @@ def bound_by(names: Names, node: ast.AST) -> tuple[Place, ...]:
         targets = [statement.target]
     flat = [part for target in targets for part in getattr(target, "elts", [target])]
     return tuple(Place(dotted(part), statement) for part in flat if dotted(part))
+
+
+def places(names: Names, call: ast.Call) -> tuple[Place, ...]:
+    """Where the model of a call is kept, or what it is kept in with others."""
+    place = kept_in(names, whole(names, call))
+    return (place,) if place is not None else bound_by(names, call)
 
 
 def modules_of(loop: ast.AST) -> str:

@@ -7,46 +7,35 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bncodemod.scan.callers import calls_of
-from bncodemod.scan.libraries import argument
-from bncodemod.scan.model_places import CHAIN, WRAPPERS
+from bncodemod.scan.callers import handed_to
+from bncodemod.scan.model_places import CHAIN, COPIES, WRAPPERS
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import last_name
 
 # What holds a module, whatever it is reached by: ``trainer.model``.
 MODULE = re.compile(r"(?:^|[._])(?:module|model|net|network|backbone|encoder)$")
 _CONTAINERS = ("torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential")
-_COPIES = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 _VALUES = ("items", "values")  # methods of a dict that give what it holds
 _ELEMENTS = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 
 
 @dataclass(slots=True, eq=False)
-class Transfer:
-    """A call that loads weights into models, or saves them: ``calls`` give the models.
+class Sources:
+    """The models that an expression may hold: ``calls`` give them.
 
-    ``makers`` are the names of what is called there, and of classes of which an instance does so
-    itself; ``entries`` are the calls that hand a model to the function around the transfer.
-    ``is_linked`` says whether all of them are seen, ``holds_unknown`` whether what is called is
-    given a model of which that is not so, ``is_strict`` whether a load refuses other keys than
-    those of the model, ``is_own_state`` whether it takes another model's state, which the calls
-    ``givers`` give.
-    ``is_by_hand`` says of a load that it is no call of a method that loads, ``is_by_library`` that
-    a library calls that.
+    ``makers`` are the names of what is called there, and of the classes of which they are ``self``;
+    ``entries`` are the calls that hand one to the function around the expression. ``is_linked``
+    says whether all of them are seen, ``holds_unknown`` whether what is called is given a model of
+    which that is not so.
     """
 
-    node: ast.expr
     calls: set[ast.Call] = field(default_factory=set)
     makers: set[str] = field(default_factory=set)
     entries: set[ast.Call] = field(default_factory=set)
-    givers: set[ast.Call] = field(default_factory=set)
     is_linked: bool = True
     holds_unknown: bool = False
-    is_strict: bool = True
-    is_own_state: bool = False
-    is_by_hand: bool = False
-    is_by_library: bool = False
 
 
 def maker(call: ast.Call) -> str:
@@ -59,15 +48,16 @@ def maker(call: ast.Call) -> str:
 
 
 class Seeker:
-    """Follows an expression back to the calls that give its value."""
+    """Follows expressions back to the calls that give their values, added to ``sources``."""
 
-    def __init__(self, names: Names, transfer: Transfer) -> None:
+    def __init__(self, names: Names, sources: Sources) -> None:
         self.names = names
         self.tree = names.tree
-        self.transfer = transfer
+        self.sources = sources
         self._seen: set[ast.AST] = set()
 
     def seek(self, node: ast.AST | None) -> None:
+        """Add what gives the value of an expression; None is one that is not seen."""
         if node in self._seen:
             return
         if node is not None:
@@ -84,10 +74,10 @@ class Seeker:
         elif isinstance(node, (ast.Starred, ast.NamedExpr)):
             self.seek(node.value)
         elif isinstance(node, (ast.List, ast.Tuple)):
-            self.transfer.is_linked &= bool(node.elts)  # what is added to it later is not seen
+            self.sources.is_linked &= bool(node.elts)  # what is added to it later is not seen
             self._all(node.elts)
         elif isinstance(node, ast.Dict):
-            self.transfer.is_linked &= bool(node.values)
+            self.sources.is_linked &= bool(node.values)
             self._all(node.values)
         elif isinstance(node, (ast.ListComp, ast.GeneratorExp)):
             self.seek(node.elt)
@@ -98,7 +88,7 @@ class Seeker:
         elif isinstance(node, ast.BoolOp):
             self._all(node.values)
         else:
-            self.transfer.is_linked = False
+            self.sources.is_linked = False
 
     def _all(self, nodes: list[ast.expr]) -> None:
         for node in nodes:
@@ -112,14 +102,14 @@ class Seeker:
             self._added_to(function.value)
             self.seek(function.value)
         elif call.args and (
-            self.names.qualified(function) in (*WRAPPERS, *_COPIES)
+            self.names.qualified(function) in (*WRAPPERS, *COPIES)
             or (isinstance(function, ast.Name) and function.id in _ELEMENTS)
         ):
             self._all(call.args)
         else:
-            self.transfer.calls.add(call)
-            self.transfer.makers.add(maker(call))
-            self.transfer.is_linked &= self._is_builder(function)
+            self.sources.calls.add(call)
+            self.sources.makers.add(maker(call))
+            self.sources.is_linked &= self._is_builder(function)
             self._holds(call)
 
     def _is_builder(self, function: ast.expr) -> bool:
@@ -136,14 +126,14 @@ class Seeker:
 
     def _holds(self, call: ast.Call) -> None:
         """What a call is given may be part of what it gives: ``ModelEma(model)``."""
-        is_linked = self.transfer.is_linked
-        for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+        is_linked = self.sources.is_linked
+        for given in arguments_of(call):
             if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
-                self.transfer.is_linked = True
+                self.sources.is_linked = True
                 self.seek(given)
-                if not self.transfer.is_linked and MODULE.search(ast.unparse(given)):
-                    self.transfer.holds_unknown = True
-        self.transfer.is_linked = is_linked
+                if not self.sources.is_linked and MODULE.search(ast.unparse(given)):
+                    self.sources.holds_unknown = True
+        self.sources.is_linked = is_linked
 
     def _added_to(self, container: ast.expr) -> None:
         """What is put into a container one by one: ``models[name] = Net()``, ``append(Net())``."""
@@ -172,7 +162,7 @@ class Seeker:
     def _name(self, node: ast.Name) -> None:
         bindings = self.names.scopes.reaching(node)
         if not bindings:
-            self.transfer.is_linked = False
+            self.sources.is_linked = False
         for binding in bindings or ():
             if binding.kind is BindingKind.VALUE:
                 self.seek(binding.value)
@@ -184,9 +174,9 @@ class Seeker:
             elif binding.kind is BindingKind.PARAMETER:
                 self._parameter(binding)
             elif binding.kind is not BindingKind.OTHER:
-                self.transfer.makers.add(node.id)  # a class or module by its name
+                self.sources.makers.add(node.id)  # a class or module by its name
             else:
-                self.transfer.is_linked = False
+                self.sources.is_linked = False
 
     def _source(self, binding: Binding) -> ast.AST | None:
         """What holds the elements of a loop, of the several that ``zip`` goes through."""
@@ -199,22 +189,16 @@ class Seeker:
     def _parameter(self, binding: Binding) -> None:
         """What the calls of a function hand to one of its parameters."""
         function = self.tree.parent(self.tree.parent(binding.node))
-        name: str = binding.node.arg  # type: ignore[attr-defined]
         owner = self.tree.parents.get(function)
-        if not isinstance(function, Function):
-            self.transfer.is_linked = False
-            return
-        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-        if isinstance(owner, ast.ClassDef) and places[:1] == [name]:
-            self.transfer.makers.add(owner.name)  # ``self``
-            return
-        skip = 1 if isinstance(owner, ast.ClassDef) else 0
-        position = places.index(name) - skip if name in places else None
-        given = {c: argument(c, name, position) for c in calls_of(self.tree, function)}
+        if isinstance(function, Function) and isinstance(owner, ast.ClassDef):
+            if [*function.args.posonlyargs, *function.args.args][:1] == [binding.node]:
+                self.sources.makers.add(owner.name)  # ``self``
+                return
+        given = handed_to(self.tree, binding.node)
         handed = {call: value for call, value in given.items() if value is not None}
         if not handed:
-            self.transfer.is_linked = False
-        self.transfer.entries.update(handed)
+            self.sources.is_linked = False
+        self.sources.entries.update(handed)
         for value in handed.values():
             self.seek(value)
 
@@ -224,8 +208,8 @@ class Seeker:
         for value in values:
             self.seek(value)
         if not values:
-            self.transfer.is_linked &= not self._is_set_from_outside(node)
-            self.transfer.is_linked &= not self._is_first_parameter(node.value)
+            self.sources.is_linked &= not self._is_set_from_outside(node)
+            self.sources.is_linked &= not self._is_first_parameter(node.value)
             self.seek(node.value)
 
     def _is_set_from_outside(self, node: ast.Attribute) -> bool:

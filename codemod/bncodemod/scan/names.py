@@ -10,6 +10,7 @@ from bncodemod.catalog import model_zoos, torchvision
 from bncodemod.catalog.torch import NormClass, norm_class
 from bncodemod.scan.index import ProjectIndex
 from bncodemod.scan.scopes import Binding, BindingKind, Scopes
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.tree import LazyTree
 
 
@@ -93,20 +94,14 @@ class Names:
         return None
 
     def imported_by_star(self, name: str) -> str:
-        """Where ``name`` comes from if a star import of torch brings it in, else nothing."""
+        """Where ``name`` is from if a star import of a known library brings it in, else empty."""
         for statement in reversed(self._stars):
             module = statement.module or ""
             package = "." * statement.level + module
             known = self.index.names.get(f"{package}.{name}" if module else f"{package}{name}")
             if known:
                 return known
-            if statement.level == 0 and norm_class(f"{module}.{name}"):
-                return f"{module}.{name}"
-            if statement.level == 0 and torchvision.lookup(f"{module}.{name}"):
-                return f"{module}.{name}"
-            if statement.level == 0 and f"{module}.{name}" in _STAR_MODULES:
-                return f"{module}.{name}"
-            if statement.level == 0 and model_zoos.lookup(f"{module}.{name}"):
+            if statement.level == 0 and _is_of_library(f"{module}.{name}"):
                 return f"{module}.{name}"
         return ""
 
@@ -134,7 +129,7 @@ class Names:
 
     def _looked_up(self, call: ast.Call) -> Meaning:
         """What ``import_module("torch.nn")`` and ``getattr(torch, "nn")`` give."""
-        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        given = arguments_of(call)
         name = given[-1] if given else None
         if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
             return UNKNOWN
@@ -195,6 +190,13 @@ class Names:
 
     def _known(self, qualified: str) -> Meaning:
         return Meaning(self.index.names.get(qualified, qualified))
+
+
+def _is_of_library(qualified: str) -> bool:
+    """Whether a star import brings in a name that the catalog knows, or a module of norms."""
+    return qualified in _STAR_MODULES or any(
+        lookup(qualified) for lookup in (norm_class, torchvision.lookup, model_zoos.lookup)
+    )
 
 
 def _absolute(given: list[ast.expr]) -> str:

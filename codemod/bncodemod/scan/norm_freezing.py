@@ -12,6 +12,8 @@ from bncodemod.scan.mentions import Mention
 from bncodemod.scan.model_places import modules_of
 from bncodemod.scan.name_tests import name_tests
 from bncodemod.scan.names import Names
+from bncodemod.source.calls import arguments_of
+from bncodemod.source.dotted_names import root_of
 
 _NORM_NAME = re.compile(r"(?:^|_)(?:bn|batch_?norm)s?_?\d*$", re.IGNORECASE)
 
@@ -50,7 +52,7 @@ def frozen_model(names: Names, freeze: Freeze) -> str:
             return model
     function = freeze.call.func
     is_part = freeze.test is None and isinstance(function, ast.Attribute)
-    return ast.unparse(_root(function)) if is_part else ""
+    return ast.unparse(root_of(function)) if is_part else ""
 
 
 def _by_class(names: Names, mentions: list[Mention]) -> Iterator[Freeze]:
@@ -111,12 +113,10 @@ def _is_defined_here(names: Names, node: ast.AST) -> bool:
 
 def _model_given(names: Names, call: ast.Call) -> str:
     """What a call is given, or else whose method it is; of a module's function, nothing."""
-    function = call.func
-    is_apply = isinstance(function, ast.Attribute) and function.attr == "apply"
-    if call.args and not is_apply:
+    method = call.func if isinstance(call.func, ast.Attribute) else None
+    if call.args and not (method and method.attr == "apply"):
         return ast.unparse(call.args[0])
-    is_method = isinstance(function, ast.Attribute) and not names.qualified(function)
-    return ast.unparse(function.value) if is_method and isinstance(function, ast.Attribute) else ""
+    return ast.unparse(method.value) if method and not names.qualified(method) else ""
 
 
 def _is_norm(names: Names, attribute: str, mentions: list[Mention]) -> bool:
@@ -136,17 +136,9 @@ def _is_norm(names: Names, attribute: str, mentions: list[Mention]) -> bool:
 
 def _call_for_eval_mode(names: Names, node: ast.AST) -> ast.Call | None:
     """The call of ``m.eval()`` or ``m.train(False)`` whose method a node is."""
-    call = names.tree.parents.get(node)
-    if not isinstance(node, ast.Attribute) or not isinstance(call, ast.Call):
+    call = names.tree.call_to(node)
+    if not isinstance(node, ast.Attribute) or call is None:
         return None
-    if call.func is not node:
-        return None
-    given = [ast.unparse(value) for value in (*call.args, *(k.value for k in call.keywords))]
+    given = list(map(ast.unparse, arguments_of(call)))
     is_eval = node.attr == "eval" and not given
     return call if is_eval or (node.attr == "train" and given == ["False"]) else None
-
-
-def _root(node: ast.expr) -> ast.expr:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import BindingKind, Function
+from bncodemod.source.calls import arguments_of
 
 # What shows, writes or measures a value, and gives none that a model could learn from.
 _SHOWS = re.compile(
@@ -105,7 +106,7 @@ def _of_call(
     if not isinstance(value, ast.Call):
         return set() if is_source or _calls_are_harmless(names, value, tainted) else None
     called = ast.unparse(value.func)
-    given = (*value.args, *(keyword.value for keyword in value.keywords))
+    given = arguments_of(value)
     is_seen = is_source or all(_calls_are_harmless(names, each, tainted) for each in given)
     if _SHOWS.search(called):
         return set() if is_seen else None
@@ -138,7 +139,7 @@ def _calls_are_harmless(names: Names, value: ast.expr, tainted: set[str]) -> boo
             return False
         if not isinstance(node, ast.Call):
             continue
-        given = (*node.args, *(keyword.value for keyword in node.keywords))
+        given = arguments_of(node)
         reads = {n.id for each in given for n in ast.walk(each) if isinstance(n, ast.Name)}
         qualified = names.qualified(node.func).removeprefix("builtins.")
         called = qualified or ast.unparse(node.func)

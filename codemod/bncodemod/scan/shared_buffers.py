@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called
 from bncodemod.scan.callers import calls_of
 from bncodemod.scan.libraries import argument
-from bncodemod.scan.module_values import MAKE_FUNCTIONAL
+from bncodemod.scan.module_expressions import MAKE_FUNCTIONAL
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.transforms import Transformed

@@ -1,4 +1,4 @@
-"""What one file does with models and functions that other files define: loads and trainings.
+"""What one file does with what others define, and to what they hand it: loads, freezes, trainings.
 
 It is told by names alone, whatever they are imported from: a name that is taken for another costs a
 report, or a patch that is more careful than it need be.
@@ -17,7 +17,6 @@ from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.last_mode import Mode, may_train
 from bncodemod.scan.mentions import mentions
-from bncodemod.scan.model_sources import Transfer
 from bncodemod.scan.names import Names
 from bncodemod.scan.norm_freezing import freezes_of
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
@@ -26,7 +25,9 @@ from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transform_sites import owners
 from bncodemod.scan.transforms import Transforms
-from bncodemod.scan.weights import holders, loads_of, saves_of
+from bncodemod.scan.weights import Transfer, holders, loads_of, saves_of
+from bncodemod.source.calls import arguments_of
+from bncodemod.source.dotted_names import root_of
 from bncodemod.source.errors import SourceError
 from bncodemod.source.parse import parse
 from bncodemod.source.text import SourceText
@@ -175,13 +176,7 @@ def freezing_in(data: bytes) -> Places:
     names = None if is_quiet or not may_hold_site(data, EMPTY_INDEX) else _names(data)
     if names is None:
         return ()
-    found = {
-        around.name: around.lineno
-        for freeze in freezes_of(names, mentions(names))
-        for around in names.tree.ancestors(freeze.call)
-        if isinstance(around, Function) and around.name not in _OF_MODULES
-    }
-    return tuple(sorted(found.items()))
+    return _functions_around(names, (freeze.call for freeze in freezes_of(names, mentions(names))))
 
 
 def transfers_of(data: bytes) -> Transfers:
@@ -191,18 +186,23 @@ def transfers_of(data: bytes) -> Transfers:
         return Transfers()
     loads = loads_of(names)
     unlinked = (d.node.lineno for d in loads if not d.is_linked and not d.is_own_state)
-    exchanging = {
-        around.name: around.lineno
-        for load in loads
-        for around in names.tree.ancestors(load.node)
-        if load.is_own_state and isinstance(around, Function) and around.name not in _OF_MODULES
-    }
     return Transfers(
         _places(names, loads),
         _places(names, saves_of(names)),
         next(unlinked, 0),
-        tuple(sorted(exchanging.items())),
+        _functions_around(names, (load.node for load in loads if load.is_own_state)),
     )
+
+
+def _functions_around(names: Names, nodes: Iterable[ast.AST]) -> Places:
+    """The functions that nodes stand in, but for methods that every module has."""
+    found = {
+        around.name: around.lineno
+        for node in nodes
+        for around in names.tree.ancestors(node)
+        if isinstance(around, Function) and around.name not in _OF_MODULES
+    }
+    return tuple(sorted(found.items()))
 
 
 def trainings_of(
@@ -294,9 +294,7 @@ def _is_defined(names: Names, made: str) -> bool:
 
 def _is_of_parameter(function: ast.AST, node: ast.Attribute) -> bool:
     """Whether it is a parameter of the function, or part of one, whose attribute is read."""
-    root: ast.expr = node.value
-    while isinstance(root, (ast.Attribute, ast.Subscript)):
-        root = root.value
+    root = root_of(node)
     parameters = {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)}
     return isinstance(root, ast.Name) and root.id in parameters - {"self"}
 
@@ -308,10 +306,8 @@ def _imported_words(data: bytes) -> list[bytes]:
 def _imported_calls(names: Names, name: str, *, by_import: bool) -> Iterator[ast.Call]:
     """The calls of what is imported by a name; without ``by_import``, of any method as well."""
     for node in names.tree.occurrences(name):
-        call = names.tree.parents.get(node)
-        if not isinstance(call, ast.Call) or call.func is not node:
-            continue
-        if _is_imported(names, _root(node) if by_import else node):
+        call = names.tree.call_to(node)
+        if call is not None and _is_imported(names, _root(node) if by_import else node):
             yield call
 
 
@@ -324,10 +320,9 @@ def _root(node: ast.AST) -> ast.AST:
 def _is_given_in_train_mode(names: Names, call: ast.Call) -> bool:
     """Whether something is handed to a call that the code above puts into train mode."""
     statement = names.tree.statement(call)
-    given = (*call.args, *(keyword.value for keyword in call.keywords))
     return any(
         last_mode(names, ast.unparse(value), statement).mode is Mode.TRAIN
-        for value in given
+        for value in arguments_of(call)
         if isinstance(value, (ast.Name, ast.Attribute))
     )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from bncodemod.scan.callers import Definition, calls_of
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.library_loads import library_loads
-from bncodemod.scan.model_sources import MODULE, Seeker, Transfer, maker
+from bncodemod.scan.model_sources import MODULE, Seeker, Sources, maker
 from bncodemod.scan.names import Names
+from bncodemod.scan.own_state import is_changed, own_states
 from bncodemod.scan.scopes import Function
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import last_name
 
 LOADING_WORDS = ("load", "restore", "resume")
@@ -24,6 +27,23 @@ _NO_MODULE = re.compile(
     re.IGNORECASE,
 )
 _NUMBERS = frozenset({"abs", "float", "int", "len", "max", "min", "range", "round", "sum"})
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Transfer(Sources):
+    """A call that loads weights into models, or saves them.
+
+    ``is_strict`` says whether a load refuses other keys than those of the model, ``is_own_state``
+    whether it takes another model's state, which the calls ``givers`` give. ``is_by_hand`` says
+    that it is no call of a method that loads, ``is_by_library`` that a library calls that.
+    """
+
+    node: ast.expr
+    givers: set[ast.Call] = field(default_factory=set)
+    is_strict: bool = True
+    is_own_state: bool = False
+    is_by_hand: bool = False
+    is_by_library: bool = False
 
 
 def loads_of(names: Names) -> list[Transfer]:
@@ -53,10 +73,8 @@ def _transfers(
         transfer
         for word in sorted(words)
         for node in names.tree.occurrences(word)
-        for call in [names.tree.parents.get(node)]
-        if isinstance(call, ast.Call) and call.func is node
-        for transfer in [made_of(names, call, word)]
-        if transfer is not None
+        if (call := names.tree.call_to(node)) is not None
+        if (transfer := made_of(names, call, word)) is not None
     ]
     return sorted(found, key=_position)
 
@@ -68,19 +86,18 @@ def _position(transfer: Transfer) -> tuple[int, int]:
 def _by_hand(names: Names) -> Iterator[Transfer]:
     """Loads that no method does: of a method handed on, and of states that are written to."""
     for node in names.tree.occurrences(_METHOD):
-        above = names.tree.parents.get(node)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            if not (isinstance(above, ast.Call) and above.func is node):
-                if not _NO_MODULE.search(ast.unparse(node.value)):
-                    yield _made_by_hand(names, node, node.value, is_linked=False)
+            is_called = names.tree.call_to(node) is not None
+            if not is_called and not _NO_MODULE.search(ast.unparse(node.value)):
+                yield _made_by_hand(names, node, node.value, is_linked=False)
     for node in names.tree.occurrences("state_dict"):
-        call = names.tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and isinstance(node, ast.Attribute):
+        call = names.tree.call_to(node)
+        if call is not None and isinstance(node, ast.Attribute):
             if may_be_of_module(call) and _is_written_to(names, call):
                 yield _made_by_hand(names, call, node.value)
     for node in names.tree.occurrences("functional_call"):
-        call = names.tree.parents.get(node)
-        if isinstance(call, ast.Call) and call.func is node and len(call.args) > 1:
+        call = names.tree.call_to(node)
+        if call is not None and len(call.args) > 1:
             if _is_read_from_file(names, call.args[1]):
                 made = _made_by_hand(names, call, call.args[0])
                 strict = argument(call, "strict", None, 0)
@@ -90,7 +107,7 @@ def _by_hand(names: Names) -> Iterator[Transfer]:
 
 def _by_libraries(names: Names) -> Iterator[Transfer]:
     for found in library_loads(names):
-        load = Transfer(found.call, is_strict=found.is_strict, is_by_library=True)
+        load = Transfer(node=found.call, is_strict=found.is_strict, is_by_library=True)
         function = found.call.func
         if isinstance(function, ast.Attribute) and function.attr == "load_from_checkpoint":
             load.makers.add(last_name(function.value))
@@ -104,7 +121,7 @@ def _by_libraries(names: Names) -> Iterator[Transfer]:
 def _made_by_hand(
     names: Names, node: ast.expr, model: ast.expr, *, is_linked: bool = True
 ) -> Transfer:
-    load = Transfer(node, is_by_hand=True)
+    load = Transfer(node=node, is_by_hand=True)
     Seeker(names, load).seek(model)
     load.is_linked &= is_linked
     return load
@@ -157,19 +174,8 @@ def takes_own_state(names: Names, call: ast.Call) -> bool:
     if isinstance(loaded, ast.Name):
         bindings = names.scopes.reaching(loaded) or []
         if bindings and all(_is_state_of_module(b.value) for b in bindings):
-            return not _is_changed(names, loaded)
-    return _is_state_of_module(loaded)
-
-
-def _is_changed(names: Names, state: ast.Name) -> bool:
-    """Whether a state dict gets other values: by ``update``, or one by one."""
-    for node in names.tree.occurrences(state.id):
-        above = names.tree.parents.get(node)
-        if isinstance(above, ast.Attribute) and above.attr == "update":
-            return True
-        if isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store):
-            return True
-    return False
+            return not is_changed(names, loaded)
+    return _is_state_of_module(loaded) or bool(own_states(names, call))
 
 
 def gives_option(names: Names, call: ast.Call) -> bool:
@@ -220,7 +226,7 @@ def _kept_outside_functions(names: Names, node: ast.AST) -> Iterator[ast.AST]:
 
 def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
     function = call.func
-    load = Transfer(call)
+    load = Transfer(node=call)
     seeker = Seeker(names, load)
     if isinstance(function, ast.Attribute) and word == _METHOD:
         if not may_be_of_module(call):
@@ -230,12 +236,12 @@ def _load(names: Names, call: ast.Call, word: str) -> Transfer | None:
         if load.is_own_state:
             load.givers = _givers(names, call)
         return load
-    return _handed(call, seeker)
+    return _handed(call, seeker, load)
 
 
 def _givers(names: Names, load: ast.Call) -> set[ast.Call]:
     """The calls that build the models whose state a load takes."""
-    given = Transfer(load)
+    given = Sources()
     for owner in owners_of_state(names, load):
         Seeker(names, given).seek(owner)
     return given.calls
@@ -243,6 +249,10 @@ def _givers(names: Names, load: ast.Call) -> set[ast.Call]:
 
 def owners_of_state(names: Names, load: ast.Call) -> Iterator[ast.expr]:
     """The models of which a load takes the state."""
+    found = own_states(names, load)
+    if found:
+        yield from (call.func.value for call in found if isinstance(call.func, ast.Attribute))
+        return
     values: list[ast.AST | None] = list(load.args[:1])
     if load.args and isinstance(load.args[0], ast.Name):
         values += [b.value for b in names.scopes.reaching(load.args[0]) or ()]
@@ -253,22 +263,21 @@ def owners_of_state(names: Names, load: ast.Call) -> Iterator[ast.expr]:
 
 
 def _save(names: Names, call: ast.Call, word: str) -> Transfer | None:
-    save = Transfer(call)
+    save = Transfer(node=call)
     seeker = Seeker(names, save)
     if word != "state_dict":
-        return _handed(call, seeker)
+        return _handed(call, seeker, save)
     if not isinstance(call.func, ast.Attribute) or not may_be_of_module(call):
         return None
     seeker.seek(call.func.value)
     return save
 
 
-def _handed(call: ast.Call, seeker: Seeker) -> Transfer | None:
+def _handed(call: ast.Call, seeker: Seeker, found: Transfer) -> Transfer | None:
     """What is handed to a function that loads or saves, by its name."""
-    for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+    for given in arguments_of(call):
         if isinstance(given, (ast.Name, ast.Attribute, ast.Call)):
             seeker.seek(given)
-    found = seeker.transfer
     found.is_linked = True  # what else it is given is no model, as far as is known
     return found if found.calls or found.makers else None
 

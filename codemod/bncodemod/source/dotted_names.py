@@ -1,4 +1,4 @@
-"""Dotted names: ``model``, ``nn.BatchNorm2d``, ``self.backbone.norm``."""
+"""Dotted names: ``model``, ``nn.BatchNorm2d``, ``self.backbone.norm``; parts of what they name."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def last_name(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def root_of(node: ast.expr) -> ast.expr:
+    """What an expression begins with, be it a name or not: ``net`` in ``net.blocks[0].norm``."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node

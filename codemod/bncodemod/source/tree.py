@@ -132,6 +132,11 @@ class LazyTree:
         """The node that holds ``node``; raises KeyError for the module."""
         return self.parents[node]
 
+    def call_to(self, node: ast.AST) -> ast.Call | None:
+        """The call that calls a node, as ``nn.Linear(3, 4)`` calls ``nn.Linear``; None if none."""
+        above = self.parents.get(node)
+        return above if isinstance(above, ast.Call) and above.func is node else None
+
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """The parents of a node, innermost first, the module last."""
         parents = self.parents

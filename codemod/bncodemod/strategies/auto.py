@@ -17,6 +17,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import replace
 
+from bncodemod.scan.model_places import places
 from bncodemod.scan.norm_freezing import Freeze
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
@@ -36,7 +37,7 @@ from bncodemod.strategies.model_use import (
 from bncodemod.strategies.no_running_stats import NoRunningStats
 from bncodemod.strategies.own_models import built_models
 from bncodemod.strategies.own_patching import is_out_of_reach, patch_whole, standing_part
-from bncodemod.strategies.patching import is_loaded, patch, patched_already, places
+from bncodemod.strategies.patching import is_loaded, patch, patched_already
 
 NAME = "auto"
 _OWN = "auto: the project's own source builds it"
@@ -84,7 +85,9 @@ class Auto(NoRunningStats):
             return standing
         left = self._left(context, model)
         if left:
-            context.patches.note_kept(p for call in model.calls for p in places(context, call))
+            context.patches.note_kept(
+                p for call in model.calls for p in places(context.names, call)
+            )
             return Safe(left)
         loaded = model.weights or is_loaded(context, model)
         other = "" if loaded else _needs_statistics(context, model)

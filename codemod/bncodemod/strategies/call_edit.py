@@ -57,6 +57,20 @@ def set_value(call: cst.Call, index: int, value: str) -> cst.Call:
     return call.with_changes(args=args)
 
 
+def index_of(call: cst.Call, keyword: str) -> int | None:
+    """The place of a keyword argument; None if the call has none of that name."""
+    for index, arg in enumerate(call.args):
+        if arg.keyword is not None and arg.keyword.value == keyword:
+            return index
+    return None
+
+
+def put(call: cst.Call, keyword: str, value: str) -> cst.Call:
+    """Give a keyword argument another value, or add it."""
+    index = index_of(call, keyword)
+    return append(call, keyword, value) if index is None else set_value(call, index, value)
+
+
 def merge_into_double_star(call: cst.Call, keyword: str, value: str) -> cst.Call:
     """Turn the last ``**mapping`` into ``**{**mapping, "keyword": value}``: it must not clash."""
     args = list(call.args)

@@ -6,11 +6,12 @@ import ast
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.mentions import Mention, mentions
-from bncodemod.scan.model_sources import Transfer
 from bncodemod.scan.names import Names
 from bncodemod.scan.norm_freezing import Freeze, freezes_of
-from bncodemod.scan.weights import loads_of, saves_of
+from bncodemod.scan.transforms import Transforms
+from bncodemod.scan.weights import Transfer, loads_of, saves_of
 from bncodemod.settings import Settings
 from bncodemod.source.splice import Edit
 from bncodemod.source.tree import LazyTree
@@ -71,6 +72,11 @@ class Context:
         """Whether models may be patched to have GroupNorms, by this file or by another."""
         by_others = (self.settings.strategy, self.settings.patch) == ("runtime-patch", "group-norm")
         return self.patches.makes_group_norms or by_others
+
+    @cached_property
+    def called_modules(self) -> CalledModules:
+        """What tells which modules the functions of the file call, and run under transforms."""
+        return CalledModules(self.names, Transforms(self.names))
 
     @cached_property
     def loads(self) -> list[Transfer]:

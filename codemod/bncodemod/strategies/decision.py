@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from bncodemod.source.splice import Edit
 
-# What is said of a norm that has lost its statistics, by this tool or by hand.
-NO_STATISTICS = "keeps no running statistics"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BuiltModel:
@@ -54,9 +51,15 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Safe:
-    """The site keeps no running statistics, or never updates them under vmap."""
+    """The site keeps no running statistics, or never updates them under vmap.
+
+    ``is_without_statistics`` says that a batch norm has lost them, by this tool or by hand.
+    """
 
     message: str
+    is_without_statistics: bool = False
 
+
+NO_STATISTICS = Safe("keeps no running statistics", is_without_statistics=True)
 
 Decision = Rewrite | Open | Safe

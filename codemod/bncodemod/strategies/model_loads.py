@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bncodemod.scan.model_places import bound_by
-from bncodemod.scan.model_sources import Transfer, maker
-from bncodemod.scan.weights import holders, owners_of_state
+from bncodemod.scan.model_sources import maker
+from bncodemod.scan.weights import Transfer, holders, owners_of_state
 from bncodemod.strategies.context import Context
 
 
@@ -140,13 +140,13 @@ def exchanges_state(context: Context, call: ast.Call) -> str:
         both = load.calls | load.givers
         if load.is_own_state and call in both and load.calls.isdisjoint(load.givers):
             return _line(load)
-    kept = {target for place in bound_by(context.names, call) for target in [place.target]}
+    kept = {place.target for place in bound_by(context.names, call)}
     for name in context.names.index.uses.transferring if kept else ():
         for node in context.tree.occurrences(name):
-            above = context.tree.parents.get(node)
-            if isinstance(above, ast.Call) and above.func is node and len(above.args) > 1:
-                if not kept.isdisjoint(map(ast.unparse, above.args)):
-                    return f"line {above.lineno}"
+            transfer = context.tree.call_to(node)
+            if transfer is not None and len(transfer.args) > 1:
+                if not kept.isdisjoint(map(ast.unparse, transfer.args)):
+                    return f"line {transfer.lineno}"
     return ""
 
 

@@ -95,13 +95,13 @@ class Scope:
             for call in [self.tree.parents.get(node)]
             if isinstance(call, ast.Call) and call.func is node and self._loads(call, word)
         }
-        return self._in_order(found)
+        return self.in_order(found)
 
     def loads_and(self, calls: Iterable[ast.Call]) -> tuple[ast.Call, ...]:
         """The loads, and those of ``calls`` that are as late."""
-        return self._in_order({*self.loads, *calls})
+        return self.in_order({*self.loads, *calls})
 
-    def _in_order(self, calls: Iterable[ast.Call]) -> tuple[ast.Call, ...]:
+    def in_order(self, calls: Iterable[ast.Call]) -> tuple[ast.Call, ...]:
         """Those of the calls that run once the model is built, in the order of the source."""
         later = [call for call in calls if self.is_later(call) and not self._rebound(call)]
         return tuple(sorted(later, key=lambda call: (call.lineno, call.col_offset)))

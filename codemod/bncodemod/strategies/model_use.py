@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.class_tests import class_tests, is_negative
 from bncodemod.scan.model_places import CHAIN, METHODS, Place, holder_of, kept_in, modules_of
 from bncodemod.scan.norm_freezing import Freeze, frozen_model
 from bncodemod.scan.scopes import BindingKind, Function
-from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import holders
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.ensemble import is_ensemble
@@ -238,9 +236,9 @@ class _Use:
 
     def is_transformed(self) -> bool:
         """Whether a transform may run the model: it is given to one, or read in what one runs."""
-        transforms = Transforms(self.names)
-        modules = CalledModules(self.names, transforms)
-        run = {f for t in transforms.outermost() for f in modules.of(t.function).functions}
+        modules = self.context.called_modules
+        outermost = modules.transforms.outermost()
+        run = {f for t in outermost for f in modules.of(t.function).functions}
         for node in self.reads():
             part: ast.AST = node
             while isinstance(self.tree.parents.get(part), ast.Attribute):

@@ -74,7 +74,7 @@ def switch_off(context: Context, call: ast.Call, norm: NormClass, skip: int = 0)
     """Set ``track_running_stats=False`` in a call whose arguments after ``skip`` are the norm's."""
     bound = bind(call, norm.parameters, skip)
     if flag_is_off(bound):
-        return Safe(NO_STATISTICS)
+        return NO_STATISTICS
     if not norm.tracks and FLAG not in bound.value and not bound.opaque:
         return Safe(f"{norm.name} keeps no running statistics by default")
     if bound.star_reaches or (bound.stars and "num_features" not in bound.value and not norm.lazy):

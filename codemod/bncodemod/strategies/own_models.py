@@ -6,11 +6,10 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
-from bncodemod.scan.called_modules import CalledModules
 from bncodemod.scan.callers import Definition
 from bncodemod.scan.model_places import holder_of, kept_in
+from bncodemod.scan.module_expressions import ModuleExpressions
 from bncodemod.scan.scopes import Function
-from bncodemod.scan.transforms import Transforms
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.decision import BuiltModel
 
@@ -60,7 +59,7 @@ class _Seeker:
         self._callers_too = callers_too
         self.context = context
         self.tree = context.tree
-        self._modules = CalledModules(context.names, Transforms(context.names))
+        self._modules = ModuleExpressions(context.names)
         self._seen: set[ast.AST] = set()
 
     def around(self, node: ast.AST) -> Iterator[ast.Call | None]:

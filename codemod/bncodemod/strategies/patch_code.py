@@ -79,28 +79,43 @@ def {name}(model):
     """Put GroupNorms in the place of the batch norms inside ``model``; return ``model``.
 
     {rule}
-    Weights, eps and mode are kept, and a norm that is shared stays shared. What remains (one or two
-    channels, classes with a forward of their own) goes on as batch norm without statistics; a
-    warning names such classes.
+    Weights, eps, mode and hooks are kept, and a norm that is shared stays shared. Batch norms with
+    one or two channels go on without statistics, and so do those of classes with a forward of their
+    own, other than timm's with an activation; a warning names such classes.
     """
 
     def group_norm(norm):
         num_features = norm.num_features
 {textwrap.indent(body, "    ")}
-        made = {group_norm}(num_groups, num_features, eps=norm.eps, affine=norm.affine)
+        if type(norm).forward in plain:
+            made = {group_norm}(
+                num_groups, num_features, eps=norm.eps, affine=norm.affine
+            )
+        else:
+            from timm.layers import GroupNormAct
+
+            made = GroupNormAct(num_features, num_groups, eps=norm.eps, affine=norm.affine)
+            made.drop, made.act = norm.drop, norm.act
         made.weight, made.bias = norm.weight, norm.bias
+        hooks = {{key: value for key, value in vars(norm).items() if "_hook" in key}}
+        vars(made).update(hooks)
         return made.train(norm.training)
 
+    def is_known(norm):
+        is_of_timm = type(norm).__module__.startswith("timm.") and hasattr(norm, "act")
+        return type(norm).forward in plain or is_of_timm
+
+    batch_norm = {base}
     plain = ({batch_norm}.forward, {sync}.forward)
-    made, left = {{}}, set()
+    made = {{}}
     for parent in list(model.modules()):
         for name, norm in list(parent._modules.items()):
-            if getattr(type(norm), "forward", None) in plain and norm.num_features > 2:
+            if isinstance(norm, batch_norm) and norm.num_features > 2 and is_known(norm):
                 if norm not in made:
                     made[norm] = group_norm(norm)
                 setattr(parent, name, made[norm])
-            elif isinstance(norm, {base}) and type(norm).forward not in plain:
-                left.add(type(norm).__name__)
+    norms = [module for module in model.modules() if isinstance(module, batch_norm)]
+    left = {{type(norm).__name__ for norm in norms if norm.num_features not in (1, 2)}}
     if left:
         {warn}("no GroupNorm takes the place of " + ", ".join(sorted(left)))
     return {_torch(context, top)}(model)

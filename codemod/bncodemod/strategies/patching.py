@@ -11,27 +11,22 @@ import re
 from collections.abc import Callable
 
 from bncodemod.catalog import torchvision
-from bncodemod.scan.model_places import METHODS, Place, bound_by, kept_in, whole
+from bncodemod.scan.model_places import METHODS, Place, kept_in, places, whole
 from bncodemod.scan.scopes import Function
-from bncodemod.source.splice import Edit
 from bncodemod.strategies.context import Context
 from bncodemod.strategies.copies import copies_in
 from bncodemod.strategies.decision import BuiltModel, Decision, Open, Rewrite, Safe
-from bncodemod.strategies.lines import before, end_of_line, stands_alone
 from bncodemod.strategies.model_builder import PATCH
 from bncodemod.strategies.model_loads import (
-    handed_to_loads,
     loaded_beyond,
     loaded_into_another,
-    loads_here,
     may_be_saved,
     shown_to_load,
-    states_given,
     unlinked_load,
 )
 from bncodemod.strategies.model_scope import Scope
 from bncodemod.strategies.own_models import given_models
-from bncodemod.strategies.patch_code import patcher
+from bncodemod.strategies.patch_plan import Plan, loads_in
 from bncodemod.strategies.patches import KEEPING, TORCH, Patch, standing_patch
 
 PATCHED = "patched at run time"
@@ -39,19 +34,24 @@ _KEEP_KEYS = f"pass --patch keep-statistics, which leaves the state dict as it i
 _WHAT = {
     "replace": f"{TORCH} makes the model run without running statistics",
     "keep-statistics": "the model's batch norms keep their statistics and no longer update them",
-    "group-norm": "GroupNorms take the place of the model's batch norms",
+    "group-norm": "GroupNorms take the place of the batch norms of torch and timm in the model",
 }
 # What a reader of the finding has to know: weights may be loaded where that is not seen.
 _HINTS = {
     "replace": "; eval mode no longer uses running statistics, loaded or trained, but those of the"
     " batch (--patch keep-statistics keeps them)",
-    "group-norm": "; if it loads weights, what they were trained to is lost; norms with a forward"
-    " of their own stay batch norms, without statistics, and a warning names them at run time",
+    "group-norm": "; if it loads weights, what they were trained to is lost; other classes with a"
+    " forward of their own stay batch norms, without statistics, and a warning names them at run"
+    " time",
 }
 _WITHOUT_WEIGHTS = {
     "keep-statistics": "; no weights are loaded: eval mode will use the initial statistics"
     " (--patch replace makes it use the batch's)",
 }
+_LOADED_BEHIND = (
+    "; a checkpoint without num_batches_tracked (older than torch 0.4.1, or converted)"
+    " does not load strictly behind the patch, at {where}"
+)
 _SAVED = "; what is saved from it lacks their keys and no longer loads into a model not patched yet"
 _RELOAD = (
     "pass --patch keep-statistics, which leaves the state dict as it is, or patch before weights"
@@ -85,13 +85,13 @@ def patched_already(context: Context, model: BuiltModel) -> Safe | None:
         before = _undisturbed(context, call, _loads_before(context, call, standing))
         context.patches.note(standing.kind, (call,), before)
         if standing.kind in KEEPING:
-            context.patches.note_kept(places(context, call))
+            context.patches.note_kept(places(context.names, call))
     return Safe(PATCHED)
 
 
 def loads_later(context: Context, model: BuiltModel) -> bool:
     """Whether weights are loaded into a model in the scope that builds it."""
-    kept = (place for call in model.calls for place in places(context, call))
+    kept = (place for call in model.calls for place in places(context.names, call))
     return any(Scope(context.names, place).loads for place in kept)
 
 
@@ -103,12 +103,6 @@ def is_loaded(context: Context, model: BuiltModel) -> bool:
         or any(loaded_beyond(context, call) for call in model.calls)
         or bool(unlinked_load(context))
     )
-
-
-def places(context: Context, call: ast.Call) -> tuple[Place, ...]:
-    """Where the model of a call is kept, or what it is kept in with others."""
-    place = kept_in(context.names, whole(context.names, call))
-    return (place,) if place is not None else bound_by(context.names, call)
 
 
 def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) -> Decision:
@@ -138,22 +132,25 @@ def patch(context: Context, model: BuiltModel, said: Rewrite | Open, kind: str) 
     return _carried_out(context, model, plans, kind)
 
 
-def _plans(context: Context, model: BuiltModel, kind: str) -> list[_Plan]:
+def _plans(context: Context, model: BuiltModel, kind: str) -> list[Plan]:
     """How the models of a site are patched that the site of another has not had patched yet."""
     left = (call for call in model.calls if call not in context.patches.calls)
-    return [_Plan(context, call, kind) for call in left]
+    return [Plan(context, call, kind) for call in left]
 
 
-def _carried_out(context: Context, model: BuiltModel, plans: list[_Plan], kind: str) -> Rewrite:
+def _carried_out(context: Context, model: BuiltModel, plans: list[Plan], kind: str) -> Rewrite:
     edits = tuple(plan.edit() for plan in plans)
-    loads = tuple(load for plan in plans for load in plan.loads)
+    loads = tuple(load for plan in plans for load in plan.checkpoints)
     fitting = tuple(load for p in plans for load in _undisturbed(context, p.call, p.loads))
     context.patches.note(kind, (*model.calls, *(plan.call for plan in plans)), fitting)
     if kind in KEEPING:
-        context.patches.note_kept(p for call in model.calls for p in places(context, call))
+        context.patches.note_kept(p for call in model.calls for p in places(context.names, call))
     message = _WHAT[kind] + _HINTS.get(kind, "")
     if not (model.weights or loads or is_loaded(context, model)):
         message += _WITHOUT_WEIGHTS.get(kind, "")
+    behind = next(filter(None, (p.loaded_behind() for p in plans)), "") if kind in KEEPING else ""
+    if behind:
+        message += _LOADED_BEHIND.format(where=behind)
     if not model.is_module and any(_is_returned_model(context, call) for call in model.calls):
         message += _MUST_BE_MODULE
     remedy = ""
@@ -188,9 +185,9 @@ def _goes_around(context: Context, call: ast.Call, loads: tuple[ast.Call, ...]) 
     return bool(loaded_into_another(context, call))
 
 
-def _loaded_beyond(context: Context, plans: list[_Plan]) -> str:
+def _loaded_beyond(context: Context, plans: list[Plan]) -> str:
     """Where weights are loaded, strictly, into a model that is patched before; empty if nowhere."""
-    found = (loaded_beyond(context, plan.call, plan.loads) for plan in plans)
+    found = (loaded_beyond(context, plan.call, plan.seen) for plan in plans)
     return next((load.where for load in found if load is not None and load.is_strict), "")
 
 
@@ -203,21 +200,22 @@ def _holding(context: Context, model: BuiltModel) -> BuiltModel | None:
     return None if None in found else BuiltModel(tuple(dict.fromkeys(calls)), model.weights)
 
 
-def _without_place(context: Context, model: BuiltModel, plans: list[_Plan], kind: str) -> str:
+def _without_place(context: Context, model: BuiltModel, plans: list[Plan], kind: str) -> str:
     """Why no place is right for the patches of a site; empty if each has one."""
-    if not all(plan.is_possible for plan in plans):
-        return "weights are loaded where no statement behind them is always reached"
+    problem = next((plan.problem for plan in plans if plan.problem), "")
+    if problem:
+        return problem
     copied = "" if kind in KEEPING else _copied_before(context, model, plans)
     return f"a copy of it is made before its weights are loaded ({copied})" if copied else ""
 
 
-def _copied_before(context: Context, model: BuiltModel, plans: list[_Plan]) -> str:
+def _copied_before(context: Context, model: BuiltModel, plans: list[Plan]) -> str:
     """Where a copy is made of a model that is patched later: the copy keeps its statistics."""
     patched = {plan.call: plan.line for plan in plans}
     for call in model.calls:
         if call in context.patches.calls:
             continue
-        for place in places(context, call):
+        for place in places(context.names, call):
             for copy in copies_in(context, Scope(context.names, place)):
                 if call not in patched or copy.lineno <= patched[call]:
                     return f"line {copy.lineno}"
@@ -235,14 +233,9 @@ def _loads_before(context: Context, call: ast.Call, standing: Patch) -> tuple[as
     place = kept_in(context.names, whole(context.names, call))
     if place is None:
         return ()
-    loads = _loads(context, call, Scope(context.names, place))
+    loads = loads_in(context, call, Scope(context.names, place))
     line: int = standing.node.lineno  # type: ignore[attr-defined]
     return tuple(load for load in loads if standing.kind in KEEPING or load.lineno < line)
-
-
-def _loads(context: Context, call: ast.Call, scope: Scope) -> tuple[ast.Call, ...]:
-    """The calls that load weights into a model once it is built, in its scope or by a function."""
-    return scope.loads_and(handed_to_loads(context, call))
 
 
 def _is_module(context: Context, call: ast.Call) -> bool:
@@ -275,55 +268,3 @@ def _is_returned_model(context: Context, call: ast.Call) -> bool:
     said += [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     is_returned = isinstance(context.tree.parents.get(call), ast.Return)
     return is_returned and not any(map(_NO_MODEL.search, said))
-
-
-class _Plan:
-    """How one model is patched: by a statement of its own, or by a call around the builder's."""
-
-    def __init__(self, context: Context, call: ast.Call, kind: str) -> None:
-        self.context = context
-        self.call = call
-        self.kind = kind
-        self.loads: tuple[ast.Call, ...] = ()
-        self.is_possible = True
-        self._behind: ast.stmt | None = None
-        place = kept_in(context.names, whole(context.names, call))
-        scopes = [Scope(context.names, p) for p in places(context, call)]
-        self.loads = tuple(load for scope in scopes for load in _loads(context, call, scope))
-        # A strict load goes on working where the statistics are kept.
-        awaited = () if kind in KEEPING else self._awaited(scopes)
-        if place is not None:
-            self.target = place.target
-            self._behind = scopes[0].statement_after(awaited)
-        if self._behind is None or not stands_alone(context.tree, self._behind):
-            self._behind = None
-            self.is_possible = not awaited
-        # Loads that no place behind them is sought for.
-        self.others = () if kind in KEEPING else loads_here(context, call, self.loads)
-        self.is_possible &= not self.others
-
-    @property
-    def line(self) -> int:
-        """The line behind which the model is patched; 0 where that is part of its building."""
-        return (self._behind.end_lineno or 0) if self._behind is not None else 0
-
-    def _awaited(self, scopes: list[Scope]) -> tuple[ast.Call, ...]:
-        """The loads that a patch must not disturb: into the model, and from it into another."""
-        targets = {target for scope in scopes for target in scope.targets}
-        given = states_given(self.context, self.call, targets)
-        return tuple(load for scope in scopes for load in scope.loads_and({*self.loads, *given}))
-
-    def edit(self) -> Edit:
-        """The edit that patches the model."""
-        if self._behind is None:
-            return self._around()
-        name = patcher(self.context, self.kind, self.call)
-        tree = self.context.tree
-        indent, end = before(tree, self._behind), end_of_line(tree, self._behind)
-        newline = self.context.newline(self._behind)
-        return self.context.patches.insertion(end, f"{newline}{indent}{name}({self.target})")
-
-    def _around(self) -> Edit:
-        name = patcher(self.context, self.kind, self.call)
-        start, end = self.context.tree.span(self.call)
-        return Edit(start, end, lambda text: f"{name}({text})")

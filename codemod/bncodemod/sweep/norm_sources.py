@@ -183,7 +183,7 @@ class NormSources:
         if definitions is None:
             return False
         # What is patched may be built by words that speak of no norm.
-        if settings.strategy != "runtime-patch":
+        if not settings.patches or settings.strategy == "auto":
             text = definitions.text(node)
             is_group_norm = not settings.keeps_batch_norm and b"GroupNorm" in text
             if not is_group_norm and not may_hold_site(text, EMPTY_INDEX):

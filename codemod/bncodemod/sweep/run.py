@@ -23,8 +23,9 @@ from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.settings import Configuration
 from bncodemod.source.errors import Unwritable
 from bncodemod.sweep.crew import Crew
+from bncodemod.sweep.first_look import Seen, look, look_at
 from bncodemod.sweep.guard import is_risky
-from bncodemod.sweep.survey import Seen, Survey, look, look_at
+from bncodemod.sweep.survey import Survey
 from bncodemod.sweep.walk import walk
 from bncodemod.sweep.worker import Task, read, rewrite, rewrite_files
 

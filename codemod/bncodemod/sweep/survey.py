@@ -1,4 +1,4 @@
-"""Pass one of a sweep: which files may hold a site, and what their project says of them."""
+"""What the project says of the files of a sweep, known before the first one is rewritten."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from bncodemod.model import FileResult
 from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
 from bncodemod.scan.modules import ModuleMap, stem
-from bncodemod.scan.prefilter import (
-    INSTANCE_NORM,
-    NORM_WORDS,
-    may_hold_site,
-    may_hold_transform,
-    may_load_weights,
-)
+from bncodemod.scan.prefilter import NORM_WORDS, may_hold_site
 from bncodemod.settings import Configuration, Settings
+from bncodemod.sweep.first_look import Seen, look_at_file, summarise_files, summary_of
+from bncodemod.sweep.name_search import Wanted, matching, using
 from bncodemod.sweep.project_files import MAX_AROUND, ProjectFiles, absolute
-from bncodemod.sweep.worker import failed, internal_error, paused_gc, read
+from bncodemod.sweep.worker import read
 
 if TYPE_CHECKING:
     from bncodemod.scan.project import Project
@@ -39,157 +33,6 @@ Result = TypeVar("Result")
 
 # Below so many files another process is not worth its messages.
 _FEW = 16
-_LAST_NAME = re.compile(rb"\w+$")
-_DOTTED = re.compile(rb"\s*(?:\w+\s*\.\s*)*(\w+)\s*[,)]")
-_MAX_NAME = 100
-# What begins with letters is searched for ten times as fast; what is found is read properly.
-_STAR = re.compile(rb"import\s*\(?\s*\*")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One file at first sight: what is wrong with it, or whether it may hold a site.
-
-    ``transforms`` says whether models may be called under a transform in it, ``loads`` whether it
-    may load weights into models.
-    """
-
-    path: str
-    failed: FileResult | None = None
-    candidate: bool = False
-    transforms: bool = False
-    loads: bool = False
-    size: int = 0
-    stars: tuple[str, ...] = ()
-    summary: Summary | None = None
-
-    def is_rewritten(self, known: ProjectIndex) -> bool:
-        """Whether it may hold a site, given what it needs to know of other files."""
-        return self.candidate or bool(known.words) or known.has_demands
-
-
-def look(paths: Sequence[str], *, summaries: bool) -> list[Seen]:
-    """Read files; with ``summaries``, summarise those that others may have to know of."""
-    return [_look(path, summaries) for path in paths]
-
-
-def _look(path: str, summaries: bool) -> Seen:
-    data = read(path)
-    if isinstance(data, FileResult):
-        return Seen(path, failed=data)
-    return look_at(data, path, summaries=summaries)
-
-
-def look_at(data: bytes, path: str, *, summaries: bool) -> Seen:
-    """Look at the bytes of one file."""
-    candidate, transforms = may_hold_site(data, EMPTY_INDEX), may_hold_transform(data)
-    seen = Seen(path, None, candidate, transforms, may_load_weights(data), len(data))
-    if not summaries:
-        return seen
-    if candidate or INSTANCE_NORM in data:
-        try:
-            return replace(seen, summary=_summary(data, path))
-        except Exception as error:  # a bug: this file must not end the sweep
-            return Seen(path, failed(path, internal_error(error)))
-    if b"*" in data and _STAR.search(data):
-        from bncodemod.scan.outline import Outline
-
-        stars = tuple("." * item.level + item.module for item in Outline(data).stars)
-        return replace(seen, stars=stars)
-    return seen
-
-
-def summarise_files(tasks: Sequence[tuple[str, Task]]) -> list[Summary | None]:
-    """The summaries of files, each given with the name under which it is spoken of."""
-    found: list[Summary | None] = []
-    for shown, task in tasks:
-        data = read(task.path)
-        summary = None
-        # What fails here has been summarised before, or is not to be rewritten: then it is unknown.
-        with suppress(Exception):
-            summary = _summary(data, shown, task) if isinstance(data, bytes) else None
-        found.append(summary)
-    return found
-
-
-def _summary(data: bytes, path: str, task: Task | None = None) -> Summary | None:
-    from bncodemod.core import MAX_BYTES
-    from bncodemod.scan.summarise import summarise
-
-    if len(data) > MAX_BYTES:
-        return None
-    with paused_gc():
-        if task is None:
-            return summarise(data, path)
-        return summarise(data, path, task.requests, task.index)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The names by which other files may use norms, each with what its modules are called.
-
-    A file that uses one spells both; but what lies in the same package may take a name from its
-    ``__init__.py`` by dots alone. Of the ``modules``, any may be given another name, or be looked
-    into by a computed one.
-    """
-
-    names: dict[bytes, tuple[bytes, ...]]
-    of_packages: frozenset[bytes]
-    modules: frozenset[bytes]
-
-    def is_used_in(self, data: bytes) -> bool:
-        """Whether a file may use one of the names."""
-        return any(name in data and self._is_taken(name, data) for name in self.names) or any(
-            module in self.modules and _is_imported(module, data) for module in _whole_modules(data)
-        )
-
-    def _is_taken(self, name: bytes, data: bytes) -> bool:
-        from_package = name in self.of_packages and b"from ." in data
-        return (from_package or any(module in data for module in self.names[name])) and (
-            re.search(rb"\b%s\b" % re.escape(name), data) is not None
-        )
-
-
-def _is_imported(module: bytes, data: bytes) -> bool:
-    pattern = rb"^\s*(?:from\b[^\n]*\bimport\s*\([^)]*|(?:from|import)\b[^\n]*)\b%s\b"
-    return re.search(pattern % re.escape(module), data, re.MULTILINE) is not None
-
-
-def _whole_modules(data: bytes) -> Iterator[bytes]:
-    """The last names of what gets another name, and of what is looked into by a name."""
-    place = data.find(b" as ")
-    while place >= 0:
-        found = _LAST_NAME.search(data[max(0, place - _MAX_NAME) : place])
-        if found is not None:
-            yield found[0]
-        place = data.find(b" as ", place + 1)
-    for function in (b"getattr(", b"vars("):
-        place = data.find(function)
-        while place >= 0:
-            found = _DOTTED.match(data, place + len(function))
-            if found is not None:
-                yield found[1]
-            place = data.find(function, place + 1)
-
-
-def using(paths: Sequence[str], *, wanted: Wanted) -> list[str]:
-    """The files that may use one of the names."""
-    found = []
-    for path in paths:
-        data = read(path)
-        if isinstance(data, bytes) and wanted.is_used_in(data):
-            found.append(path)
-    return found
-
-
-def matching(paths: Sequence[str], *, pattern: re.Pattern[bytes]) -> list[str]:
-    """The files in which a pattern is found."""
-    found = []
-    for path in paths:
-        data = read(path)
-        if isinstance(data, bytes) and pattern.search(data):
-            found.append(path)
-    return found
 
 
 class Survey:
@@ -261,7 +104,7 @@ class Survey:
         known, settings = self._known(path), self._settings(path)
         if not settings.reads_uses:
             return known
-        seen = self._seen.get(path) or _look(path, summaries=False)
+        seen = self._seen.get(path) or look_at_file(path, summaries=False)
         data = self._contents.get(path) or read(path)
         if not isinstance(data, bytes):
             return known
@@ -390,7 +233,7 @@ class Survey:
             ):
                 yield task.path, item.summary
             elif task.path in self._contents and item is not None:
-                yield task.path, _summary(self._contents[task.path], item.path, task)
+                yield task.path, summary_of(self._contents[task.path], item.path, task)
             else:
                 left.append((item.path if item else self._shown(task.path), task))
         for (_, task), summary in self._spread(summarise_files, left):

@@ -6,12 +6,12 @@ and check them; ``examine.py`` and what it uses run there and nowhere else.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bncodemod.verify.model import Example, Verification
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Sequence
 
     from bncodemod.model import FileResult
@@ -21,7 +21,7 @@ __all__ = ["Example", "Verification", "verify_paths"]
 
 
 def verify_paths(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     options: Options | None = None,
     *,
     rewritten: Iterable[FileResult] | None = None,
@@ -32,11 +32,14 @@ def verify_paths(
     ``options`` (``bncodemod.verify.options.Options``) are those of ``[tool.bncodemod.verify]`` in
     the nearest pyproject.toml if none are given. ``rewritten`` are the results of a sweep that has
     just written: only what it wrote is then to be shown. ``on_progress`` is called with the number
-    of modules done and of all.
+    of modules done and of all. What cannot be read, as what is not there, is ``unread`` in the
+    result.
 
     Raises ConfigurationError where pyproject.toml cannot be used, and CannotVerify where torch or
     the device is missing.
     """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
     from bncodemod.settings import load_configuration
     from bncodemod.verify.options import read_options
     from bncodemod.verify.run import verify

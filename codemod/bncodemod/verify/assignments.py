@@ -25,7 +25,7 @@ def assignments(module: nn.Module, roots: Sequence[str]) -> Iterator[Assigned]:
     assign = nn.Module.__setattr__
 
     def assigning(self: nn.Module, name: str, value: Any) -> None:
-        if id(self) in names and (place := _place(sys._getframe(1), roots)):
+        if id(self) in names and (place := place_above(sys._getframe(1), roots)):
             found[names[id(self)] + name] = place
         assign(self, name, value)
 
@@ -33,7 +33,7 @@ def assignments(module: nn.Module, roots: Sequence[str]) -> Iterator[Assigned]:
         yield found
 
 
-def _place(frame: FrameType | None, roots: Sequence[str]) -> Place | None:
+def place_above(frame: FrameType | None, roots: Sequence[str]) -> Place | None:
     """The innermost line that is the user's."""
     while frame is not None:
         if is_users(frame.f_code.co_filename, roots):

@@ -14,8 +14,8 @@ from bncodemod.verify import meta
 from bncodemod.verify.candidates import Candidate, resolve
 from bncodemod.verify.causes import is_torchs, users_line
 from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.instrument import lookups, sites_on
 from bncodemod.verify.loading import originals
+from bncodemod.verify.marks import lookups, sites_on
 from bncodemod.verify.model import Cause, Check, CheckResult, Job, Outcome, Site, in_order
 from bncodemod.verify.offline import offline
 from bncodemod.verify.prepare import prepare
@@ -25,15 +25,16 @@ from bncodemod.verify.refusal import Refusal, in_a_line
 
 def broken(candidate: Candidate, job: Job) -> CheckResult | None:
     """The failure of a candidate that takes no arguments and whose original can be built."""
-    error = _error(candidate.target)
-    if error is None or not job.original_root:
+    raised = _raised(candidate.target)
+    if raised is None or not job.original_root:
         return None
+    error, sites = raised
     with originals(job) as module:
         before = None if isinstance(module, Exception) else resolve(module, candidate.name)
-        if not callable(before) or _error(before) is not None:
+        if not callable(before) or _raised(before) is not None:
             return None
     words = f"{candidate.name}() raises {in_a_line(error)}, and its original does not"
-    return _failure(words, error, job, sites_on(error.__traceback__))
+    return _failure(words, error, job, sites)
 
 
 def no_longer_runs(candidate: Candidate, job: Job) -> CheckResult | None:
@@ -88,11 +89,11 @@ def _failure(words: str, error: Exception, job: Job, sites: Iterable[Site]) -> C
     )
 
 
-def _error(target: Callable[..., Any]) -> Exception | None:
-    """What a call without arguments raises."""
-    try:
-        with offline(), lookups():
+def _raised(target: Callable[..., Any]) -> tuple[Exception, frozenset[Site]] | None:
+    """What a call without arguments raises, and the value sites that it was raised in."""
+    with offline(), lookups():
+        try:
             meta.build(target)
-    except Exception as error:
-        return error
+        except Exception as error:
+            return error, sites_on(error.__traceback__)
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import time
 import types
@@ -15,10 +14,11 @@ import torch
 from torch import nn
 
 from bncodemod.verify import meta
+from bncodemod.verify.answers import module_of
 from bncodemod.verify.arguments import Arguments
 from bncodemod.verify.deduce import Deduction, parameters
 from bncodemod.verify.harvest import Harvest, Sighting
-from bncodemod.verify.instrument import lookups
+from bncodemod.verify.marks import lookups
 from bncodemod.verify.model import Built, Example, Job, Site
 from bncodemod.verify.offline import offline
 from bncodemod.verify.promises import builds_module
@@ -79,7 +79,8 @@ def construct(
     Where the user has said how to build it, nothing else is tried. Arguments that were deduced
     are mended after a failure, of the constructor or of ``accept``, as far as its error goes.
     """
-    if not builds_module(target):
+    is_named = any(example.name == name for example in job.examples)
+    if not is_named and not builds_module(target):
         return Refusal("nothing says that it builds a module")
     attempts = _Attempts(target, name, namespace, job, harvest)
     not_built: list[Refusal] = []
@@ -188,18 +189,6 @@ class _Attempts:
         return self._deduction.named(name, self._target)
 
 
-def module_of(answer: Any) -> Any:
-    """The module of an answer that holds other things too, as ``return stem, channels`` does."""
-    if isinstance(answer, tuple):
-        return next((each for each in answer if isinstance(each, nn.Module)), answer)
-    return answer
-
-
-def _kind(value: object) -> str:
-    """The class of a value, for the user: values that are marked have classes of their own."""
-    return "partial" if isinstance(value, functools.partial) else type(value).__name__
-
-
 def _feeds(seen: Sighting) -> tuple[Feed, ...]:
     return (seen.feed,) if seen.feed is not None else ()
 
@@ -216,7 +205,8 @@ def _written(how: Built, example: Example, namespace: types.ModuleType) -> _Atte
 
 def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Constructed | Refusal:
     def rebuild(device: torch.device, other: Callable[..., Any] | None = None) -> nn.Module:
-        with offline(), lookups(), device:
+        # Some functions train the model that they give back.
+        with offline(), lookups(), device, torch.enable_grad():
             module = module_of(attempt.arguments.call(other or target))
             module.train()
             return module.to(device)  # type: ignore[no-any-return]
@@ -227,7 +217,7 @@ def _build(target: Callable[..., Any], name: str, attempt: _Attempt) -> Construc
         with lookups():
             module = meta.build(lambda: module_of(attempt.arguments.call(target)))
         if not isinstance(module, nn.Module):
-            return Refusal(f"{call} gave a {_kind(module)}, not a module")
+            return Refusal(f"{call} gave a {type(module).__name__}, not a module")
         module.train()  # what it returns is not used: some forget to return themselves
     except Exception as error:
         return refused(f"{call} failed", error)

@@ -14,6 +14,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 
+from bncodemod.source.calls import arguments_of
 from bncodemod.source.dotted_names import dotted, last_name
 from bncodemod.source.errors import SourceError
 from bncodemod.source.text import SourceText
@@ -222,10 +223,9 @@ def _name(func: ast.expr, wanted: set[str]) -> str:
 
 
 def _is_literal(call: ast.Call) -> bool:
-    values = [*call.args, *(keyword.value for keyword in call.keywords)]
     named = all(keyword.arg for keyword in call.keywords)
     try:
-        for value in values:
+        for value in arguments_of(call):
             ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False

@@ -59,13 +59,13 @@ _TABLE: tuple[_Known, ...] = (
     ),
     _Known(
         Cause.STOCHASTIC_DEPTH,
-        rf"{_IN_PLACE}|random operation",
+        r"random operation|randomness",
         "call vmap with randomness='same', or build the model with a drop rate of 0",
         where=r"(?i)stochastic_?depth|drop_?path",
     ),
     _Known(
         Cause.RANDOMNESS,
-        r"random operation|randomness|aten::rrelu",
+        r"random operation|randomness",
         "call vmap with randomness='different' (a draw for each) or 'same' (one for all)",
     ),
     _Known(
@@ -93,6 +93,12 @@ _TABLE: tuple[_Known, ...] = (
         " rewrite with --strategy no-running-stats",
     ),
     _Known(
+        Cause.CHANNELS_LAST,
+        r"required rank \d tensor to use channels_last",
+        "under vmap a tensor has an axis more than torch lets it have in this format: leave"
+        " memory_format out",
+    ),
+    _Known(
         Cause.SINGLE_SAMPLE,
         r"Expected more than 1 (value per channel|spatial element) when training",
         "use two samples or more at a time, or GroupNorm with several channels in a group",
@@ -115,6 +121,12 @@ _TABLE: tuple[_Known, ...] = (
     ),
     _Known(
         Cause.IN_PLACE,
+        r"would mutate a captured Tensor",
+        "write out of place what torch.func takes no gradient of, as `self.steps = self.steps + 1`"
+        " instead of `self.steps += 1`",
+    ),
+    _Known(
+        Cause.IN_PLACE,
         _IN_PLACE,
         "write out of place, or make the tensor from one that vmap batches: x.new_zeros(...)"
         " instead of torch.zeros(...)",
@@ -128,6 +140,11 @@ _TABLE: tuple[_Known, ...] = (
         Cause.FUNCTION,
         r"autograd\.Function|generate_vmap_rule",
         "give it setup_context and generate_vmap_rule = True, or build the model without it",
+    ),
+    _Known(
+        Cause.NO_RULE,
+        r"accessing `data` under vmap",
+        "use x.detach() instead of x.data",
     ),
     _Known(
         Cause.NO_RULE,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bncodemod.verify import calling
 from bncodemod.verify.assignments import Assigned, assignments
@@ -19,11 +19,17 @@ from bncodemod.verify.causes import explain
 from bncodemod.verify.comparing import difference
 from bncodemod.verify.double import in_float64
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
+from bncodemod.verify.randomness import Drawn, as_users_run, is_random
+from bncodemod.verify.reproducible import states_of_others
 from bncodemod.verify.strided import FLATTEN, flattening_gradients
 from bncodemod.verify.subject import STACK, Subject, varied
 
 Checker = Callable[[Subject], CheckResult]
 CHECKS: dict[Check, Checker] = {}  # filled by the modules of checks, in any order
+
+
+NO_BATCH = "the example says that its inputs have no batch"
+_SAY_NO_BATCH = "if no axis of the example's inputs is that of a batch, say so in it: batch = false"
 
 
 class Skipped(Exception):
@@ -41,17 +47,22 @@ def check(which: Check) -> Callable[[Checker], Checker]:
 
 
 def run_check(which: Check, subject: Subject) -> list[CheckResult]:
-    """Run one check. A second result says how the model fares without the norms at fault."""
-    start = time.perf_counter()
+    """Run one check.
+
+    A second result says how the model fares without the norms at fault, and remarks follow, as on
+    what vmap is to be told of random numbers.
+    """
+    start, remarked = time.perf_counter(), len(subject.remarks)
     first = _attempt(which, subject)
     results = [replace(first, seconds=time.perf_counter() - start)]
     if first.cause is Cause.RUNNING_STATS and first.outcome is Outcome.FAILED:
         start = time.perf_counter()
+        subject.was_used = False
         with Lenient(subject.recorder) as lenient:
             second = _attempt(which, subject)
         subject.mapped = None  # without what makes it fail
         results = _blamed(results[0], replace(second, seconds=time.perf_counter() - start), lenient)
-    return results
+    return [*results, *(replace(each, check=which) for each in subject.remarks[remarked:])]
 
 
 def _blamed(first: CheckResult, second: CheckResult, lenient: Lenient) -> list[CheckResult]:
@@ -93,7 +104,7 @@ def failure(which: Check, error: BaseException, subject: Subject) -> CheckResult
         Outcome.FAILED,
         cause.message,
         cause.cause,
-        cause.remedy,
+        cause.remedy or (_SAY_NO_BATCH if subject.prepared.inputs.is_mixed else ""),
         cause.path,
         cause.line,
         trace=cause.trace,
@@ -107,7 +118,7 @@ def _meta_vmap(subject: Subject) -> CheckResult:
     if device.type != "meta":
         raise Skipped("its constructor asks for values, so it is built on the CPU")
     try:
-        subject.mapped = _run_under_vmap(subject)
+        subject.mapped = run_under_vmap(subject)
     except Exception as error:
         if (found := explain(error, subject.roots)).cause is Cause.RUNNING_STATS:
             raise
@@ -115,26 +126,60 @@ def _meta_vmap(subject: Subject) -> CheckResult:
     return CheckResult(Check.META_VMAP, Outcome.PASSED)
 
 
-def _run_under_vmap(subject: Subject) -> tuple[nn.Module, Assigned]:
+def run_under_vmap(subject: Subject) -> tuple[nn.Module, Assigned]:
     """A model that has run under vmap where it was built, and what was assigned to meanwhile."""
     device = subject.built_on
-    module = subject.built()
     context: AbstractContextManager[object] = device if device.type == "meta" else nullcontext()
     inputs, seed = subject.feed(stack=STACK, device=device), subject.job.seed
-    with torch.no_grad(), context, assignments(module, subject.roots) as places:
-        _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
-    return module, places
+
+    def run(how: str, module: nn.Module) -> tuple[nn.Module, Assigned]:
+        with assignments(module, subject.roots) as places:
+            calling.vmapped(module, inputs, seed, how)
+        return module, places
+
+    with torch.no_grad(), context:
+        mapped, drawn = as_users_run(run, subject.built, subject.roots)
+    if drawn is not None:
+        subject.tell(drawn)
+    return mapped
+
+
+def _with_random_layers(subject: Subject) -> None:
+    """Raise what vmap fails with if no layer is off: once, unless that was shown on meta."""
+    if subject.mapped is not None or subject.was_used:
+        return
+    subject.was_used = True
+    inputs, seed = subject.feed(stack=STACK), subject.job.seed
+    with torch.no_grad():
+        _, drawn = as_users_run(
+            lambda how, module: calling.vmapped(module, inputs, seed, how),
+            subject.used,
+            subject.roots,
+        )
+    if drawn is not None:
+        subject.tell(drawn)
 
 
 @check(Check.FORWARD)
 def _forward(subject: Subject) -> CheckResult:
+    module = subject.fresh()
+    before = states_of_others()
     with torch.no_grad():
-        answers = calling.run(subject.fresh(), subject.feed())
+        answers = calling.run(module, subject.feed())
+    if drawn := [name for name, state in states_of_others().items() if state != before.get(name)]:
+        subject.remarks.append(_drawn_by(drawn))
     if not answers:
         return CheckResult(Check.FORWARD, Outcome.NOTED, "the answer has no tensor")
     if not all(answer.isfinite().all() for answer in answers if answer.is_floating_point()):
         subject.note("some numbers of the answer are not finite")
     return CheckResult(Check.FORWARD, Outcome.PASSED)
+
+
+def _drawn_by(names: list[str]) -> CheckResult:
+    """What there is to say of numbers that vmap does not know to be random."""
+    message = f"random numbers of {', '.join(names)} are drawn: under vmap, one draw serves all"
+    remedy = "use torch's in place of random's and NumPy's, of which vmap draws one for all"
+    return CheckResult(Check.FORWARD, Outcome.NOTED, message, Cause.RANDOMNESS, remedy)
 
 
 @check(Check.VMAP)
@@ -202,6 +247,7 @@ def _gradients(subject: Subject, samples: int) -> CheckResult:
 
     # Rounding in float32 grows so much on the way back through many norms that nearly every deep
     # model would be run in both.
+    _with_random_layers(subject)
     if _in_float64(run, "error") == "":
         return CheckResult(Check.GRAD, Outcome.PASSED, "compared in float64")
     result = equal(Check.GRAD, subject, run)
@@ -230,6 +276,8 @@ def _ensemble(subject: Subject) -> CheckResult:
 
 @check(Check.SINGLE)
 def _single(subject: Subject) -> CheckResult:
+    if not subject.prepared.inputs.has_batch:
+        raise Skipped(NO_BATCH)
     results = [_single_sample(subject, train) for train in (True, False)]
     noted = [result for result in results if result.outcome is not Outcome.PASSED]
     return noted[-1] if noted else results[0]
@@ -248,88 +296,16 @@ def _single_sample(subject: Subject, train: bool) -> CheckResult:
     return CheckResult(Check.SINGLE, Outcome.PASSED)
 
 
-@dataclass(frozen=True)
-class _Attributes:
-    """The tensors that a model holds beside its parameters, by name."""
-
-    buffers: dict[str, Tensor]
-    plain: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> _Attributes:
-        buffers = dict(module.named_buffers())
-        plain = {
-            f"{name}.{key}".lstrip("."): tensor
-            for name, part in module.named_modules()
-            for key, value in vars(part).items()
-            if key not in ("_parameters", "_buffers", "_modules")
-            for tensor in calling.outputs(value)
-        }
-        return cls(buffers, plain)
-
-
-@check(Check.BUFFERS)
-def _buffers(subject: Subject) -> CheckResult:
-    try:
-        module, places = subject.mapped or _run_under_vmap(subject)
-    except Exception as error:
-        _call_again(subject)
-        raise Skipped("vmap does not run to its end") from error
-    after = _Attributes.of(module)
-    leaked = [name for name, tensor in after.buffers.items() if _is_batched(tensor)]
-    held = [name for name, tensor in after.plain.items() if _is_batched(tensor)]
-    # What is empty or of another kind before the first run is a cache; else it is a state.
-    before = _Attributes.of(subject.fresh()).plain if held else {}
-    state = sorted(
-        {*leaked, *(n for n in held if n in before and _alike(before[n], after.plain[n]))}
-    )
-    if state:
-        return CheckResult(
-            Check.BUFFERS,
-            Outcome.FAILED,
-            f"vmap leaves a tensor of its own in {', '.join(state)}: the next call fails",
-            Cause.LEAK,
-            "return the new value from forward instead of assigning it, or do not update it under"
-            " vmap",
-            *next((places[name] for name in state if name in places), ()),
-        )
-    if held:
-        message = f"what forward keeps in {', '.join(sorted(held))} cannot be used after vmap"
-        return CheckResult(Check.BUFFERS, Outcome.NOTED, message, Cause.LEAK)
-    return CheckResult(Check.BUFFERS, Outcome.PASSED)
-
-
-def _call_again(subject: Subject) -> None:
-    """Raise what vmap fails with in a model that was called before, if it passes in a new one."""
-    inputs, seed = subject.feed(stack=STACK), subject.job.seed
-    module = subject.fresh()
-    with torch.no_grad():
-        try:
-            _with_randomness(
-                subject, lambda how: calling.vmapped(subject.fresh(), inputs, seed, how)
-            )
-            calling.run(module, subject.feed())
-        except Exception:
-            return  # which other checks report
-        _with_randomness(subject, lambda how: calling.vmapped(module, inputs, seed, how))
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return (one.dtype, one.shape) == (other.dtype, other.shape)
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    return bool(torch._C._functorch.is_batchedtensor(tensor))
-
-
 def equal(
     which: Check,
     subject: Subject,
     run: Callable[[torch.dtype, str], tuple[Outputs, Iterable[Outputs]]],
 ) -> CheckResult:
     """Whether both ways of running give the same: in the model's own precision, else in float64."""
+    if which is not Check.EVAL:
+        _with_random_layers(subject)
     own = subject.prepared.inputs.own_dtype
-    how, answers, loop = _with_randomness(subject, lambda how: (how, *run(own, how)))
+    how, answers, loop = with_randomness(subject, lambda how: (how, *run(own, how)))
     _refuse_nothing(answers)
     words = difference(answers, loop)
     exact = _in_float64(run, how) if words else ""
@@ -358,7 +334,10 @@ def _refuse_nothing(answers: Outputs) -> None:
     if not answers:
         raise Skipped("the answer has no tensor to compare")
     if not any(answer.isfinite().any() for answer in answers):
-        raise Skipped("the answer has no finite number to compare")
+        raise Skipped(
+            "the answer has no finite number to compare: give an example whose inputs have values"
+            " that it answers (inputs, as Python)"
+        )
 
 
 def _of(dtype: torch.dtype) -> str:
@@ -376,7 +355,7 @@ def _in_float64(
         return None
 
 
-def _with_randomness(subject: Subject, run: Callable[[str], calling.T]) -> calling.T:
+def with_randomness(subject: Subject, run: Callable[[str], calling.T]) -> calling.T:
     """Run with vmap's default, which refuses to draw random numbers; if it must, the same for all.
 
     Whatever the loop draws, it starts from the same seed each time.
@@ -384,9 +363,9 @@ def _with_randomness(subject: Subject, run: Callable[[str], calling.T]) -> calli
     try:
         return run("error")
     except Exception as error:
-        found = explain(error, subject.roots)
-        if found.cause not in (Cause.RANDOMNESS, Cause.STOCHASTIC_DEPTH):
+        place = is_random(error, subject.roots)
+        if place is None:
             raise
-        answer = run("same")
-    subject.note(f"random numbers are drawn at {found.path}:{found.line}: {found.remedy}")
+    answer = run("same")
+    subject.tell(Drawn(place, "same"))
     return answer

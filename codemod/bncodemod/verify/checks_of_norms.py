@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from bncodemod.verify import calling
 from bncodemod.verify.calling import Arguments, Outputs
-from bncodemod.verify.checks import Skipped, check
+from bncodemod.verify.checks import NO_BATCH, Skipped, check
 from bncodemod.verify.comparing import differs
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome, in_order
 from bncodemod.verify.norm_calls import BATCH_NORMS, NormCall
@@ -43,21 +43,24 @@ def _constant(subject: Subject) -> CheckResult:
             sites=in_order(at_fault),
         )
     if dead:
-        message = f"a norm built elsewhere gives the same for every sample: {_places(dead)}"
-        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+        return _noted(f"a norm built elsewhere gives the same for every sample: {_places(dead)}")
     if pairs := [call for call in calls if call.values == 2]:
-        message = f"only the sign of a difference is left of two values: {_places(pairs)}"
-        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+        return _noted(f"only the sign of a difference is left of two values: {_places(pairs)}")
     if answers and all(map(_is_alike, answers)):
-        message = "the model's answer is the same for every sample, though its norms' are not"
-        return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
+        return _noted("the model's answer is the same for every sample, though its norms' are not")
     return CheckResult(Check.CONSTANT, Outcome.PASSED)
+
+
+def _noted(message: str) -> CheckResult:
+    return CheckResult(Check.CONSTANT, Outcome.NOTED, message, Cause.CONSTANT)
 
 
 @check(Check.INDEPENDENCE)
 def _independence(subject: Subject) -> CheckResult:
     if subject.is_batch_normed:
         raise Skipped(_WHOLE_BATCH)
+    if not subject.prepared.inputs.has_batch:
+        raise Skipped(NO_BATCH)
     first = subject.feed()
     statistics: list[tuple[Tensor, Tensor]] = []
     with _StillStatistics(statistics):

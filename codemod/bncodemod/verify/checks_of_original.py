@@ -21,9 +21,10 @@ from bncodemod.verify.causes import explain
 from bncodemod.verify.checks import Skipped, check
 from bncodemod.verify.loading import originals
 from bncodemod.verify.model import Cause, Check, CheckResult, Outcome
+from bncodemod.verify.randomness import switch_off_randomness
 from bncodemod.verify.refusal import in_a_line
 from bncodemod.verify.reproducible import seed_all
-from bncodemod.verify.subject import STACK, Subject, switch_off_randomness
+from bncodemod.verify.subject import STACK, Subject
 
 _FEW = 2  # samples: what computes the same bits for these does so for more
 

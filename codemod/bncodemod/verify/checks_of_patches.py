@@ -1,4 +1,4 @@
-"""Checks of models that are patched so that they keep their running statistics."""
+"""Checks of models that are patched: what keeps its statistics, and what is to be GroupNorm."""
 
 from __future__ import annotations
 
@@ -69,6 +69,31 @@ def _eval(subject: Subject) -> CheckResult:
         return CheckResult(Check.KEPT_EVAL, Outcome.PASSED)
     message = "in eval mode the answer is not that of the model before the patch, bit for bit"
     return pair.failure(Check.KEPT_EVAL, message)
+
+
+@check(Check.GROUPED)
+def _grouped(subject: Subject) -> CheckResult:
+    norms = list(patches.grouped_norms(subject.prepared.constructed.module))
+    if not norms:
+        raise Skipped("no patch that puts GroupNorms in is at work")
+    left = [
+        (name, norm)
+        for name, norm in norms
+        # GroupNorm rescues no norm with fewer channels: these stay, as the strategy leaves them.
+        if isinstance(norm, _BatchNorm) and norm.num_features not in (1, 2)
+    ]
+    if not left:
+        return CheckResult(Check.GROUPED, Outcome.PASSED)
+    name, norm = left[0]
+    return CheckResult(
+        Check.GROUPED,
+        Outcome.FAILED,
+        f"{len(left)} of {len(norms)} norms are batch norms still, the first {name or 'itself'}:"
+        f" {type(norm).__name__}",
+        Cause.UNGROUPED,
+        "replace these layers by hand, or build the model with another norm_layer",
+        sites=in_order({site for _, each in left for site in sites_of(each)}),
+    )
 
 
 def _pair(subject: Subject) -> _Pair:

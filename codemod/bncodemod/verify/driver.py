@@ -24,6 +24,7 @@ from bncodemod.verify.model import (
     CheckResult,
     Job,
     ModuleResult,
+    Noted,
     Outcome,
     Site,
     Started,
@@ -275,6 +276,8 @@ class Driver:
             self.gathered.add_times(message)
         elif isinstance(message, Unreached):
             self.gathered.reasons[message.site] = message.reason
+        elif isinstance(message, Noted):
+            self._note(work.job.path, message.text)
         elif isinstance(message, Finished):
             self._finished(post, work, message)
 
@@ -290,12 +293,14 @@ class Driver:
         if message.forked:
             self._note(path, "it forked the process that imported it")
         if message.changed:
-            self._note(path, f"it changed torch for its process: {_some(message.changed)}")
+            self._note(path, f"it changed libraries for its process: {_some(message.changed)}")
         if message.forked or message.changed:
             self._replace(post)  # its copies end with it, and what it changed
 
     def _note(self, path: str, note: str) -> None:
         known = self.gathered.modules.get(path) or ModuleResult(path)
+        if note in known.notes:  # it was examined for the sites of others too
+            return
         self.gathered.modules[path] = dataclasses.replace(known, notes=(*known.notes, note))
 
     def _trouble(self, post: _Post, work: _Work, death: str) -> tuple[Cause, str, str] | None:

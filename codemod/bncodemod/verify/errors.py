@@ -17,6 +17,10 @@ class CannotVerify(Exception):
         self.remedy = remedy
 
 
+class ChangesFiles(PermissionError):
+    """What a user's code is not let do: to remove files, or rename them."""
+
+
 def require_torch() -> None:
     """Raise CannotVerify where torch is not installed; it is not imported here."""
     if find_spec("torch") is None:

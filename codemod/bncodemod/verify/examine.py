@@ -12,10 +12,18 @@ from dataclasses import replace
 from itertools import chain
 from types import ModuleType
 
-from bncodemod.verify import checks_of_norms, checks_of_original, checks_of_patches, modes  # noqa: F401
+from bncodemod.verify import (  # noqa: F401
+    checks_of_norms,
+    checks_of_original,
+    checks_of_patches,
+    checks_of_state,
+    modes,
+)
+from bncodemod.verify.attempts import Attempts
 from bncodemod.verify.blocks import examine_blocks
 from bncodemod.verify.candidates import candidates
 from bncodemod.verify.checks import CHECKS, run_check
+from bncodemod.verify.feeding import Feeding
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.loading import load
 from bncodemod.verify.memory import give_back
@@ -29,13 +37,13 @@ from bncodemod.verify.model import (
     Event,
     Job,
     ModuleResult,
+    Noted,
     Outcome,
     Site,
     SiteKind,
     Started,
     in_order,
 )
-from bncodemod.verify.norm_calls import Fed
 from bncodemod.verify.offline import offline
 from bncodemod.verify.patched_models import unreached, with_patched
 from bncodemod.verify.reached import Reached
@@ -45,7 +53,9 @@ from bncodemod.verify.refusal import import_remedy, in_a_line
 from bncodemod.verify.reproducible import reproducible
 from bncodemod.verify.subject import Subject
 from bncodemod.verify.timing import timed
+from bncodemod.verify.uncalled import uncalled
 from bncodemod.verify.verdicts import cleared
+from bncodemod.verify.writing import Writing, nothing_written
 
 Emit = Callable[[Event], None]
 
@@ -77,6 +87,7 @@ _OF_THE_WHOLE = _ON_META | frozenset(
         Check.BIT_IDENTICAL,
         Check.KEPT_STATE,
         Check.KEPT_EVAL,
+        Check.GROUPED,
     }
 )
 _PARTS_WERE_CHECKED = "its parts were checked in its place, of the whole what takes no gradients"
@@ -89,6 +100,11 @@ _SWITCHED_ON = re.compile(
     r"\.track_running_stats\s*=(?!=|\s*False)|['\"]track_running_stats['\"]\s*,(?!\s*False)"
     r"|\.running_(mean|var)\s*=(?!=|\s*None)|register_buffer\(\s*['\"]running_"
 )
+# What models say that run on meta and are fed wrongly on a device.
+_WRONG_INPUTS = re.compile(
+    r"dtype|scalar type|not implemented for '|out of (range|bounds)|[Ss]ize|shape|dimension"
+    r"|must match|^ValueError"
+)
 _TRIES = 3  # candidates that are checked for a site which none of them decides
 
 
@@ -96,7 +112,9 @@ def examine(job: Job, emit: Emit) -> None:
     """Import the job's module, build its candidates and check those that reach wanted sites."""
     sites = (*job.sites, *job.other_sites)
     with ExitStack() as stack:
-        finder = stack.enter_context(Finder(sites))
+        writing = stack.enter_context(nothing_written((job.root, *job.folders)))
+        stack.callback(_note, writing, emit)
+        finder = stack.enter_context(Finder(sites, job.root))
         recorder = stack.enter_context(Recorder(sites))
         stack.enter_context(reproducible())
         start = time.perf_counter()
@@ -114,10 +132,16 @@ def examine(job: Job, emit: Emit) -> None:
             examination.check_users(job.used, job.doubted)
             return
         examination.run()
-        for site in unreached(module, job, examination.reached):
+        reached = examination.reached
+        for site in chain(unreached(module, job, reached), uncalled(module, job, reached)):
             emit(site)
         if job.checks & {Check.EVAL_MODE, Check.RESTORED}:
             examine_blocks(job, module, imported_blocks, emit)
+
+
+def _note(writing: Writing, emit: Emit) -> None:
+    for note in writing.notes():
+        emit(Noted(note))
 
 
 def _not_imported(job: Job, error: BaseException, seconds: float) -> ModuleResult:
@@ -136,7 +160,8 @@ class _Examination:
     def __init__(self, job: Job, module: ModuleType, recorder: Recorder, emit: Emit) -> None:
         self._job, self._recorder, self._emit = job, recorder, emit
         found = with_patched(candidates(module, job), module, job)
-        self._builder = Builder(job, module, recorder, emit, found)
+        self._attempts = Attempts(job, module, recorder, emit)
+        self._builder = Builder(job, module, self._attempts, found)
         self.reached: set[Site] = set()
         sites = {*job.sites, *job.other_sites} - job.done
         self._wanted = {site for site in sites if site.kind is not SiteKind.BLOCK}
@@ -145,20 +170,33 @@ class _Examination:
         self._whole: set[Site] = set()  # those that were checked in what is no part of a model
         self._tries: Counter[Site] = Counter()
         self._unfinished = {(name, result.check): result for name, result in job.unfinished}
-        # What norms of single samples were fed in what was checked; of that, with the classes of
-        # the modules, what was fed by guess.
-        self._fed: set[tuple[Site, Fed]] = set()
-        self._guesses: dict[str, set[Site]] = {}
-        self._kinds: set[type] = set()
-        self._examined: set[str] = set()
+        self._feeding = Feeding()
 
     def run(self) -> None:
+        """Check what decides the wanted sites, then what may show more of those that are verified.
+
+        What is built and not checked is said too, and what could not be built.
+        """
         for named in self._builder.named():
             self._examine(named)
-        # Sites of other files are looked for only where this one has none of its own.
-        own = frozenset(self._wanted & set(self._job.sites))
-        if not self._job.sites:
-            own = frozenset(self._wanted)
+        left, dear = self._decide()
+        self._check_other_norms(left)
+        for each in sorted(left, key=lambda each: each.cost):
+            if each in dear and self._is_to_be_compared(each):
+                self._examine(each, self._job.checks & _OF_THE_WHOLE, _PARTS_WERE_CHECKED)
+            else:
+                note = "not checked: others reach its sites" if each.sites else "it reaches no site"
+                self._emit(self._result(each, notes=(note,)))
+        self.check_users(self._feeding.guessed, self._feeding.doubted & self._verified)
+        for result in self._attempts.refused.values():
+            self._emit(result)
+
+    def _decide(self) -> tuple[list[Reached], list[Reached]]:
+        """Check candidates until the sites are decided; those left over, and the dear ones of all.
+
+        Sites of other files are looked for only where this one has none of its own.
+        """
+        own = frozenset(self._wanted.intersection(self._job.sites or self._wanted))
         built: list[Reached] = []
         dear: list[Reached] = []
         while (missing := self._open(own)) and not self._builder.is_done:
@@ -170,24 +208,20 @@ class _Examination:
                 if self._open(each.sites):
                     built.remove(each)
                     self._examine(each)
+        return built, dear
+
+    def _check_other_norms(self, built: list[Reached]) -> None:
+        """Check what may make other norms of a line that is verified; it is taken from ``built``.
+
+        A subclass, or a function, may have the norms of a line keep their statistics.
+        """
         for each in self._builder.variants(frozenset(self._verified)):
             self._examine(each)
-        # A subclass, or a function, may have the norms of a line keep their statistics.
         undecided = self._undecided()
         built += self._builder.others(undecided)
         for each in [each for each in built if each.keeping & undecided]:
             built.remove(each)
             self._examine(each, self._job.checks & _OF_OTHERS)
-        for each in sorted(built, key=lambda each: each.cost):
-            if each in dear and self._is_to_be_compared(each):
-                self._examine(each, self._job.checks & _OF_THE_WHOLE, _PARTS_WERE_CHECKED)
-            else:
-                note = "not checked: others reach its sites" if each.sites else "it reaches no site"
-                self._emit(self._result(each, notes=(note,)))
-        doubted = frozenset().union(*self._guesses.values()) & self._verified
-        self.check_users(self._guesses.keys(), doubted)
-        for result in self._builder.refused.values():
-            self._emit(result)
 
     def check_users(self, names: Set[str], sites: frozenset[Site]) -> None:
         """Check what makes use of candidates that were fed by guess, and may feed them otherwise.
@@ -199,12 +233,11 @@ class _Examination:
             return
         shown: set[Site] = set()  # in one user at least, the outermost
         for each in self._builder.using(names, sites):
-            is_new = bool(each.fed - self._fed)
-            is_other = type(each.prepared.constructed.module) not in self._kinds
             reached = each.sites & sites
-            if each.candidate.name in self._examined or each.cost > _TOO_DEAR or not reached:
+            if self._feeding.has(each) or each.cost > _TOO_DEAR or not reached:
                 continue
-            if is_new or (is_other and each.cost <= _DEAR and reached - shown):
+            is_other = each.cost <= _DEAR and not self._feeding.has_kind(each)
+            if self._feeding.is_new(each) or (is_other and reached - shown):
                 shown |= reached
                 self._examine(each, checks, _USES)
 
@@ -235,34 +268,24 @@ class _Examination:
         self.reached |= each.sites
         sites, name = in_order(each.sites), each.candidate.name
         roots = (self._job.root, *self._job.folders)
-        subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder)
-        if note:
-            subject.note(note)
+        notes = [note] if note else []
+        subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder, notes)
         result = self._checked(each, subject, checks)
         if each.prepared.inputs.guessed and any(map(_is_wrongly_fed, result.checks)):
-            other = self._builder.refed(each, subject.rehearsed)
+            other = self._attempts.refed(each, subject.rehearsed)
             if other is None:
                 self._tries.update(each.sites)
                 return
             each, sites = other, in_order(other.sites)
-            subject = replace(subject, prepared=each.prepared, sites=sites)
+            subject = Subject(name, each.prepared, self._job, sites, roots, self._recorder, notes)
             result = self._checked(each, subject, checks)
         self._settle(result, each)
         self._emit(result)
-        self._remember(each)
+        self._feeding.note(each)
         if self._job.time and each.candidate.title == name and _succeeded(result.checks):
             self._emit(Started(name, is_timed=True, line=each.candidate.line))
             self._emit(timed(subject, self._job.path, _not_to_be_timed(result.checks)))
         give_back()
-
-    def _remember(self, each: Reached) -> None:
-        """Note what a candidate was fed, for what makes use of it."""
-        self._examined.add(each.candidate.name)
-        self._fed |= each.fed
-        if each.fed and each.prepared.inputs.guessed:
-            sites = {site for site, _ in each.fed}
-            self._guesses.setdefault(each.candidate.name, set()).update(sites)
-            self._kinds.add(type(each.prepared.constructed.module))
 
     def _checked(
         self, each: Reached, subject: Subject, checks: frozenset[Check] | None
@@ -320,14 +343,9 @@ class _Examination:
             idle=in_order(each.idle & each.sites),
             parts=each.prepared.parts,
             is_part=each.is_part,
-            unsure=_unsure(each),
+            unsure=in_order(each.unsure),
+            guessed=each.prepared.inputs.guessed,
         )
-
-
-def _unsure(each: Reached) -> tuple[Site, ...]:
-    """The sites that other inputs than those of a guess may leave nothing of."""
-    split = {site for site, fed in each.fed if fed.is_split}
-    return in_order(split & each.sites) if each.prepared.inputs.guessed else ()
 
 
 def _in_turn(built: Iterable[Reached], wanted: Iterable[Site]) -> list[Reached]:
@@ -357,12 +375,6 @@ def _is_wrongly_fed(result: CheckResult) -> bool:
         and result.cause is Cause.OTHER
         and _WRONG_INPUTS.search(result.message) is not None
     )
-
-
-_WRONG_INPUTS = re.compile(
-    r"dtype|scalar type|not implemented for '|out of (range|bounds)|[Ss]ize|shape|dimension"
-    r"|must match|^ValueError"
-)
 
 
 def _not_to_be_timed(results: Iterable[CheckResult]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from bncodemod.verify.deduce import parameters, takes_any
 from bncodemod.verify.layers import Need, needs
-from bncodemod.verify.mend import mended
+from bncodemod.verify.mend import keyed, mended
 from bncodemod.verify.meta import CPU, META, device_of
 from bncodemod.verify.shapes import halved, tensor_for, usual_sizes
 from bncodemod.verify.specs import Feed, Spec
@@ -79,7 +79,8 @@ class Guesses:
     def mend(self, feed: Feed, error: Exception) -> None:
         """Queue what ``error`` suggests in place of ``feed``."""
         cost = self._cost[str(feed)]
-        for rank, other in enumerate(mended(feed, str(error), witness(error))):
+        others = itertools.chain(keyed(feed, error), mended(feed, str(error), witness(error)))
+        for rank, other in enumerate(others):
             self.add([other], cost + 0.3 + 0.2 * rank)
 
 
@@ -111,7 +112,7 @@ def _choices(parameter: inspect.Parameter, is_first: bool) -> tuple[Any, ...]:
     inside = typing.get_args(annotation)
     if origin is list and torch.Tensor in inside:
         return ("list", "same")
-    if origin is dict:
+    if origin is dict or annotation is dict:
         return ("dict",)
     if origin is tuple and inside and all(kind is int for kind in inside if kind is not Ellipsis):
         return ((8,) * max(2, len(inside)),)

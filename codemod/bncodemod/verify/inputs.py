@@ -18,8 +18,10 @@ from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.mend import larger, smaller
 from bncodemod.verify.model import Example, Job
 from bncodemod.verify.refusal import Refusal, furthest, refused
-from bncodemod.verify.specs import Feed, Spec, describe
+from bncodemod.verify.reproducible import seed_all
+from bncodemod.verify.specs import Feed, Spec, describe_tensor
 from bncodemod.verify.strict import Strict
+from bncodemod.verify.traceless import Traceless
 
 _BATCH, _OTHER_BATCH, _EVEN_BATCH = 2, 5, 4
 _ROOM = 16  # values in a channel of a sample, which are enough for a norm's statistics
@@ -38,6 +40,17 @@ class Inputs:
     multiple: int = 1
     guessed: bool = False
     dtype: torch.dtype | None = None
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether an axis of some tensor is that of a batch."""
+        specs = self.feed.specs()
+        return not specs or any(spec.batched for spec in specs)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether only some of the tensors that the user has given have the batch first."""
+        return len({spec.batched for spec in self.feed.specs() if spec.given is not None}) > 1
 
     @property
     def own_dtype(self) -> torch.dtype:
@@ -88,7 +101,7 @@ def find_inputs(
     ``rehearse`` says what a run on the device itself ends in.
     """
     try:
-        said = [_said(each) for each in constructed.feeds if isinstance(each, Example)]
+        said = [_said(each, job) for each in constructed.feeds if isinstance(each, Example)]
     except Exception as error:
         return refused(f"the inputs given for {name} cannot be made", error)
     seen = [each for each in constructed.feeds if isinstance(each, Feed)]
@@ -157,6 +170,7 @@ class _Runner:
         self, module: nn.Module, harvest: Harvest, rehearse: Rehearse | None = None
     ) -> None:
         self._module = module
+        self._traceless = Traceless(module)
         self._harvest = harvest
         self._rehearse = rehearse
         self._strict = Strict(())  # of the last run
@@ -228,7 +242,13 @@ class _Runner:
             args, kwargs = Inputs("", feed, dtype=self._dtype).make(self._device, batch=batch)
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             self._strict = Strict(given)
-            with meta.quick_kernels() as seen, torch.no_grad(), self._device, self._strict:
+            with (
+                self._traceless,
+                meta.quick_kernels() as seen,
+                torch.no_grad(),
+                self._device,
+                self._strict,
+            ):
                 self._module(*args, **kwargs)
         except Exception as error:
             return error
@@ -276,15 +296,27 @@ def _are_enough(now: meta.Rooms | None, before: meta.Rooms | None) -> bool:
     return spared and all(largest.get(norm, 0) >= min(needed[norm], _ROOM) for norm in needed)
 
 
-def _said(example: Example) -> Feed:
-    """An example's inputs; the text of one is evaluated, with torch at hand."""
+def _said(example: Example, job: Job) -> Feed:
+    """An example's inputs; the text of one is evaluated, with torch at hand.
 
-    def one(said: tuple[int, ...] | str) -> Any:
-        if isinstance(said, str):
-            return eval(said, {"torch": torch, "nn": nn})
-        return Spec((1, *said[1:]))
+    The values are the user's, but for those in calls that the project happens to make.
+    """
+    seed_all(job.seed)
+    with meta.CPU:
+        parts = [
+            eval(said, {"torch": torch, "nn": nn}) if isinstance(said, str) else Spec(said)
+            for said in example.inputs
+        ]
+    sizes = [part.shape for part in tree_leaves(parts) if isinstance(part, (Spec, torch.Tensor))]
+    batch = next((size[0] for size in sizes if size), 1) if example.batch else 0
+    is_users = not any(example is call for call in job.calls)
 
-    parts = [one(said) for said in example.inputs]
-    tensors = [part for part in parts if isinstance(part, torch.Tensor) and part.dim()]
-    batch = tensors[0].shape[0] if tensors else 1
-    return describe(tuple(parts), {}, batch)
+    def leaf(part: Any) -> Any:
+        if isinstance(part, torch.Tensor):
+            return replace(describe_tensor(part, batch), given=part.detach() if is_users else None)
+        if isinstance(part, Spec):
+            shape = (1, *part.shape[1:]) if batch else part.shape
+            return replace(part, shape=shape, batched=batch > 0)
+        return part
+
+    return Feed(tuple(parts), {}).map(leaf)

@@ -1,248 +1,43 @@
-"""Values that make norms, marked: what is built through them knows the expression it came from.
+"""Compiles the modules that hold sites with each value that makes norms marked.
 
-A module with value sites is compiled with each of them wrapped, ``norm=X`` becoming
-``norm=__bncodemod_site__(3, X)``. A class becomes a class that passes for it, a partial a partial
-and a function a function; the norms that they build are those of the unchanged code. Code may also
-take a partial apart, and hand its arguments on: its numbers are signed, and the norm that is given
-one of them knows the site too. And it may look up what to build by the name of a class: norms that
-are built where that was read, in a function that holds the class, are known as the site's.
+``norm=X`` becomes ``norm=__bncodemod_site__(3, X)``; see ``marks``. The files of the project are
+compiled so that ``is``, ``type`` and ``id`` see what stands behind what is marked.
 """
 
 from __future__ import annotations
 
 import ast
-import copyreg
-import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import inspect
 import os
+import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-from torch import nn
-
-from bncodemod.verify.looking import is_instance
+from bncodemod.verify.marks import WATCHERS, at_number, number_of, plain
 from bncodemod.verify.model import Site, SiteKind
 
-_MARK = "__bncodemod_site__"
-_sites: list[Site] = []  # by the numbers in the compiled modules, which outlive a job
-_numbers: dict[Site, int] = {}
-_building: list[Site] = []  # the value sites that are being called, outermost first
-_looked_up: list[tuple[types.FrameType, Site]] = []  # whose class was looked up by name, and where
-_HOLDERS = 2  # the function that looks a name up, and the one that calls it
-
-_NAME: Any = vars(type)["__name__"]
-# How sites of other kinds than values are watched: what is called there is replaced by the answer.
-WATCHERS: dict[SiteKind, Callable[[Site, Any], Any]] = {}
-
-Class = TypeVar("Class", bound=type)
-
-
-def sites_being_called() -> tuple[Site, ...]:
-    """The value sites through which the code that runs now was called."""
-    return tuple(_building)
-
-
-@contextmanager
-def _calling(site: Site) -> Iterator[None]:
-    _building.append(site)
-    try:
-        yield
-    finally:
-        _building.pop()
-
-
-def sites_looked_up(frame: types.FrameType | None) -> frozenset[Site]:
-    """The sites whose classes were looked up in a function that still runs."""
-    if not _looked_up:
-        return frozenset()
-    running = set()
-    while frame is not None:
-        running.add(frame)
-        frame = frame.f_back
-    return frozenset(site for holder, site in _looked_up if holder in running)
-
-
-@contextmanager
-def lookups() -> Iterator[None]:
-    """Forget at the end what was looked up: frames keep alive what they hold."""
-    try:
-        yield
-    finally:
-        _looked_up.clear()
-
-
-def _note_lookup(site: Site, value: type, frame: types.FrameType | None) -> None:
-    holders = 0
-    while frame is not None and holders < _HOLDERS:
-        if any(_holds(each, value) for each in frame.f_locals.values()):
-            _looked_up.append((frame, site))
-            holders += 1
-        frame = frame.f_back
-
-
-def sites_on(trace: types.TracebackType | None) -> frozenset[Site]:
-    """The value sites that were being called where an error was raised."""
-    found = set()
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_filename == __file__:
-            site, owner = frame.f_locals.get("site"), frame.f_locals.get("self")
-            if isinstance(site, Site):
-                found.add(site)
-            elif isinstance(owner, _MarkedPartial):
-                found.add(_sites[owner.__dict__[_MARK]])
-        trace = trace.tb_next
-    return frozenset(found)
-
-
-def _holds(each: Any, value: type) -> bool:
-    return each is value or (is_instance(each, functools.partial) and each.func is value)
-
-
-def marked(site: Site, value: Any) -> Any:
-    """``value``, which builds norms that are known as those of ``site``."""
-    if isinstance(value, functools.partial):
-        return _marked_partial(site, value)
-    if inspect.isclass(value):
-        return _marked_class(site, value) if issubclass(value, nn.Module) else value
-    if not callable(value) or isinstance(value, nn.Module):
-        return value
-
-    @functools.wraps(value)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        with _calling(site):
-            return value(*args, **kwargs)
-
-    return function
-
-
-class _MarkedPartial(functools.partial):  # type: ignore[type-arg]
-    """A partial that says which site it stands at; it pickles and copies as any other."""
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        with _calling(_sites[self.__dict__[_MARK]]):
-            return super().__call__(*args, **kwargs)
-
-
-def _marked_partial(site: Site, value: functools.partial[Any]) -> _MarkedPartial:
-    keywords = {name: signed(site, each) for name, each in value.keywords.items()}
-    bare = not signing_sites(keywords.values())
-    function = marked(site, value.func) if bare else value.func
-    result = _MarkedPartial(function, *value.args, **keywords)
-    result.__dict__.update(value.__dict__)
-    result.__dict__[_MARK] = _number(site)
-    return result
-
-
-class _Signed:
-    """A number that knows the site it comes from; it is equal to ``plain``."""
-
-    plain: Any
-    site: int
-
-    def __repr__(self) -> str:
-        return repr(self.plain)
-
-
-class _SignedInt(_Signed, int):
-    pass
-
-
-class _SignedFloat(_Signed, float):
-    pass
-
-
-def signed(site: Site, value: Any) -> Any:
-    """``value``, a bool, int or float, with a mark; nothing else can bear one."""
-    kind = {bool: _SignedInt, int: _SignedInt, float: _SignedFloat}.get(type(value))
-    if kind is None:
-        return value
-    result = kind(value)
-    result.plain, result.site = value, _number(site)
-    return result
-
-
-def unsigned(value: Any) -> Any:
-    """The value without its mark."""
-    return value.plain if isinstance(value, _Signed) else value
-
-
-def signing_sites(values: Iterable[Any]) -> frozenset[Site]:
-    """The sites that some of these values come from."""
-    return frozenset(_sites[value.site] for value in values if isinstance(value, _Signed))
-
-
-def _marked_class(site: Site, original: Class) -> Class:
-    """A class that equals ``original``, is one of its kind, and builds instances of it."""
-
-    class Marked(type(original)):  # type: ignore[misc]
-        def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
-            with _calling(site):
-                if cls is stand_in:
-                    return original(*args, **kwargs)
-                return super().__call__(*args, **kwargs)
-
-        def _name(cls) -> str:
-            if cls is stand_in:
-                _note_lookup(site, cls, sys._getframe(1))
-            return str(_NAME.__get__(cls))
-
-        __name__: Any = property(_name, _NAME.__set__)
-
-        def __instancecheck__(cls, instance: Any) -> bool:
-            if cls is stand_in:
-                return isinstance(instance, original)
-            return bool(super().__instancecheck__(instance))
-
-        def __subclasscheck__(cls, subclass: type) -> bool:
-            if cls is stand_in:
-                return issubclass(subclass, original)
-            return bool(super().__subclasscheck__(subclass))
-
-        def __eq__(cls, other: object) -> bool:
-            return cls is other or (cls is stand_in and other is original)
-
-        def __hash__(cls) -> int:
-            return hash(original) if cls is stand_in else super().__hash__()
-
-    names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
-    stand_in = Marked(original.__name__, (original,), names)
-    copyreg.pickle(
-        Marked, lambda cls: (_itself, (original,)) if cls is stand_in else cls.__qualname__
-    )
-    return stand_in
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _number(site: Site) -> int:
-    if site not in _numbers:
-        _numbers[site] = len(_sites)
-        _sites.append(site)
-    return _numbers[site]
-
-
-def _at_number(number: int, value: Any) -> Any:
-    site = _sites[number]
-    return WATCHERS.get(site.kind, marked)(site, value)
+_MARK, _PLAIN = "__bncodemod_site__", "__bncodemod_plain__"
+# What in a file may tell a class from one that passes for it.
+_TELLING = re.compile(rb"\bis\b(?!\s+(not\s+)?(None|True|False)\b)|\b(type|id)\(")
+_TELLERS = ("type", "id")
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that hold value sites and has them compiled with these marked."""
+    """Finds the modules that hold value sites and has them compiled with these marked.
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    Those below ``root`` that may tell what is marked are compiled so that they cannot.
+    """
+
+    def __init__(self, sites: Sequence[Site], root: str = "") -> None:
         self._sites: dict[str, list[Site]] = {}
         for site in sites:
             if site.kind is SiteKind.VALUE or site.kind in WATCHERS:
                 self._sites.setdefault(os.path.realpath(site.path), []).append(site)
+        has_values = any(site.kind is SiteKind.VALUE for site in sites)
+        self._root = os.path.join(os.path.realpath(root), "") if root and has_values else ""
 
     def __enter__(self) -> Finder:
         sys.meta_path.insert(0, self)
@@ -263,12 +58,22 @@ class Finder(importlib.abc.MetaPathFinder):
     def instrumented(
         self, spec: importlib.machinery.ModuleSpec
     ) -> importlib.machinery.ModuleSpec | None:
-        """The same module, to be compiled with its sites marked; None where it has none."""
-        sites = self._sites.get(os.path.realpath(spec.origin or ""))
-        if not sites or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+        """The same module, to be compiled with its sites marked; None where it stays as it is."""
+        if type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        path = os.path.realpath(spec.origin or "")
+        sites = self._sites.get(path, [])
+        if not sites and not self._may_tell(spec.name, path):
             return None
         spec.loader = _Loader(spec.loader.name, spec.loader.path, sites)
         return spec
+
+    def _may_tell(self, name: str, path: str) -> bool:
+        """Whether a module of the project may tell what is marked from what it stands for."""
+        if not self._root or not path.startswith(self._root) or name.split(".")[0] == "torch":
+            return False
+        with open(path, "rb") as file:
+            return _TELLING.search(file.read()) is not None
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -286,7 +91,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the marked code; the unmarked one, where the marks are what makes it fail."""
         before = dict(module.__dict__)
-        module.__dict__[_MARK] = _at_number
+        module.__dict__.update({_MARK: at_number, _PLAIN: plain})
         try:
             super().exec_module(module)
         except Exception as error:
@@ -298,16 +103,26 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 raise error from None
 
 
-def _marking(site: Site, node: ast.expr) -> ast.Call:
-    """The code that marks the value of an expression as that of a site."""
-    call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(_number(site)), node], [])
-    for new in (call, call.func, call.args[0]):
-        ast.copy_location(new, node)
+def _called(name: str, *arguments: ast.expr) -> ast.Call:
+    """The code that calls one of the names that a module is given, in the place of an argument."""
+    call = ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+    for new in (call, call.func, *arguments[:-1]):
+        ast.copy_location(new, arguments[-1])
     return call
 
 
+def _marking(site: Site, node: ast.expr) -> ast.Call:
+    """The code that marks the value of an expression as that of a site."""
+    return _called(_MARK, ast.Constant(number_of(site)), node)
+
+
+def _plainly(node: ast.expr) -> ast.expr:
+    """The code that sees what stands behind the value of an expression."""
+    return _called(_PLAIN, node)
+
+
 class _Marker(ast.NodeTransformer):
-    """Wraps the expressions that stand where the sites do, or what is called there."""
+    """Wraps the expressions at the sites, or what is called there, and what can tell marks."""
 
     def __init__(self, source: str, sites: Sequence[Site]) -> None:
         self._lines = source.split("\n")  # as ast counts: a form feed ends no line
@@ -317,6 +132,7 @@ class _Marker(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> ast.AST:
         node = self.generic_visit(node)
+        _see_plainly(node)
         if not isinstance(node, (ast.expr, ast.With)):
             return node
         if isinstance(getattr(node, "ctx", None), ast.Store):
@@ -341,3 +157,16 @@ class _Marker(ast.NodeTransformer):
         """The column, from 1 and in characters, of a byte offset."""
         text = self._lines[line - 1] if line <= len(self._lines) else ""
         return offset + 1 if text.isascii() else len(text.encode()[:offset].decode()) + 1
+
+
+def _see_plainly(node: ast.AST) -> None:
+    """Have what can tell a marked class from its original be given the original."""
+    if isinstance(node, ast.Compare) and any(isinstance(o, (ast.Is, ast.IsNot)) for o in node.ops):
+        if any(isinstance(each, ast.Constant) for each in (node.left, *node.comparators)):
+            return  # None, and the like
+        node.left = _plainly(node.left)
+        node.comparators = [_plainly(each) for each in node.comparators]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id in _TELLERS and len(node.args) == 1 and not node.keywords:
+            if not isinstance(node.args[0], ast.Starred):
+                node.args = [_plainly(node.args[0])]

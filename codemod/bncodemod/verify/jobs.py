@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from bncodemod.verify.calls import definitions, literal_calls
-from bncodemod.verify.mentions import has_users
+from bncodemod.verify.mentions import has_users, is_script
 from bncodemod.verify.model import CandidateResult, Example, Job, Site
 from bncodemod.verify.options import Options
 from bncodemod.verify.originals import Originals, mirror
@@ -53,7 +53,11 @@ class Jobs:
         wanted = {self._places[site.path].name.rpartition(".")[2] for site in left}
         wanted |= {site.owner.partition(".")[0] for site in left} - {""}
         users = [path for path in self._importing(wanted) if path not in self._sources.sites]
-        return [self._job(path) for path in users[:_MAX_USERS]]
+        return [self._job(path) for path in users[:_MAX_USERS] if self._is_open(path)]
+
+    def _is_open(self, path: str) -> bool:
+        """Whether a file may be imported for what it uses: it holds sites, or is no script."""
+        return path in self._sources.sites or not is_script(self._sources.data[path])
 
     def of_users_of_guesses(
         self,
@@ -73,7 +77,7 @@ class Jobs:
             for user in self._importing({last}):
                 if (user != path or path in lost) and (user, path, name) not in self._asked:
                     self._asked.add((user, path, name))
-                    if has_users(self._sources.data[user], last):
+                    if has_users(self._sources.data[user], last) and self._is_open(user):
                         used[user].add((path, name))
         every = tuple(self._sources.all_sites())
         return [
@@ -139,7 +143,7 @@ class Jobs:
         for example in self._examples:
             if self._is_for(example, path):
                 name = example.name.rpartition(":")[2]
-                yield Example(name, example.arguments, example.inputs)
+                yield replace(example, name=name)
 
     def _is_for(self, example: Example, path: str) -> bool:
         """Whether a module may define what an example speaks of."""

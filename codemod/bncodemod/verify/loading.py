@@ -15,16 +15,19 @@ from torch import _jit_internal
 from bncodemod.verify.instrument import Finder
 from bncodemod.verify.looking import file_of
 from bncodemod.verify.model import Job
+from bncodemod.verify.namesakes import forget_namesakes
 from bncodemod.verify.offline import offline
 
 
 def load(job: Job, finder: Finder) -> ModuleType:
     """The job's module, imported now or for an earlier job. Raises what its import raises."""
     _put_on_path((job.root, *job.folders))
+    for name in _strays - {job.name}:
+        sys.modules.pop(name, None)
+    forget_namesakes(job.name, job.root)
     loaded = sys.modules.get(job.name)
     if loaded is not None and _is_at(loaded, job.path):
         return loaded
-    _forget_others(job.name, job.root)
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(job.name)
@@ -109,19 +112,6 @@ def _is_at(module: ModuleType, path: str) -> bool:
     return file_of(module) == os.path.realpath(path)
 
 
-def _forget_others(name: str, root: str) -> None:
-    """Drop modules of the same top-level name that were imported from another root."""
-    top = name.partition(".")[0]
-    if top not in sys.modules:
-        return
-    folder = os.path.join(os.path.realpath(root), "")
-    module = sys.modules[top]
-    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    if not any(os.path.realpath(place).startswith(folder) for place in places if place):
-        for loaded in _below({top}):
-            del sys.modules[loaded]
-
-
 def _from_file(job: Job, finder: Finder) -> ModuleType:
     """A module that its name does not lead to: a script, or one behind a namesake."""
     spec = importlib.util.spec_from_file_location(job.name, job.path)
@@ -136,4 +126,8 @@ def _from_file(job: Job, finder: Finder) -> ModuleType:
     except BaseException:
         del sys.modules[job.name]
         raise
+    _strays.add(job.name)
     return module
+
+
+_strays: set[str] = set()  # what stands where its name does not lead to

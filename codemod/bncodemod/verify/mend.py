@@ -51,6 +51,30 @@ def mended(feed: Feed, message: str, seen: Witness | None) -> Iterator[Feed]:
         yield from _listed(feed)
 
 
+def keyed(feed: Feed, error: Exception) -> list[Feed]:
+    """The feed with a dict that has the key that was looked up in vain, if that is what failed."""
+    if _NO_KEY.search(str(error)):
+        changed = tuple({"0": each} if isinstance(each, Spec) else each for each in feed.positional)
+        return [replace(feed, positional=changed)]
+    if not isinstance(error, KeyError) or not error.args or type(error.args[0]) is not str:
+        return []
+
+    def with_key(value: Any) -> Any:
+        if not isinstance(value, dict) or not value or error.args[0] in value:
+            return value
+        first = next(iter(value.values()))
+        named = {} if all(name.isdecimal() for name in value) else value  # numbers are guesses
+        return {**named, error.args[0]: first}
+
+    changed = tuple(map(with_key, feed.positional))
+    other = Feed(changed, {name: with_key(value) for name, value in feed.keywords.items()})
+    return [] if str(other) == str(feed) else [other]
+
+
+# What a tensor says that is asked for a name: it takes this for indices, one a character.
+_NO_KEY = re.compile(r"invalid data type 'str'|too many indices for tensor")
+
+
 def _each(feed: Feed, change: Callable[[Spec], Iterable[Spec]]) -> Iterator[Feed]:
     """The feed with one of its tensors changed, or all alike ones at once."""
     for spec in dict.fromkeys(feed.specs()):

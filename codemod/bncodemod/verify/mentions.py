@@ -48,10 +48,7 @@ def has_users(data: bytes, name: str) -> bool:
 
     Its other lines are those of a script.
     """
-    try:
-        body = ast.parse(data).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+    body = _body(data)
     aliases = {name}
     for statement in body:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -63,6 +60,50 @@ def has_users(data: bytes, name: str) -> bool:
         if isinstance(statement, (ast.ClassDef, ast.FunctionDef))
         and not aliases.isdisjoint(_names(statement))
     )
+
+
+def is_script(data: bytes) -> bool:
+    """Whether an import of a file does what it is there for: it loops, or calls what it defines."""
+    body = _body(data)
+    known = {name for statement in body for name in _bound(statement)}
+    for statement in body:
+        if isinstance(statement, (ast.For, ast.While, ast.With)):
+            return True
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            root = _root(statement.value)
+            if root not in known and not root.startswith("__"):
+                return True
+    return False
+
+
+def _body(data: bytes) -> list[ast.stmt]:
+    try:
+        return ast.parse(data).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def _root(node: ast.expr) -> str:
+    """The name that an expression begins with, as ``sys`` in ``sys.path.append(here)``."""
+    while not isinstance(node, ast.Name):
+        if isinstance(node, ast.Call):
+            node = node.func
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            node = node.value
+        else:
+            return ""
+    return node.id
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """The names that an import or an assignment binds, also in one that is tried."""
+    for node in ast.walk(statement) if isinstance(statement, (ast.Try, ast.If)) else (statement,):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from ((each.asname or each.name).partition(".")[0] for each in node.names)
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
 
 
 def _gives_something(function: ast.AST) -> bool:

@@ -121,8 +121,8 @@ def quick_kernels() -> Iterator[Rooms]:
     """Norms and grid samplers on meta answer an empty tensor once their arguments are checked.
 
     Their own kernels there are made of Python decompositions: 3 ms a call, most of a search's time.
-    What is given grows by each call's norm, told by its weights or else by its turn, and the values
-    in each channel of a sample that it was called with.
+    Each call of a norm's function adds to the list that is given: the norm, by the id of its
+    weights or else the number of calls before, and how many values a channel of a sample had.
     """
     rooms: Rooms = []
 

@@ -62,6 +62,7 @@ class Check(str, Enum):
     BIT_IDENTICAL = "bit-identical"  # no-running-stats: train-mode outputs equal the original's
     KEPT_STATE = "kept-state-dict"  # keep-statistics: the state dict is that of the original
     KEPT_EVAL = "kept-eval"  # keep-statistics: eval-mode outputs equal the original's
+    GROUPED = "group-norms"  # --patch group-norm: no batch norm is left
     EVAL_MODE = "eval-mode"  # a block's models are in eval mode when a transform runs them
     RESTORED = "mode-restored"  # behind a block, every module is in the mode that it was in
 
@@ -102,6 +103,7 @@ class Cause(str, Enum):
     STRIDED = "strided-gradient"
     BROKEN = "broken-by-the-rewrite"
     STATISTICS = "statistics-lost"
+    UNGROUPED = "batch-norm-left"
     TRAIN_MODE = "in-train-mode"
     MODE = "mode-not-restored"
     MEMORY = "out-of-memory"
@@ -125,6 +127,7 @@ NORM_CAUSES = frozenset(
         Cause.STRIDED,
         Cause.BROKEN,
         Cause.STATISTICS,
+        Cause.UNGROUPED,
         Cause.TRAIN_MODE,
         Cause.MODE,
     }
@@ -177,11 +180,13 @@ class Example:
     ``pkg.models:Net`` or ``pkg/models.py:Net``.
     ``arguments`` is the text of a call's arguments, evaluated in the module's namespace;
     ``inputs`` are shapes, each ``(N, ...)`` with the batch first, or the text of an expression.
+    Without a ``batch``, no axis of theirs is that of one.
     """
 
     name: str
     arguments: str = ""
     inputs: tuple[tuple[int, ...] | str, ...] = ()
+    batch: bool = True
 
     def said_in(self, folder: str) -> Example:
         """The same, with a file that is named from that folder."""
@@ -258,6 +263,7 @@ class CandidateResult:
     parts: tuple[str, ...] = ()
     is_part: bool = False
     unsure: tuple[Site, ...] = ()
+    guessed: bool = False  # what it was fed: nobody has said that it takes that
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +316,14 @@ class Unreached:
     reason: str
 
 
-Event = Started | ModuleResult | CandidateResult | Timed | Unreached
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the report should say of the module."""
+
+    text: str
+
+
+Event = Started | ModuleResult | CandidateResult | Timed | Unreached | Noted
 
 
 class Verdict(str, Enum):
@@ -334,6 +347,7 @@ class SiteResult:
     failed_elsewhere: tuple[str, ...] = ()  # where norms stand that fail in the one that verifies
     parts: tuple[str, ...] = ()  # what the one that verifies was run of, if it does not run whole
     unfinished: tuple[Check, ...] = ()  # those that no candidate which verifies it came to end
+    guessed: bool = False  # whether all that verify it were fed guesses
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bncodemod.strategies.eval_mode import HELPER
-from bncodemod.verify.instrument import WATCHERS
+from bncodemod.verify.marks import WATCHERS
 from bncodemod.verify.model import Site, SiteKind
 from bncodemod.verify.offline import replaced
 from bncodemod.verify.recorder import NORMS, place_of

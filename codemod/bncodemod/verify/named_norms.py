@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from bncodemod.scan.libraries import mentions_library
 from bncodemod.scan.names import Names
+from bncodemod.source.dotted_names import last_name
 from bncodemod.source.tree import LazyTree
 
 # Of the rules that write them: in registries, and for MONAI.
@@ -52,8 +53,7 @@ def user_of(tree: LazyTree, node: ast.expr) -> ast.expr:
         above = tree.parents.get(above)
     if not isinstance(above, ast.Call) or above.func is node or "type" in _keys(above):
         return node  # or part of a larger configuration
-    name = getattr(above.func, "attr", getattr(above.func, "id", ""))
-    return node if name in _GIVE_A_VALUE else above
+    return node if last_name(above.func) in _GIVE_A_VALUE else above
 
 
 def _keys(node: ast.expr) -> set[object]:

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
+from bncodemod.verify.hub import without_downloads
+
 _PATHS = (str, bytes, os.PathLike)
 
 
@@ -23,8 +25,8 @@ def offline() -> Iterator[None]:
     """No connection is made, and weights that would be downloaded are left out.
 
     What ``torch.hub`` would download is an empty state dict instead, in a folder of its own, and so
-    is a checkpoint that is not there; loading an empty state dict keeps the initial values. The
-    Hugging Face hub refuses at once, as it would try a connection that fails again and again.
+    is a checkpoint that is not there; loading an empty state dict keeps the initial values. So are
+    weights of the Hugging Face hub; all else it has only if it was downloaded before.
     """
     load = nn.Module.load_state_dict
 
@@ -48,6 +50,8 @@ def offline() -> Iterator[None]:
         stack.enter_context(replaced(torch.hub, "download_url_to_file", write_nothing))
         stack.enter_context(replaced(socket.socket, "connect", refuse))
         stack.enter_context(replaced(nn.Module, "load_state_dict", load_nothing))
+        stack.enter_context(without_downloads(folder))
+        # As it would try a connection that fails again and again.
         hub = sys.modules.get("huggingface_hub.constants")
         if hasattr(hub, "HF_HUB_OFFLINE"):
             stack.enter_context(replaced(hub, "HF_HUB_OFFLINE", True))

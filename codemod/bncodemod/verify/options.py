@@ -13,7 +13,7 @@ from bncodemod.verify.model import Check, Example
 
 _PLACE = "tool.bncodemod.verify"
 _DEVICE = re.compile(r"auto|cpu|cuda(?::\d+)?")
-_EXAMPLE_KEYS = ("name", "arguments", "inputs")
+_EXAMPLE_KEYS = ("name", "arguments", "inputs", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,9 @@ class _Reader:
         if not isinstance(arguments, str):
             raise self._error(f"{place}.arguments", 'must be Python, as "3, width=64"')
         inputs = self._inputs(f"{place}.inputs", entry.get("inputs", []))
-        return Example(name, arguments, inputs).said_in(os.path.dirname(self._file))
+        if not isinstance(batch := entry.get("batch", True), bool):
+            raise self._error(f"{place}.batch", "must be true, or false where there is no batch")
+        return Example(name, arguments, inputs, batch).said_in(os.path.dirname(self._file))
 
     def _inputs(self, place: str, value: Any) -> tuple[tuple[int, ...] | str, ...]:
         if not isinstance(value, list):

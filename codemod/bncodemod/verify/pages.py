@@ -27,7 +27,9 @@ names; the norm itself is then neither shown to run nor to fail. `--trace` shows
 Nothing that could be built runs the line, or what runs it could not be checked.
 
 The report says why: the module could not be imported, the class could not be built for want of an
-argument, no input was found that its forward takes, or nothing that was built uses the line.
+argument, no input was found that its forward takes, or nothing that was built uses the line. A call
+that removes or renames files ends in ChangesFiles: give an example of one that does not, or build
+the model in a function of its own.
 
 By hand: say how to build and feed it in pyproject.toml, or in a Python file of examples
 (docs/verify.md):
@@ -64,6 +66,8 @@ _CHECKS = {
     " state dict that they had before: checkpoints load as ever.",
     Check.KEPT_EVAL: "keep-statistics: in eval mode the outputs are those of the model before the"
     " patch, bit for bit, with statistics that are not a new norm's.",
+    Check.GROUPED: "--patch group-norm: GroupNorms have taken the place of all batch norms of"
+    " three or more channels in the model.",
     Check.EVAL_MODE: "eval-mode: what runs in the block runs in eval mode, under vmap or whatever"
     " transform is called there.",
     Check.RESTORED: "eval-mode: behind the block, every module is in the mode that it was in; so it"
@@ -121,12 +125,17 @@ does, the result is noted: the norm is not to blame.
 The model draws random numbers, which vmap refuses unless it is told how.
 
 By hand: `vmap(…, randomness="different")` for a draw per element, `"same"` for one for all; or
-dropout of 0. The verifier switches dropout off where it compares.
+dropout of 0.
+
+No norm is at fault: a site whose model runs when vmap is told is verified, and the summary says
+where the model draws, and what to tell vmap. Random layers are on for that run, so that what else
+fails in them is found; they are off where answers are compared.
 """,
     Cause.STOCHASTIC_DEPTH: """\
-StochasticDepth fills an unbatched tensor in place, which vmap refuses.
+StochasticDepth draws random numbers, into a tensor that may not be batched.
 
-torchvision's works with `randomness="same"` only.
+torchvision's makes that tensor with `torch.empty`, and works with `randomness="same"` only. As with
+dropout, no norm is at fault, and the summary says where it is and what to tell vmap.
 
 By hand: `randomness="same"`, or build the model with a drop rate of 0.
 """,
@@ -182,9 +191,11 @@ vmap has no rule for an operator that the model calls.
 By hand: another operator, or keep it outside of vmap.
 """,
     Cause.CHANNELS_LAST: """\
-GroupNorm does not run under vmap on tensors in the memory format channels_last.
+Under vmap, torch does not take tensors in the memory format channels_last.
 
-By hand: leave the memory format out, or rewrite with `--strategy no-running-stats`.
+They cannot be put into it there, and GroupNorm does not run on those that are in it.
+
+By hand: leave the memory format out; for GroupNorm, also by `--strategy no-running-stats`.
 """,
     Cause.SINGLE_SAMPLE: """\
 A norm has one value per channel to normalise.
@@ -222,6 +233,14 @@ Then pretrained weights no longer load strictly, or eval mode answers otherwise 
 
 By hand: set `track_running_stats = False` on the norms and nothing else, as the helper does that
 `--patch keep-statistics` writes.
+""",
+    Cause.UNGROUPED: """\
+A model that is patched with GroupNorms still holds batch norms.
+
+They are of a class with a forward of its own, which the helper leaves alone: their samples depend
+on each other, as in every batch norm.
+
+By hand: give the model another norm where it is built (`norm_layer`), or replace these layers.
 """,
     Cause.TRAIN_MODE: """\
 A module runs in train mode in a block that is to put it into eval mode.

@@ -23,6 +23,7 @@ from bncodemod.verify.meta import Rooms, asks_for_values, device_of, quick_kerne
 from bncodemod.verify.recorder import norms_in
 from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed, describe
+from bncodemod.verify.traceless import Traceless
 
 _BATCH = 5  # a number that seldom divides other sizes
 _MOST_CALLS = 4  # with different inputs, of one part
@@ -140,7 +141,7 @@ def _called(
     args, kwargs = Inputs("", feed, dtype=dtype_of(module)).make(device, batch=_BATCH)
     hook = register_module_forward_hook(note, with_kwargs=True)
     try:
-        with quick_kernels() as rooms, torch.no_grad(), device:
+        with Traceless(module), quick_kernels() as rooms, torch.no_grad(), device:
             module(*args, **kwargs)
     except Exception as error:
         return rooms, seen, error

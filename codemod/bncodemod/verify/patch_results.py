@@ -28,13 +28,13 @@ def gives_patched(function: types.FunctionType) -> bool:
     for node in ast.walk(tree) if patches else ():
         if isinstance(node, ast.Return) and node.value is not None:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-            for part in map(_without_chain, parts):
+            for part in map(without_chain, parts):
                 if part in patches or ast.unparse(part) in patched:
                     return True
     return False
 
 
-def _without_chain(value: ast.expr) -> ast.expr:
+def without_chain(value: ast.expr) -> ast.expr:
     """What a chain such as ``net.to(device).train()`` begins with."""
     while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
         if value.func.attr not in CHAIN:

@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify import patches
+from bncodemod.verify.answers import Together
 from bncodemod.verify.candidates import Candidate, copies, resolve
 from bncodemod.verify.deduce import parameters
 from bncodemod.verify.model import Job, Site, SiteKind, Unreached
 from bncodemod.verify.patch_results import gives_patched
 from bncodemod.verify.promises import builds_module
-from bncodemod.verify.together import Together
 
 GUARDED = (
     'it stands below if __name__ == "__main__", which an import passes by: put it into a function'

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bncodemod.strategies.patches import KEEPING
-from bncodemod.verify.instrument import WATCHERS
+from bncodemod.verify.marks import WATCHERS
 from bncodemod.verify.model import Site, SiteKind
 from bncodemod.verify.patch_results import kind_of
 from bncodemod.verify.recorder import add_site, norms_in
 
 _KEPT = "_bncodemod_kept"  # what a norm that keeps its statistics had before it was patched
+_GROUPED = "_bncodemod_grouped"  # a norm of a model that is patched with GroupNorms
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -90,6 +91,11 @@ def kept_norms(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, m) for name, m in module.named_modules() if _KEPT in m.__dict__)
 
 
+def grouped_norms(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The norms of a module that a patch should have made GroupNorms, with their names."""
+    return ((name, m) for name, m in norms_in(module) if _GROUPED in m.__dict__)
+
+
 def train_statistics(module: nn.Module, names: list[str]) -> None:
     """Give the named norms the statistics that they are given when they are patched."""
     for name in names:
@@ -105,7 +111,8 @@ def _watched(site: Site, patch: Callable[..., Any]) -> Callable[..., Any]:
             return patch(model, *args, **kwargs)
         before = {module for module in model.modules() if isinstance(module, _BatchNorm)}
         others = {norm for _, norm in norms_in(model)} - before
-        kept = kind_of(patch) in KEEPING
+        kind = kind_of(patch)
+        kept = kind in KEEPING
         for batch_norm in before:
             if _state.trained:
                 _train(batch_norm)
@@ -118,6 +125,8 @@ def _watched(site: Site, patch: Callable[..., Any]) -> Callable[..., Any]:
         for _, norm in norms_in(patched):
             if norm not in others:
                 add_site(norm, site)
+                if kind == "group-norm" and not _state.off:
+                    norm.__dict__[_GROUPED] = True
         _note(site, patched)
         return result
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from bncodemod.verify import compiled, meta
+from bncodemod.verify.answers import Together
 from bncodemod.verify.build import Constructed, construct
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, find_inputs
@@ -17,7 +18,7 @@ from bncodemod.verify.model import Job
 from bncodemod.verify.parts import Wanted, in_parts
 from bncodemod.verify.recorder import norms_in, sites_of
 from bncodemod.verify.refusal import Refusal, refused
-from bncodemod.verify.together import Together, inputs_of_all
+from bncodemod.verify.together import inputs_of_all
 
 
 @dataclass(frozen=True)

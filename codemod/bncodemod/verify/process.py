@@ -7,6 +7,7 @@ import os
 import queue
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ class WorkerProcess:
         self._news = news or threading.Event()
         self._heard: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._output = _output_file()
+        self._folder = tempfile.mkdtemp(prefix="bncodemod-")  # for what a job leaves when it dies
         key = secrets.token_bytes(16)
         self._listener = Listener(authkey=key)
         self._connection: Connection[Any, Any] | None = None
@@ -57,6 +59,7 @@ class WorkerProcess:
                 "OMP_NUM_THREADS": str(threads),
                 "OMP_WAIT_POLICY": "PASSIVE",
                 **os.environ,
+                "TMPDIR": self._folder,
                 ADDRESS: str(self._listener.address),
                 KEY: key.hex(),
                 # cuBLAS is deterministic only if it is told before it starts.
@@ -167,6 +170,7 @@ class WorkerProcess:
         if self._connection is not None:
             self._connection.close()
         self._output.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def frames(trace: str) -> list[tuple[str, int]]:

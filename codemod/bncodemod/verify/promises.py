@@ -2,7 +2,8 @@
 
 A function of a user's code may do anything, so it is called only if it promises a module: its
 return annotation is one, or what it returns is a call of a module's class, of a function that
-promises one, or of one that is handed a module's class, as in ``build(Net, "net_18")``.
+promises one, or of one that is handed a module's class, as in ``build(Net, "net_18")``. It may be
+one of several that are returned, or in a condition, and ``.to(device)`` and the like may follow.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from bncodemod.verify.compiled import is_compiler
 from bncodemod.verify.looking import function_below, is_instance, is_subclass
-from bncodemod.verify.patch_results import gives_patched, named_in
+from bncodemod.verify.patch_results import gives_patched, named_in, without_chain
 from bncodemod.verify.source_trees import tree_of
 
 _DEEPEST = 6  # functions that return what other functions return
@@ -78,22 +80,54 @@ def _returned(function: types.FunctionType, names: Mapping[str, Any]) -> Iterato
     assigned: dict[str, list[ast.expr]] = {}
     for node in body:
         if isinstance(node, ast.Assign):
-            for name in node.targets:
+            for target in node.targets:  # ``models["a"] = …`` too
+                name = target.value if isinstance(target, ast.Subscript) else target
                 if isinstance(name, ast.Name):
                     assigned.setdefault(name.id, []).append(node.value)
 
-    def values(node: ast.expr) -> list[ast.expr]:
-        return assigned.get(node.id, [node]) if isinstance(node, ast.Name) else [node]
+    def values(node: ast.expr) -> Iterator[ast.expr]:
+        for each in _parts(node):
+            if isinstance(each, ast.Name) and each.id in assigned:
+                for value in assigned[each.id]:
+                    yield from _parts(value)
+            else:
+                yield each
+
+    def built(node: ast.expr) -> Iterator[Any]:
+        for call in values(node):
+            if isinstance(call, ast.Call):
+                yield (function := named_in(call.func, names))
+                if function is torch.compile:
+                    yield from itertools.chain.from_iterable(map(built, call.args[:1]))
+                for argument in call.args:
+                    found = [named_in(value, names) for value in values(argument)]
+                    yield from (value for value in found if is_instance(value, type))
 
     for node in body:
         if isinstance(node, ast.Return) and node.value is not None:
-            parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-            for call in itertools.chain.from_iterable(map(values, parts)):
-                if isinstance(call, ast.Call):
-                    yield named_in(call.func, names)
-                    for argument in call.args:
-                        found = [named_in(value, names) for value in values(argument)]
-                        yield from (value for value in found if is_instance(value, type))
+            yield from built(node.value)
+
+
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    """The expressions that may be the value of one, or among the values that it holds."""
+    node = without_chain(node)
+    inner: list[ast.expr] = []
+    if isinstance(node, (ast.Tuple, ast.List)):
+        inner = node.elts
+    elif isinstance(node, ast.Dict):
+        inner = node.values
+    elif isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+        inner = [node.elt]
+    elif isinstance(node, ast.DictComp):
+        inner = [node.value]
+    elif isinstance(node, ast.IfExp):
+        inner = [node.body, node.orelse]
+    elif isinstance(node, ast.BoolOp):
+        inner = node.values
+    if inner:
+        yield from itertools.chain.from_iterable(map(_parts, inner))
+    else:
+        yield node
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:

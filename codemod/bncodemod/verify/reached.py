@@ -21,8 +21,8 @@ _FUNCTION = re.compile(r"\b(batch|instance|group)_norm\(")
 class Reached:
     """A candidate that runs, the sites that ran in it, and roughly what a run costs.
 
-    Norms of the ``idle`` sites keep running statistics and did not run. ``fed`` says what norms
-    were fed whose statistics are those of single samples.
+    ``idle`` are the sites of norms that did not run and for which no other norm speaks; ``fed``
+    says what norms were fed whose statistics are those of single samples.
     """
 
     candidate: Candidate
@@ -33,6 +33,13 @@ class Reached:
     seconds: float
     is_part: bool = False  # of a model that is dear
     fed: frozenset[tuple[Site, Fed]] = frozenset()
+
+    @property
+    def unsure(self) -> frozenset[Site]:
+        """The sites of whose norms other inputs than the guessed ones may leave nothing."""
+        if not self.prepared.inputs.guessed:
+            return frozenset()
+        return self.sites.intersection(site for site, fed in self.fed if fed.is_split)
 
     @property
     def keeping(self) -> frozenset[Site]:

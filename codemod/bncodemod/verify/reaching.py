@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import time
 from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from types import ModuleType
 
-import torch
-
-from bncodemod.verify import calling
-from bncodemod.verify.broken import asks_for_statistics, broken, no_longer_runs
+from bncodemod.verify.attempts import Attempts
 from bncodemod.verify.candidates import Candidate, needs_arguments
-from bncodemod.verify.harvest import Harvest
-from bncodemod.verify.inputs import Rehearse, find_inputs
 from bncodemod.verify.mentions import Mentions, aliases
-from bncodemod.verify.meta import device_of, is_lazy, quick_kernels
-from bncodemod.verify.model import (
-    Built,
-    CandidateResult,
-    CheckResult,
-    Event,
-    Job,
-    Site,
-    Started,
-    in_order,
-)
-from bncodemod.verify.offline import offline
-from bncodemod.verify.prepare import Prepared, prepare
-from bncodemod.verify.reached import Reached, holds_one_of, reached, sites_in
-from bncodemod.verify.recorder import Ran, Recorder
-from bncodemod.verify.refusal import Refusal, refused
+from bncodemod.verify.model import Job, Site, in_order
+from bncodemod.verify.reached import Reached, sites_in
 from bncodemod.verify.steering import below_tests
 from bncodemod.verify.variants import variants
 
@@ -43,7 +23,6 @@ _PATIENCE, _PATIENCE_WITH_OTHERS = 24, 4
 _MOST_BRANCHES = 4  # other ways in which a candidate is built for sites that it holds
 _MOST_SECONDS_FOR_PARTS = 20.0  # of a module's models that do not run as a whole
 _MOST_USERS, _MOST_SECONDS_FOR_USERS = 12, 20.0  # of what was checked on inputs that are a guess
-_PER_NUMBER = 50.0  # a number that is computed costs what so many parameters do
 
 
 class Builder:
@@ -57,16 +36,11 @@ class Builder:
         self,
         job: Job,
         module: ModuleType,
-        recorder: Recorder,
-        emit: Callable[[Event], None],
+        attempts: Attempts,
         candidates: list[Candidate],
     ) -> None:
-        self.refused: dict[str, CandidateResult] = {}
         self.is_done = False
-        # Of the refused those that could be built, and whether they ask for statistics.
-        self._unfed: dict[str, bool] = {}
-        self._job, self._module, self._recorder, self._emit = job, module, recorder, emit
-        self._harvest = Harvest((job.root,))
+        self._job, self._module, self._attempts = job, module, attempts
         self._wanted: frozenset[Site] = frozenset()
         self._gain = False  # whether the last candidate reached what none before it had
         self._waiting = [each for each in candidates if each.name not in job.skip]
@@ -117,65 +91,32 @@ class Builder:
 
     def _branch(self, candidate: Candidate, idle: Set[Site]) -> Reached | None:
         missing = below_tests(candidate.target, in_order(self._held(candidate) - idle))
-        if not missing or candidate.name in self.refused:
+        if not missing or candidate.name in self._attempts.refused:
             return None
-        return self._named_by_call(replace(candidate, variant="for another branch"), missing)
+        other = replace(candidate, variant="for another branch")
+        return self._attempts.named_by_call(other, missing)
 
     def _in_parts(self) -> Iterator[Reached]:
         """What was built and does not run as a whole, by those of its parts that it calls."""
         end = time.process_time() + _MOST_SECONDS_FOR_PARTS
-        for name in sorted(self._unfed, key=lambda name: not self._held(self._candidates[name])):
+        unfed = [self._candidates[name] for name in self._attempts.unfed]
+        for candidate in sorted(unfed, key=lambda each: not self._held(each)):
             if time.process_time() > end:
                 return
-            candidate = self._candidates[name]
             if self._holds_wanted(candidate) or self._leads(candidate):
-                if self._stopped_by_the_rewrite(candidate):
+                if self._attempts.is_stopped_by_rewrite(candidate):  # which parts would hide
                     continue
                 in_parts = replace(candidate, variant="in parts")
-                built = self._named_by_call(in_parts, self._wanted, by_parts=True)
+                built = self._attempts.named_by_call(in_parts, self._wanted, by_parts=True)
                 if built is not None:
                     self._wanted -= built.sites
                     yield built
-
-    def _stopped_by_the_rewrite(self, candidate: Candidate) -> bool:
-        """Whether a model may run as a whole no more because of its norms: parts hide that."""
-        refusal = self.refused[candidate.name]
-        if self._job.original_root and (failure := no_longer_runs(candidate, self._job)):
-            refusal = replace(refusal, sites=failure.sites, checks=(failure,))
-            self.refused[candidate.name] = replace(refusal, error=failure.message)
-            return True
-        return self._unfed[candidate.name]
-
-    def _named_by_call(
-        self, candidate: Candidate, sites: frozenset[Site], *, by_parts: bool = False
-    ) -> Reached | None:
-        built = self._again(candidate, sites, by_parts=by_parts)
-        if built is None or (call := built.prepared.constructed.call) in self._job.skip:
-            return None
-        return replace(built, candidate=replace(candidate, name=call, variant=""))
-
-    def _again(
-        self, candidate: Candidate, sites: frozenset[Site], *, by_parts: bool = False
-    ) -> Reached | None:
-        """A candidate that was tried already, built another time in another way."""
-        if candidate.title in self._job.skip:
-            return None
-        start = time.perf_counter()
-        self._emit(Started(candidate.title, line=candidate.line))
-        try:
-            prepared = self._for(candidate, sites, self._job, by_parts)
-            if isinstance(prepared, Refusal):
-                return None
-            ran, cost = self._run(prepared)
-        except Exception:  # the candidate itself was tried, and will be reported
-            return None
-        return reached(candidate, prepared, ran, cost, time.perf_counter() - start)
 
     def smaller(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build what may reach the sites at less cost: their owners, and the parts of models."""
         self._wanted = sites
         for candidate in self._taken(lambda each: self._holds_wanted(each) or self._is_part(each)):
-            is_part = self._is_sighted(candidate)  # before it is built itself
+            is_part = self._attempts.is_sighted(candidate)  # before it is built itself
             built = self._build(candidate)
             while built is not None:
                 gained = self._wanted & built.sites
@@ -187,36 +128,13 @@ class Builder:
         """The same part as other models build it, for the sites that are left."""
         if not self._is_part(candidate):
             return None
-        built = self._again(replace(candidate, variant="with another norm"), self._wanted)
+        built = self._attempts.again(replace(candidate, variant="with another norm"), self._wanted)
         gained = built.sites & self._wanted if built is not None else frozenset()
         if built is None or not gained:
             return None
         lines = ", ".join(str(site.line) for site in in_order(gained))
         named = replace(candidate, variant=f"with the norm of line {lines}")
         return None if named.title in self._job.skip else replace(built, candidate=named)
-
-    def refed(self, each: Reached, rehearse: Rehearse) -> Reached | None:
-        """The same with inputs that run on the device too; None if there are none: it is refused.
-
-        Meta takes what a device does not, as indices that are out of range.
-        """
-        candidate, constructed = each.candidate, each.prepared.constructed
-        with self._harvest, offline():
-            found = find_inputs(constructed, candidate.name, self._job, self._harvest, rehearse)
-        if not isinstance(found, Refusal):
-            prepared = replace(each.prepared, inputs=found)
-            ran, cost = self._run(prepared)
-            other = reached(candidate, prepared, ran, cost, each.seconds)
-            return replace(other, is_part=each.is_part)
-        self.refused[candidate.name] = CandidateResult(
-            self._job.path,
-            candidate.name,
-            candidate.line,
-            error=f"{candidate.name} could not be fed: {found.reason}",
-            trace=found.trace,
-            seconds=each.seconds,
-        )
-        return None
 
     def variants(self, sites: frozenset[Site]) -> Iterator[Reached]:
         """Build what holds the sites as calls in the project do that make other norms there."""
@@ -256,41 +174,37 @@ class Builder:
                 self._waiting.remove(candidate)
                 built = self._build(candidate)
             else:
-                built = self._again(candidate, sites)
-            if built is None and name in self._unfed:
+                built = self._attempts.again(candidate, sites)
+            if built is None and name in self._attempts.unfed:
                 in_parts = replace(candidate, variant="in parts")
-                built = self._named_by_call(in_parts, sites, by_parts=True)
+                built = self._attempts.named_by_call(in_parts, sites, by_parts=True)
             if built is not None:
-                self.refused.pop(name, None)  # it may have been for want of other norms
+                self._attempts.refused.pop(name, None)  # it may have been for want of other norms
                 yield built
 
     def _is_part(self, candidate: Candidate) -> bool:
         """Whether a model that was built holds one, while sites are wanted."""
-        return bool(self._wanted) and self._is_sighted(candidate)
-
-    def _is_sighted(self, candidate: Candidate) -> bool:
-        target = candidate.target
-        return inspect.isclass(target) and next(self._harvest.sightings(target), None) is not None
+        return bool(self._wanted) and self._attempts.is_sighted(candidate)
 
     def _planned(self) -> Iterator[Candidate]:
         yield from self._taken(lambda each: not needs_arguments(each) and self._holds_wanted(each))
-        idle = 0
-        for candidate in self._taken(lambda each: not needs_arguments(each)):
-            yield candidate
-            idle = 0 if self._gain else idle + 1
-            if idle == _IDLE:
-                break
+        quick = self._taken(lambda each: not needs_arguments(each))
+        yield from self._while_gaining(quick, _IDLE)
         yield from self._taken(self._holds_wanted)
-        idle = 0
-        for candidate in self._rest():
-            yield candidate
-            idle = 0 if self._gain else idle + 1
-            if idle == self._patience:
-                break
-        for name in list(self.refused):  # by now others have shown how
+        yield from self._while_gaining(self._rest(), self._patience)
+        for name in list(self._attempts.refused):  # by now others have shown how
             candidate = self._candidates[name]
             if self._holds_wanted(candidate):
                 yield candidate
+
+    def _while_gaining(self, candidates: Iterator[Candidate], patience: int) -> Iterator[Candidate]:
+        """Candidates, until so many in a row have reached nothing new."""
+        idle = 0
+        for candidate in candidates:
+            yield candidate
+            idle = 0 if self._gain else idle + 1
+            if idle == patience:
+                return
 
     def _rest(self) -> Iterator[Candidate]:
         yield from self._taken(lambda each: not needs_arguments(each) and self._leads(each))
@@ -321,82 +235,8 @@ class Builder:
         return bool(owners & self._mentions.all_of(candidate.name.partition(".")[0]))
 
     def _build(self, candidate: Candidate) -> Reached | None:
-        start = time.perf_counter()
-        self._emit(Started(candidate.title, line=candidate.line))
-        prepared = self._prepared(candidate)
-        if not isinstance(prepared, Refusal):
-            try:
-                ran, cost = self._run(prepared)
-            except Exception as error:
-                prepared = refused(f"{candidate.name} does not run", error)
-            else:
-                self.refused.pop(candidate.name, None)
-                return reached(candidate, prepared, ran, cost, time.perf_counter() - start)
-        if candidate.call:
-            return None
-        if prepared.is_built:
-            self._unfed[candidate.name] = asks_for_statistics(prepared.error)
-        failure = self._broken(candidate, prepared)
-        self.refused[candidate.name] = CandidateResult(
-            self._job.path,
-            candidate.name,
-            candidate.line,
-            sites=failure.sites if failure else (),
-            checks=(failure,) if failure else (),
-            error=prepared.reason,
-            trace=prepared.trace,
-            seconds=time.perf_counter() - start,
-        )
-        return None
-
-    def _broken(self, candidate: Candidate, refusal: Refusal) -> CheckResult | None:
-        """The failure where it is the rewrite that keeps a candidate from being built."""
-        if refusal.error is None or not self._job.original_root or needs_arguments(candidate):
-            return None
-        return broken(candidate, self._job)
-
-    def _prepared(self, candidate: Candidate) -> Prepared | Refusal:
         """Built so that the candidate's own sites are reached, else so that any wanted one is.
 
         A block that is built as a bigger model does may be given its norms by that model.
         """
-        prepared: Prepared | Refusal = Refusal("nothing says how to build it")
-        job = self._job
-        if candidate.call:
-            job = replace(job, examples=(candidate.call,))
-        attempts = [sites for sites in (self._held(candidate), self._wanted) if sites]
-        for sites in attempts or (None,):
-            prepared = self._for(candidate, sites, job)
-            if isinstance(prepared, Prepared) and candidate.call:
-                return Prepared(replace(prepared.constructed, how=Built.CALL), prepared.inputs)
-            if isinstance(prepared, Prepared):
-                return prepared
-        return prepared
-
-    def _for(
-        self,
-        candidate: Candidate,
-        sites: frozenset[Site] | None,
-        job: Job,
-        by_parts: bool = False,
-    ) -> Prepared | Refusal:
-        """Built so that one of the sites is reached."""
-        with self._harvest:
-            return prepare(
-                candidate.target,
-                candidate.name,
-                self._module,
-                job,
-                self._harvest,
-                holds_one_of(sites),
-                by_parts=by_parts,
-            )
-
-    def _run(self, prepared: Prepared) -> tuple[Ran, float]:
-        module = prepared.constructed.module
-        device = device_of(module)
-        arguments = prepared.inputs.make(device, batch=2, stack=None, seed=self._job.seed)
-        with quick_kernels(), torch.no_grad(), device, self._recorder.running(module) as ran:
-            calling.run(module, arguments)
-        parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
-        return ran, parameters + _PER_NUMBER * ran.numbers
+        return self._attempts.build(candidate, (self._held(candidate), self._wanted))

@@ -25,12 +25,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
+from bncodemod.source.dotted_names import last_name
 from bncodemod.verify.held import modules_in
-from bncodemod.verify.instrument import (
-    signing_sites,
+from bncodemod.verify.marks import (
+    note_call,
+    site_of_code,
     sites_being_called,
     sites_looked_up,
-    unsigned,
 )
 from bncodemod.verify.model import Site, SiteKind
 from bncodemod.verify.norm_calls import BATCH_NORMS, FUNCTIONS, GROUP_NORMS, Fed, NormCall
@@ -97,6 +98,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         for kind in NORMS:
+            _note_names_given_to(kind)
             self._saved.append((kind, kind.__init__))
             kind.__init__ = self._recording(kind.__init__)  # type: ignore[method-assign]
         return self
@@ -139,8 +141,8 @@ class Recorder:
     def _recording(self, construct: Any) -> Any:
         @functools.wraps(construct)
         def constructing(norm: nn.Module, *args: Any, **kwargs: Any) -> None:
-            sites = self.here() | signing_sites((*args, *kwargs.values()))
-            construct(norm, *map(unsigned, args), **{k: unsigned(v) for k, v in kwargs.items()})
+            sites = self.here() | sites_of(norm)
+            construct(norm, *args, **kwargs)
             norm.__dict__[_ORIGIN] = sites
             norm.__dict__[_PLACE] = _outside_torch(sys._getframe(1))
 
@@ -167,6 +169,26 @@ class Recorder:
         ran.numbers = sum(call.answer.numel() for call in calls.seen)
         ran.fed = {(site, call.fed) for call in calls.seen if call.values for site in call.sites}
         ran.add_idle((norm for _, norm in norms_in(module)), seen)
+
+
+def _note_names_given_to(kind: Any) -> None:
+    """Have a norm know the sites of the keywords that its class, or one made of it, is given.
+
+    This stays: a class from which ``__new__`` was taken again takes no arguments any more.
+    """
+    if "__new__" in vars(kind):
+        return
+
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        above: Any = super(kind, cls).__new__
+        norm = above(cls) if above is object.__new__ else above(cls, *args, **kwargs)
+        if kwargs and (sites := note_call(kwargs, sys._getframe(1))):
+            norm.__dict__[_ORIGIN] = sites
+        return norm
+
+    # As the method of a function it is none of those whose signature is taken for the class's.
+    of_function: Any = new
+    setattr(kind, "__new__", staticmethod(of_function.__call__))  # noqa: B010
 
 
 class NormCalls(TorchFunctionMode):
@@ -267,6 +289,8 @@ class _FrameSites:
         found: frozenset[Site] = frozenset()
         called: frozenset[str] = frozenset()
         while frame is not None:
+            if (own := site_of_code(frame.f_code)) is not None:
+                found |= {own}
             sites, exact = self._at(frame)
             if sites and not exact:
                 sites = frozenset(site for site in sites if _callee(site) in called)
@@ -334,8 +358,7 @@ def _callee(site: Site) -> str:
         call = ast.parse(site.text.strip(), mode="eval").body
     except SyntaxError:
         return ""
-    function = call.func if isinstance(call, ast.Call) else call
-    return getattr(function, "attr", getattr(function, "id", ""))
+    return last_name(call.func if isinstance(call, ast.Call) else call)
 
 
 def _outside_torch(frame: FrameType | None) -> str:

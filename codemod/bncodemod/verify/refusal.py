@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bncodemod.verify.errors import ChangesFiles
+
 _LONGEST = 200  # characters of what an exception says
 
 
@@ -42,7 +44,7 @@ def import_remedy(error: BaseException) -> str:
         return f"install {top} where the verifier runs, or leave the file out with --exclude"
     if "operator torchvision::" in str(error):
         return "torch and torchvision do not fit each other: install both from the same index"
-    return GUARD if isinstance(error, (SystemExit, EOFError)) else ""
+    return GUARD if isinstance(error, (SystemExit, EOFError, ChangesFiles)) else ""
 
 
 GUARD = (

@@ -21,6 +21,14 @@ def seed_all(number: int) -> None:
         sys.modules["numpy"].random.seed(number % 2**32)
 
 
+def states_of_others() -> dict[str, Any]:
+    """Where the generators stand whose numbers are plain, by their modules: all but torch's."""
+    states: dict[str, Any] = {"random": random.getstate()}
+    if "numpy" in sys.modules:
+        states["numpy.random"] = repr(sys.modules["numpy"].random.get_state(legacy=False))
+    return states
+
+
 @contextmanager
 def reproducible() -> Iterator[None]:
     """Compute the same twice, and in full precision; operators that cannot do so only warn."""

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bncodemod.model import FileResult
 from bncodemod.settings import Configuration
@@ -16,6 +16,8 @@ from bncodemod.verify.driver import Driver, Gathered, Limits
 from bncodemod.verify.jobs import Jobs
 from bncodemod.verify.model import (
     OF_USERS,
+    Check,
+    Job,
     ModuleResult,
     Site,
     SiteKind,
@@ -30,7 +32,7 @@ from bncodemod.verify.protocol import Setup
 from bncodemod.verify.sources import Sources, add_sites, read_files
 from bncodemod.verify.verdicts import hanging_on_guesses, judge
 
-_USERS_OF_USERS = 3  # in other files, of what was fed by guess
+_USERS_OF_USERS = 3  # rounds: what uses a candidate that was fed by guess may be fed so itself
 
 OnProgress = Callable[[int, int], None]
 OnNotice = Callable[[str], None]
@@ -96,16 +98,8 @@ def _examined(
         jobs = Jobs(sources, options, hello.examples, originals, folder)
         for name in jobs.unused_examples():
             say(f"an example is for {name}, which no module of the run defines")
-        driver.run(jobs.of_sites(asked), devices, on_progress)
-        left = [r.site for r in _judged(asked, sources, driver.gathered) if _is_left(r, driver)]
-        driver.run(jobs.of_users(left), devices, on_progress)
-        if options.checks & OF_USERS:
-            for _ in range(_USERS_OF_USERS):
-                results = _judged(asked, sources, driver.gathered)
-                guesses = hanging_on_guesses(results, driver.gathered.candidates.values())
-                lost = {path for path, _ in driver.gathered.lost}
-                users = jobs.of_users_of_guesses(guesses, driver.gathered.tried(), lost)
-                driver.run(users, devices, on_progress)
+        for batch in _batches(jobs, asked, sources, driver, options.checks):
+            driver.run(batch, devices, on_progress)
         gathered = driver.gathered
         for candidate in gathered.candidates.values():
             if candidate.error and jobs.is_said(candidate):
@@ -120,6 +114,24 @@ def _examined(
             seconds=gathered.seconds,
             tolerance=hello.tolerance,
         )
+
+
+def _batches(
+    jobs: Jobs, asked: list[Site], sources: Sources, driver: Driver, checks: frozenset[Check]
+) -> Iterator[list[Job]]:
+    """The jobs of a run, each batch of them by what those before it have shown.
+
+    First come the modules of the sites, then others that use what was not reached, and what was fed
+    by guess.
+    """
+    yield jobs.of_sites(asked)
+    left = [r.site for r in _judged(asked, sources, driver.gathered) if _is_left(r, driver)]
+    yield jobs.of_users(left)
+    for _ in range(_USERS_OF_USERS if checks & OF_USERS else 0):
+        results = _judged(asked, sources, driver.gathered)
+        guesses = hanging_on_guesses(results, driver.gathered.candidates.values())
+        lost = {path for path, _ in driver.gathered.lost}
+        yield jobs.of_users_of_guesses(guesses, driver.gathered.tried(), lost)
 
 
 def _judged(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from bncodemod.verify.assignments import Assigned
 from bncodemod.verify.calling import Arguments, copied, run
 from bncodemod.verify.inputs import Inputs
 from bncodemod.verify.meta import device_of, is_lazy
-from bncodemod.verify.model import Job, Site
+from bncodemod.verify.model import Check, CheckResult, Job, Outcome, Site
 from bncodemod.verify.prepare import Prepared
+from bncodemod.verify.randomness import Drawn, switch_off_randomness
 from bncodemod.verify.recorder import Recorder, norms_in
 from bncodemod.verify.reproducible import seed_all
 
@@ -24,9 +23,7 @@ from bncodemod.verify.reproducible import seed_all
 BATCH = 5
 STACK = 2  # batches under vmap, samples for gradients, models of an ensemble
 
-_RANDOM = re.compile(r"drop_?(out|path|block|connect)|stochastic_?depth|rrelu", re.IGNORECASE)
 _EVEN = 12**0.5  # what even noise of this width spreads is 1
-_RATES = ("p", "drop_prob", "drop_rate", "prob")
 
 
 @dataclass
@@ -41,11 +38,15 @@ class Subject:
     recorder: Recorder
     notes: list[str] = field(default_factory=list)
     # What one check has found out and another one uses: whether only batch norms ran, on their
-    # batch, and a model that has run under vmap, with the lines that assigned to its attributes.
+    # batch; a model that has run under vmap, with the lines that assigned to its attributes;
+    # whether the device was tried with random layers on; and what vmap is to be told of them.
     is_batch_normed: bool | None = None
     mapped: tuple[nn.Module, Assigned] | None = None
+    was_used: bool = False
+    drawn: Drawn | None = None
+    remarks: list[CheckResult] = field(default_factory=list)  # beside what a check comes to
     _new: nn.Module | None = None
-    _fresh: nn.Module | None = None
+    _kept: nn.Module | None = None
 
     @property
     def device(self) -> torch.device:
@@ -57,24 +58,32 @@ class Subject:
         return device_of(self.prepared.constructed.module)
 
     def built(self) -> nn.Module:
-        """A copy of the model as it was first built; random layers are off."""
-        module = copied(self.prepared.constructed.module)
+        """A copy of the model as it was first built."""
+        if self.built_on.type == "meta":
+            module = copied(self.prepared.constructed.module)
+        else:  # where the search for inputs may have changed its values
+            module = self.rebuilt(self.built_on)
         module.train()
-        switch_off_randomness(module)
         return module
+
+    def used(self) -> nn.Module:
+        """A copy of the model in train mode, with its random layers on."""
+        return copied(self.kept())
 
     def fresh(self, dtype: torch.dtype | None = None) -> nn.Module:
         """A copy of the model in train mode; random layers are off, norms weigh their channels."""
-        module = copied(self.kept())
+        module = self.used()
+        if quieted := switch_off_randomness(module):
+            self.note(f"switched off to compare: {', '.join(quieted)}")
         return module if dtype is None else module.to(dtype)
 
     def kept(self) -> nn.Module:
-        """What :meth:`fresh` copies; to be looked at only."""
-        if self._fresh is None:
+        """What :meth:`used` and :meth:`fresh` copy; to be looked at only."""
+        if self._kept is None:
             # What is to be held against the original is kept as it was built, too.
-            module = self.new() if self.job.original_root else self.rebuilt(self.device)
-            self._fresh = self._prepared(module)
-        return self._fresh
+            self._kept = self.new() if self.job.original_root else self.rebuilt(self.device)
+            weigh_channels(self._kept, self.job.seed)
+        return self._kept
 
     def new(self) -> nn.Module:
         """A copy of the model as it is built on the device."""
@@ -125,35 +134,25 @@ class Subject:
             return error
         return None
 
-    def _prepared(self, module: nn.Module) -> nn.Module:
-        if quieted := switch_off_randomness(module):
-            self.note(f"switched off to compare: {', '.join(quieted)}")
-        weigh_channels(module, self.job.seed)
-        return module
+    def tell(self, drawn: Drawn) -> None:
+        """Remark on what vmap is to be told, once."""
+        if self.drawn is None:
+            self.drawn, place = drawn, drawn.place
+            self.remarks.append(
+                CheckResult(
+                    Check.VMAP,
+                    Outcome.NOTED,
+                    drawn.message,
+                    place.cause,
+                    drawn.remedy,
+                    place.path,
+                    place.line,
+                )
+            )
 
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
-
-
-def switch_off_randomness(module: nn.Module) -> list[str]:
-    """Switch off the layers that draw random numbers in train mode; say which, by their classes.
-
-    Only what does nothing else: eval mode would hide how a norm runs in train mode.
-    """
-    found = []
-    for layer in module.modules():
-        kind = type(layer)
-        if not isinstance(layer, _DropoutNd) and not _RANDOM.search(kind.__name__):
-            continue
-        if next(norms_in(layer), None) or next(layer.parameters(), None) is not None:
-            continue
-        found.append(kind.__name__)
-        for name in _RATES:
-            if isinstance(getattr(layer, name, None), float):
-                setattr(layer, name, 0.0)
-        layer.training = False
-    return sorted(set(found))
 
 
 def weigh_channels(module: nn.Module, seed: int) -> None:

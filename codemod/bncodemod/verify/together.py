@@ -1,24 +1,12 @@
-"""Several whole models that one function makes, run side by side as one module."""
+"""Inputs for several whole models that one function makes."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
+from bncodemod.verify.answers import Together
 from bncodemod.verify.harvest import Harvest
 from bncodemod.verify.inputs import Inputs, dtype_of, search
 from bncodemod.verify.refusal import Refusal
 from bncodemod.verify.specs import Feed
-
-
-class Together(nn.ModuleList):
-    """Runs each of its models on inputs of its own: ``(args, kwargs)``."""
-
-    def forward(self, *feeds: tuple[tuple[Any, ...], dict[str, Any]]) -> tuple[Any, ...]:
-        return tuple(
-            model(*args, **kwargs) for model, (args, kwargs) in zip(self, feeds, strict=True)
-        )
 
 
 def inputs_of_all(models: Together, name: str, harvest: Harvest) -> Inputs | Refusal:

@@ -27,6 +27,7 @@ from bncodemod.verify.model import (
 # Rules whose sites are names and configurations that a library turns into norms.
 _REGISTRIES = frozenset({"BN108", "BN109"})
 REGISTRY = "a configuration that only the library reads which it is written for"
+NOT_CHOSEN = "none of the chosen checks runs it under vmap as in training"
 
 
 _UNDER_VMAP = frozenset({Check.META_VMAP, Check.VMAP, Check.GRAD, Check.ENSEMBLE})
@@ -39,8 +40,10 @@ def cleared(candidate: CandidateResult) -> Iterator[Site]:
     """The sites that a candidate verifies: they run in it and pass all checks that were made.
 
     One of these checks has run all of their norms under vmap, in train mode, and has compared
-    what came of it, if any was to do so.
+    what came of it, if any was to do so; ``vmap`` itself, if its answer was to be compared.
     """
+    if _not_compared(candidate) is not None:
+        return
     made = {check.check for check in candidate.checks}
     for site in candidate.sites:
         if site in candidate.idle or _failures(candidate, site):
@@ -53,6 +56,14 @@ def cleared(candidate: CandidateResult) -> Iterator[Site]:
             is_shown &= not any(_leaves_out(check, site) for check in candidate.checks)
         if is_shown:
             yield site
+
+
+def _not_compared(candidate: CandidateResult) -> CheckResult | None:
+    """The check ``vmap`` where it was to be made and there was nothing to compare."""
+    for check in candidate.checks:
+        if check.check is Check.VMAP and check.outcome is Outcome.SKIPPED:
+            return check
+    return None
 
 
 def _leaves_out(check: CheckResult, site: Site) -> bool:
@@ -165,30 +176,39 @@ def _judged(
             named = _named(failure for _, failure in left)
             return _fails(site, *next((f for f in left if f[1] is named), left[0]), passed_in)
     if verifying:
-        passed = set().union(*(_passed(candidate, site) for candidate in verifying))
-        checks = tuple(check for check in Check if check in passed)
-        best = min(verifying, key=lambda each: (bool(_failing_elsewhere(each)), bool(each.parts)))
-        return SiteResult(
-            site,
-            Verdict.VERIFIED,
-            checks=checks,
-            candidate=best.name,
-            failed_elsewhere=_failing_elsewhere(best),
-            parts=best.parts,
-            unfinished=tuple(_unfinished(verifying) - passed),
-        )
+        return _verified(site, verifying)
     if reaching:
         return SiteResult(site, Verdict.NOT_REACHED, reason=_unchecked(reaching[0], site))
     why = reasons.get(site) or _why_not(site, modules, candidates)
     return SiteResult(site, Verdict.NOT_REACHED, reason=why)
 
 
+def _verified(site: Site, candidates: list[CandidateResult]) -> SiteResult:
+    passed = set().union(*(_passed(candidate, site) for candidate in candidates))
+    best = min(candidates, key=lambda each: (bool(_failing_elsewhere(each)), bool(each.parts)))
+    return SiteResult(
+        site,
+        Verdict.VERIFIED,
+        checks=_as_listed(passed),
+        candidate=best.name,
+        failed_elsewhere=_failing_elsewhere(best),
+        parts=best.parts,
+        unfinished=_as_listed(_unfinished(candidates) - passed),
+        guessed=all(candidate.guessed for candidate in candidates),
+    )
+
+
+def _as_listed(checks: set[Check]) -> tuple[Check, ...]:
+    """Checks in the order in which they are made."""
+    return tuple(check for check in Check if check in checks)
+
+
 def hanging_on_guesses(
     results: Iterable[SiteResult], candidates: Iterable[CandidateResult]
 ) -> dict[tuple[str, str], frozenset[Site]]:
-    """The verified sites of which other inputs may leave nothing: by what was fed by guess.
+    """The verified sites of whose norms other inputs than the guessed ones may leave nothing.
 
-    That is known by its file and name.
+    They go by the file and the name of the candidate that was fed by guess.
     """
     candidates = list(candidates)
     sure = {s for each in candidates for s in cleared(each) if s not in each.unsure}
@@ -256,10 +276,15 @@ def _unchecked(candidate: CandidateResult, site: Site) -> str:
     if candidate.checks and not _showing(candidate, site) & {
         check.check for check in candidate.checks
     }:
-        return "none of the chosen checks runs it under vmap"
+        passed = [c.check.value for c in candidate.checks if c.outcome is Outcome.PASSED]
+        others = f"; passed in {candidate.name}: {', '.join(passed)}" if passed else ""
+        return f"{NOT_CHOSEN}{others}"
     compared = [check for check in candidate.checks if check.check in _COMPARING]
-    if compared and all(check.outcome is Outcome.SKIPPED for check in compared):
-        return f"{candidate.name} was built, but not compared: {compared[0].message}"
+    skipped = _not_compared(candidate)
+    if skipped is None and all(check.outcome is Outcome.SKIPPED for check in compared):
+        skipped = next(iter(compared), None)
+    if skipped is not None:
+        return f"{candidate.name} was built, but not compared: {skipped.message}"
     ran = [c for c in candidate.checks if c.check in _UNDER_VMAP and c.outcome is Outcome.PASSED]
     if ran:
         return f"{candidate.name} passes, but this line's norm did not run in it in train mode"

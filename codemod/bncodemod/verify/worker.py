@@ -122,14 +122,17 @@ class _Worker:
         self._send(hello)
         if hello.error:
             return
+        examine = _function(setup.examine)
+        # What is imported by now stays.
+        from bncodemod.verify.namesakes import put_back
         from bncodemod.verify.process_state import changes, state
 
-        examine = _function(setup.examine)
         before = state()
         while True:
             job = self._connection.recv()
             self._forked = 0
             trace = self._work(examine, job)
+            put_back()
             self._send(Finished(self._forked, tuple(changes(before)), trace))
 
     def _work(self, examine: Examine, job: Job) -> str:

@@ -1,4 +1,4 @@
-"""Which expressions of a file are evidently modules, by what they were made from or by name."""
+"""Which expressions of a file are modules of torch, as far as it shows, and what gives them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from bncodemod.catalog import module_classes
 from bncodemod.catalog.libraries import gives_module
-from bncodemod.scan.callers import calls_of
-from bncodemod.scan.libraries import argument
-from bncodemod.scan.model_places import CHAIN
+from bncodemod.scan.callers import handed_to
+from bncodemod.scan.model_places import CHAIN, COPIES
 from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.source.dotted_names import last_name
@@ -29,11 +28,10 @@ _GIVE_MODULES = frozenset({"torch.hub.load", "torch.jit.script", "torch.compile"
 _SEQUENCES = frozenset({"enumerate", "iter", "list", "reversed", "set", "sorted", "tuple"})
 _PARTS = re.compile(r"^(?:named_)?(?:children|modules)$")
 _FOR = (ast.For, ast.AsyncFor, ast.comprehension)
-SAME = frozenset({"copy.deepcopy", "copy.copy", "torch.compile", "torch.jit.script"})
 
 
-class ModuleValues:
-    """Tells modules from other values of one file."""
+class ModuleExpressions:
+    """Tells modules of one file by what they are made from, else by their names."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
@@ -60,8 +58,7 @@ class ModuleValues:
         if is_self(node):
             return self.is_module_class(self.class_around(node))
         if isinstance(node, ast.Subscript):
-            last = last_name(node.value)
-            return _is_module_name(last.removesuffix("s")) and last.endswith("s")
+            return _is_name_of_modules(last_name(node.value))
         if isinstance(node, ast.Attribute):
             return _is_module_name(node.attr) or self._is_set_to_module(node)
         if not isinstance(node, ast.Name):
@@ -82,7 +79,7 @@ class ModuleValues:
         if isinstance(function, ast.Attribute) and function.attr in CHAIN:
             return self.is_module(function.value)
         qualified = self.names.qualified(function)
-        if qualified in SAME and call.args:
+        if qualified in COPIES and call.args:
             return self.is_module(call.args[0])
         if qualified.startswith("torch.nn.functional."):
             return False
@@ -152,9 +149,7 @@ class ModuleValues:
             if binding.kind is BindingKind.VALUE:
                 yield binding.value
             elif binding.kind is BindingKind.PARAMETER:
-                function = self.tree.parent(self.tree.parent(binding.node))
-                if isinstance(function, Function):
-                    yield from self.handed_to(binding.node, function)
+                yield from handed_to(self.tree, binding.node).values()
 
     def may_be_other(self, module: ast.expr) -> bool:
         """Whether a variable of a loop over some modules takes the value of a function as well."""
@@ -201,25 +196,25 @@ class ModuleValues:
         if isinstance(node, ast.BinOp):
             return self._gives_modules(node.left) or self._gives_modules(node.right)
         if isinstance(node, ast.Call):
-            function = node.func
-            if isinstance(function, ast.Attribute) and function.attr in ("values", "items"):
-                return self._gives_modules(function.value)
-            if isinstance(function, ast.Attribute) and _PARTS.search(function.attr):
-                return self.is_module(function.value)
-            if self.names.qualified(function) == "torch.nn.ModuleList":
-                return True
-            if isinstance(function, ast.Name) and function.id in _SEQUENCES:
-                return any(map(self._gives_modules, node.args))
-            return False
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            last = last_name(node)
-            if last.endswith("s") and _is_module_name(last.removesuffix("s")):
-                return True
+            return self._call_gives_modules(node)
+        if isinstance(node, (ast.Name, ast.Attribute)) and _is_name_of_modules(last_name(node)):
+            return True
         if isinstance(node, ast.Name):
             return any(map(self._gives_modules, self._values(node)))
         if isinstance(node, ast.Attribute):
             return any(map(self._gives_modules, self.assigned(node)))
         return False
+
+    def _call_gives_modules(self, call: ast.Call) -> bool:
+        function = call.func
+        if isinstance(function, ast.Attribute) and function.attr in ("values", "items"):
+            return self._gives_modules(function.value)
+        if isinstance(function, ast.Attribute) and _PARTS.search(function.attr):
+            return self.is_module(function.value)
+        if self.names.qualified(function) == "torch.nn.ModuleList":
+            return True
+        is_sequence = isinstance(function, ast.Name) and function.id in _SEQUENCES
+        return is_sequence and any(map(self._gives_modules, call.args))
 
     def _is_or_gives(self, node: ast.expr | None) -> bool:
         return node is not None and (self.is_module(node) or self._gives_modules(node))
@@ -231,22 +226,10 @@ class ModuleValues:
             return False
         self._asked.add(function)  # a function that hands its parameter to itself
         try:
-            handed = self.handed_to(parameter, function)
+            handed = handed_to(self.tree, parameter).values()
             return any(value is not None and self.is_module(value) for value in handed)
         finally:
             self._asked.discard(function)
-
-    def handed_to(
-        self, parameter: ast.AST, function: ast.FunctionDef | ast.AsyncFunctionDef
-    ) -> list[ast.expr | None]:
-        """What the calls of the file hand to a parameter of a function."""
-        name: str = parameter.arg  # type: ignore[attr-defined]
-        places = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-        is_method = isinstance(self.tree.parents.get(function), ast.ClassDef)
-        if is_method and "staticmethod" not in map(ast.unparse, function.decorator_list):
-            places = places[1:]
-        position = places.index(name) if name in places else None
-        return [argument(call, name, position) for call in calls_of(self.tree, function)]
 
     def _is_first(self, name: ast.AST) -> bool:
         target = self.tree.parents.get(name)
@@ -279,7 +262,7 @@ class ModuleValues:
             return False
         returned = [n.value for n in self.tree.walk_below(definition) if isinstance(n, ast.Return)]
         return any(
-            isinstance(v, ast.expr) and v is not None and self.is_module(v)
+            isinstance(v, ast.expr) and self.is_module(v)
             for v in returned
             if not (isinstance(v, ast.Call) and self._is_own_call(v, definition))
         )
@@ -320,6 +303,7 @@ class ModuleValues:
         return found[0] if len(found) == 1 and isinstance(found[0], ast.ClassDef) else None
 
     def class_around(self, node: ast.AST) -> ast.ClassDef | None:
+        """The innermost class of the file that a node stands in."""
         return next((a for a in self.tree.ancestors(node) if isinstance(a, ast.ClassDef)), None)
 
 
@@ -334,8 +318,14 @@ def _unchained(value: ast.AST | None) -> ast.AST | None:
 
 
 def is_self(node: ast.expr) -> bool:
+    """Whether an expression is ``self``."""
     return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _is_module_name(name: str) -> bool:
     return bool(_MODULE_NAME.search(name)) and not _GIVER_NAME.search(name)
+
+
+def _is_name_of_modules(name: str) -> bool:
+    """Whether a name is the plural of one that modules have: ``nets``."""
+    return name.endswith("s") and _is_module_name(name.removesuffix("s"))

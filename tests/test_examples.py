@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bncodemod.core import rewrite
+from bncodemod.model import Status
 from bncodemod.settings import Settings
 
 torch = pytest.importorskip("torch")
@@ -22,7 +23,7 @@ AUTO = Settings("auto")
 
 # The strategies that fit what a script does, the best one first.
 FITTING = {
-    "ensemble": (NO_STATISTICS, GROUP_NORM, EVAL_MODE, AUTO),
+    "ensemble": (NO_STATISTICS, GROUP_NORM, AUTO),
     "maml": (NO_STATISTICS, GROUP_NORM, AUTO),
     "per_sample_gradients": (GROUP_NORM, NO_STATISTICS, AUTO),
     "dp_sgd": (GROUP_NORM, NO_STATISTICS, AUTO),
@@ -84,6 +85,29 @@ def test_private_gradients_do_not_depend_on_the_other_samples(tmp_path: Path) ->
     all_of_them = optimizer.sample_gradients(x, y)
     for key, value in optimizer.sample_gradients(x[2:4], y[2:4]).items():
         torch.testing.assert_close(value, all_of_them[key][2:4], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [NO_STATISTICS, AUTO], ids=["no-running-stats", "auto"])
+def test_each_member_of_an_ensemble_predicts_as_it_does_alone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    names = run(rewritten("ensemble", settings, tmp_path))
+    members, x = [names["Regressor"]() for _ in range(3)], torch.randn(16, 8)
+    for number, member in enumerate(members):  # each sees data of its own
+        member(torch.randn(32, 8) * (1 + number) + number)
+    together = names["predict"](members, x)
+    for member, found in zip(members, together, strict=True):
+        for alone in (member(x), member.eval()(x)):
+            torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_eval_mode_leaves_an_ensemble_of_parameters_alone() -> None:
+    source = EXAMPLES / "ensemble.py"
+    result = rewrite(source.read_bytes(), str(source), EVAL_MODE)
+    assert result.after is None
+    (call,) = (finding for finding in result.findings if finding.code == "BN113")
+    assert call.status is Status.OPEN
+    assert "stack_module_state" in call.remedy
 
 
 def test_the_jacobian_is_that_of_eval_mode(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def rewrite(
     ``path`` only names the file in findings: nothing is read from the disk.
     """
     matters = may_hold_site(data, index) or may_hold_transform(data)
-    if not matters and not index.brings_loaded_norms:
+    if not matters and not index.brings_models:
         return FileResult(path, data)
     # What follows needs LibCST and all rules: a file without a site must not pay for them.
     from bncodemod.engine import rewrite_text

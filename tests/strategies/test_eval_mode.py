@@ -44,8 +44,8 @@ USES = {
     ),
     "functional_call": (
         "def use(model, x):\n"
-        "    p = {k: v.detach().expand(2, *v.shape) for k, v in model.named_parameters()}\n"
-        "    return vmap(lambda q, r: functional_call(model, q, (r,)), in_dims=(0, 0))(p, x)\n"
+        "    p = {k: v.detach() for k, v in model.named_parameters()}\n"
+        "    return vmap(lambda q, r: functional_call(model, q, (r,)), in_dims=(None, 0))(p, x)\n"
     ),
     "ntk": (
         "def use(model, x):\n"

@@ -26,9 +26,18 @@ file, which transforms whatever it is given, is to be in eval mode there.
 What is computed and only looked at (printed, logged, added to a list that is) is no part of a
 training beside it.
 
+A function that runs under a transform what it is handed (``score(log_prob, x)``) stays as it is:
+the model of a function that it is handed is put into eval mode where that is handed in. A parameter
+that may be a model or something else is put into eval mode if it is one.
+
+What may be a model, or run one, for all that the file shows (``jacrev(self.core)``) is reported.
+So are ensembles that map over stacked parameters and take the buffers of one module: in eval mode
+all members would be normalised with the statistics of one. The norms of a file are safe only if
+none of its calls is in doubt.
+
 Reported is also where eval mode is not what is wanted: a transform with ``randomness``, a model
-that the code puts into train mode above or where it calls the function, a statement that runs the
-model otherwise as well.
+that the code puts into train mode above or where it calls the function, or whose mode depends on a
+condition there, a statement that runs the model otherwise as well.
 
 By hand: ``model.eval()`` before the call, and the modes as they were behind it. A plain
 ``model.train()`` there unfreezes what was frozen.
@@ -49,12 +58,13 @@ from bncodemod.scan.last_mode import Mode, Said
 from bncodemod.scan.parameter_updates import line_of_update
 from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
+from bncodemod.scan.shared_buffers import shares_buffers
 from bncodemod.scan.stacked_buffers import maps_over_buffers
 from bncodemod.scan.training import any_training, sign_of_training
 from bncodemod.scan.transform_sites import Run, Site, TransformSites
 from bncodemod.scan.weights import holders
 from bncodemod.strategies import auto, eval_mode
-from bncodemod.strategies.context import Context
+from bncodemod.strategies.context import Calls, Context
 from bncodemod.strategies.decision import Decision, Open, Rewrite, Safe
 from bncodemod.strategies.eval_mode import obstacle, statement_above, wrapped
 from bncodemod.strategies.model_use import safe_use
@@ -63,6 +73,15 @@ from bncodemod.strategies.model_use import safe_use
 rule = Rule("BN113", "call under a transform", priority=0, strategies=(eval_mode.NAME, auto.NAME))
 
 _GRADIENT = re.compile(r"\.grad(?:_and_value)?$")
+_IF_A_MODEL = (
+    "if it is or runs a model with batch norm, put that into eval mode there, or rewrite with"
+    " --strategy no-running-stats"
+)
+_MAPPED = "its buffers are stacked with its parameters and mapped over"
+_STACK = (
+    "rewrite with --strategy no-running-stats; or stack the buffers as well, with"
+    " torch.func.stack_module_state, and map over both"
+)
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
 _WISHED = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; or put the batch"
@@ -84,9 +103,11 @@ def calls_under_transforms(context: Context) -> Iterator[Match]:
     """The statements that run a model under a transform, and transforms that are lost sight of."""
     judge = _Judge(context)
     sites = list(judge.found.sites())
-    if context.strategy.name != auto.NAME or judge.all_can_be_evaluated(sites):
-        for site in sites:
-            yield Match(site.node, partial(judge.decide, site))
+    if context.strategy.name == auto.NAME and not judge.all_can_be_evaluated(sites):
+        return
+    context.calls = judge.outcome(sites)
+    for site in sites:
+        yield Match(site.node, partial(judge.decide, site))
 
 
 class _Judge:
@@ -114,15 +135,34 @@ class _Judge:
             and not any(isinstance(self._judged(site), Open) for site in sites)
         )
 
+    def outcome(self, sites: list[Site]) -> Calls:
+        """How all that the file runs under transforms comes out, as far as that is seen."""
+        ways = set()
+        for site in sites:
+            judged = self._judged(site)
+            if isinstance(judged, Open):
+                return Calls(doubt=f"line {site.statement.lineno} is open")
+            is_mapped = judged is not None and judged.message.endswith(_MAPPED)
+            ways.add("with buffers that are mapped over" if is_mapped else "in eval mode here")
+        for use in self.found.uses:
+            if not self.found.is_followed(use) and not self.found.is_left_to_callers(use):
+                line = self.context.line(use.transformed.node)
+                what = ast.unparse(use.transformed.function)
+                return Calls(doubt=f"line {line} runs {what}, which is not followed")
+        return Calls(way=", or ".join(sorted(ways)))
+
     def decide(self, site: Site) -> Decision:
         """What becomes of a site."""
         judged = self._judged(site)
-        self.context.calls_work |= not isinstance(judged, Open)
         return self._rewrite(site) if judged is None else judged
 
     def _judged(self, site: Site) -> Safe | Open | None:
         """Why a site stays as it is; None if its statement can be put into eval mode."""
         shown = ", ".join(site.by_text)
+        if site.unseen:
+            unseen = ", ".join(dict.fromkeys(map(ast.unparse, site.unseen)))
+            message = f"{unseen}: runs under a transform, and may be a model or run one"
+            return Open(f"{message}: what it is does not show", _IF_A_MODEL)
         if site.beyond and self._are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
         if site.beyond:
@@ -133,11 +173,14 @@ class _Judge:
         if self._are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
         if all(map(self._is_ensemble, site.runs)):
-            return Safe(f"{shown}: its buffers are stacked with its parameters and mapped over")
+            return Safe(f"{shown}: {_MAPPED}")
         said = {text: self._last_mode(text, site.statement) for text in site.by_text}
         frozen = [self._safe_use(module) for module in site.modules]
         if all(frozen) and not any(last.is_undone for last in said.values()):
             return Safe(f"{shown}: {frozen[0]}")
+        if any(map(self._shares_buffers, site.runs)):
+            message = f"{shown}: an ensemble under a transform, of which the parameters are stacked"
+            return Open(f"{message}, and not the statistics: all would use those of one", _STACK)
         wish = self._wish(site, said)
         if wish:
             return Open(f"{shown}: runs under a transform, {wish}", _WISHED)
@@ -160,9 +203,20 @@ class _Judge:
     def _is_ensemble(self, run: Run) -> bool:
         """Whether stacked buffers are mapped over, and nothing is differentiated in between."""
         within = set(run.use.called.functions)
+        if run.given is not None:
+            return False
         return maps_over_buffers(self.context.names, run.use.transformed, run.call) and not any(
             within.intersection(self.tree.ancestors(use.transformed.node))
             for use in self.found.uses
+        )
+
+    def _shares_buffers(self, run: Run) -> bool:
+        """Whether parameters are mapped over, by this run or in it, and buffers are not."""
+        within = {run.use.transformed.function, *run.use.called.functions}
+        return any(
+            shares_buffers(self.context.names, use.transformed, use.called)
+            for use in self.found.uses
+            if use is run.use or within.intersection(self.tree.ancestors(use.transformed.node))
         )
 
     def _wish(self, site: Site, said: dict[str, Said]) -> str:
@@ -193,7 +247,7 @@ class _Judge:
     def _other_run(self, site: Site, text: str) -> str:
         """A call in a site's statement that may run a module, but not under the transform."""
         runs = {run.call for run in site.runs}
-        transformed = {run.use.transformed.node for run in site.runs}
+        transformed = {run.transformed for run in site.runs}
         pending: list[ast.AST] = [site.statement]
         while pending:
             node = pending.pop()
@@ -234,9 +288,11 @@ class _Judge:
     def _sign(self, site: Site) -> str:
         """What says that a statement trains; empty if nothing does."""
         functions = [function for run in site.runs for function in run.use.called.functions]
-        found = sign_of_training(self.context.names, site.statement, functions)
-        if found:
-            return f"line {found[1]}: {found[0]}"
+        statements = dict.fromkeys(s for run in site.runs for s in self._statements(run))
+        for statement in statements:
+            found = sign_of_training(self.context.names, statement, functions)
+            if found:
+                return f"line {found[1]}: {found[0]}"
         trained = self.context.names.index.uses.trained
         for name, around in holders(self.context.names, site.statement).items():
             if name in trained and isinstance(around, Function):
@@ -251,10 +307,17 @@ class _Judge:
                 return "gradients of its parameters are taken"
             names = self.context.names
             if run.use.called.parameters:
-                line = line_of_update(names, run.use.transformed, run.use.called, run.call)
-                if line:
-                    return f"line {line}: parameters that it is differentiated by are changed"
+                for call in [run.call] if run.given is None else run.use.transformed.runs:
+                    line = line_of_update(names, run.use.transformed, run.use.called, call)
+                    if line:
+                        return f"line {line}: parameters that it is differentiated by are changed"
         return ""
+
+    def _statements(self, run: Run) -> Iterator[ast.stmt]:
+        """The statement of a run, and where it hands a function on, those that run that."""
+        yield self.tree.statement(run.call)
+        if run.given is not None:
+            yield from map(self.tree.statement, run.use.transformed.runs)
 
     def _handed_in_file(self, definition: Definition) -> str:
         """The line in which the file takes a function as a value, which is not followed."""

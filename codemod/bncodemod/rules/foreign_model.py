@@ -72,7 +72,7 @@ def _run(context: Context) -> Iterator[tuple[ast.expr, list[ast.expr]]]:
     modules = context.called_modules
     for transformed in modules.transforms.outermost():
         if any(name.startswith(_OF_TORCH_FUNC) for name in transformed.transforms):
-            yield transformed.node, modules.of(transformed.function).modules
+            yield transformed.node, modules.of(transformed.function).all_modules
     for node, _ in uses_of(context.names, _STACKS):
         call = context.tree.call_to(node)
         if call is not None and call.args:
@@ -100,8 +100,8 @@ def _decide(context: Context, call: ast.Call, node: ast.expr) -> Decision:
     reason = safe_use(context, call) if context.strategy.name == auto.NAME else ""
     if reason:
         return Safe(f"auto: {reason}")
-    if context.calls_work:
-        return Safe("auto: models run in eval mode here where they run under a transform")
+    if context.calls.way:
+        return Safe(f"auto: {context.calls.reason}")
     what = context.names.qualified(call.func) or ast.unparse(call.func)
     return Open(
         f"{what} gives a model whose source is not read, and which may hold batch norm: line"

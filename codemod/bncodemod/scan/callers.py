@@ -36,7 +36,8 @@ def handed_to(tree: LazyTree, parameter: ast.AST) -> dict[ast.Call, ast.expr | N
     if not isinstance(function, Function) or not isinstance(parameter, ast.arg):
         return {}
     places = [*function.args.posonlyargs, *function.args.args]
-    if isinstance(tree.parents.get(function), ast.ClassDef):
+    is_static = "staticmethod" in map(ast.unparse, function.decorator_list)
+    if isinstance(tree.parents.get(function), ast.ClassDef) and not is_static:
         del places[:1]
     position = places.index(parameter) if parameter in places else None
     return {call: argument(call, parameter.arg, position) for call in calls_of(tree, function)}

@@ -83,6 +83,7 @@ class Uses:
     - ``transformed``: a definition that is named in a file with transforms such as vmap.
     - ``transforming``: a function of another file that runs what it is given under a transform,
       which does not show there whether that is a module.
+    - ``running``: one that does so and takes what it is given for a module.
     - ``named``: a name of the module that another file may import.
 
     ``is_known`` says whether the other files were looked at for this.
@@ -97,6 +98,7 @@ class Uses:
     alone: frozenset[str] = frozenset()
     transformed: Mapping[str, str] = field(default_factory=dict)
     transforming: Mapping[str, str] = field(default_factory=dict)
+    running: Mapping[str, str] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
     freezing: Mapping[str, str] = field(default_factory=dict)
     transferring: Mapping[str, str] = field(default_factory=dict)
@@ -174,6 +176,11 @@ class ProjectIndex:
     def brings_loaded_norms(self) -> bool:
         """Whether weights that the file loads may be those of another file's norms."""
         return bool(self.norm_source.otherwise) or any(self.norm_source.makers.values())
+
+    @property
+    def brings_models(self) -> bool:
+        """Whether models of other files matter, be a norm spelled here or not."""
+        return self.brings_loaded_norms or bool(self.uses.transforming or self.uses.running)
 
     def _brings_norm(self, name: str, target: str) -> bool:
         """Whether a name is a norm, or what may hold or build one under a name that hides it."""

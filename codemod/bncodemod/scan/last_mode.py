@@ -64,6 +64,8 @@ class LastMode:
             mode = self._said_by(node)
             if mode is Mode.EVAL and self._is_certain(node):
                 found = Said(mode, node.lineno)
+            elif mode is Mode.EVAL and found.mode is not mode and self._is_chosen(node):
+                found = Said(Mode.UNKNOWN, node.lineno, is_undone=True)
             elif mode in (Mode.TRAIN, Mode.UNKNOWN):
                 found = Said(mode, node.lineno, is_undone=True)
             elif mode is None and self._rebinds(node):
@@ -264,6 +266,17 @@ class LastMode:
             if above is earlier:
                 break
         return earlier is self.statement or self._is_passed(earlier)
+
+    def _is_chosen(self, node: ast.AST) -> bool:
+        """Whether a condition that does not ask for the module itself decides on a node."""
+        around = {self.statement, *self.tree.ancestors(self.statement)}
+        root = self.module.partition(".")[0]
+        return any(
+            isinstance(above, ast.If)
+            and above not in around
+            and not any(isinstance(n, ast.Name) and n.id == root for n in ast.walk(above.test))
+            for above in self.tree.ancestors(node)
+        )
 
     def _is_passed(self, earlier: ast.stmt) -> bool:
         holder = self.tree.parents.get(earlier)

@@ -14,7 +14,7 @@ from bncodemod.scan.names import Names
 from bncodemod.scan.scopes import Binding, BindingKind, Function
 from bncodemod.source.dotted_names import last_name
 
-_MAKE_FUNCTIONAL = re.compile(r"(?:^|\.)(?:make_functional\w*|combine_state_for_ensemble)$")
+MAKE_FUNCTIONAL = re.compile(r"(?:^|\.)(?:make_functional\w*|combine_state_for_ensemble)$")
 _MODULE_NAME = re.compile(
     r"(?:^|_)(?:f?model|net|network|module|backbone|encoder|decoder|classifier|critic|generator"
     r"|discriminator|extractor|regressor|teacher|student|resnet|cnn|mlp)\d*$",
@@ -37,12 +37,22 @@ class ModuleExpressions:
         self.names = names
         self.tree = names.tree
         self._asked: set[ast.AST] = set()
+        self._asked_values: set[ast.expr] = set()
 
     def is_module(self, node: ast.expr) -> bool:
         """Whether an expression is evidently a module: by what it was made from, else by its name.
 
         A name counts only where nothing is known of its value.
         """
+        if node in self._asked_values:
+            return False
+        self._asked_values.add(node)  # ``x = x.to(device)`` in a loop
+        try:
+            return self._is_module(node)
+        finally:
+            self._asked_values.discard(node)
+
+    def _is_module(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Call):
             return self.builds_module(node)
         if is_self(node):
@@ -50,13 +60,18 @@ class ModuleExpressions:
         if isinstance(node, ast.Subscript):
             return _is_name_of_modules(last_name(node.value))
         if isinstance(node, ast.Attribute):
-            values = self.assigned(node)
-            known = [self.builds_module(value) for value in values if isinstance(value, ast.Call)]
-            return any(known) or _is_module_name(node.attr)
+            return _is_module_name(node.attr) or self._is_set_to_module(node)
         if not isinstance(node, ast.Name):
             return False
         bindings = self.names.scopes.reaching(node)
         return bool(bindings) and any(self._bound_to_module(node.id, b) for b in bindings or ())
+
+    def _is_set_to_module(self, node: ast.Attribute) -> bool:
+        """Whether the file assigns a module to an attribute, also one that a method is given."""
+        return any(
+            isinstance(value, (ast.Call, ast.Name)) and self.is_module(value)
+            for value in self.assigned(node)
+        )
 
     def builds_module(self, call: ast.Call) -> bool:
         """Whether a call evidently gives a module."""
@@ -101,10 +116,10 @@ class ModuleExpressions:
             return False
         if binding.kind is BindingKind.ELEMENT:
             call = binding.value
-            made = isinstance(call, ast.Call) and _MAKE_FUNCTIONAL.search(ast.unparse(call.func))
+            made = isinstance(call, ast.Call) and MAKE_FUNCTIONAL.search(ast.unparse(call.func))
             if made and self._is_first(binding.node):
                 return True
-            return named or self._gives_modules(self._looped_over(binding))
+            return named or self._gives_modules(self.looped_over(binding))
         if binding.kind is BindingKind.VALUE:
             value = binding.value
             if isinstance(value, ast.Call):
@@ -114,7 +129,7 @@ class ModuleExpressions:
             return False
         return named
 
-    def _looped_over(self, binding: Binding) -> ast.AST | None:
+    def looped_over(self, binding: Binding) -> ast.AST | None:
         """What a loop, also one in a comprehension, takes the values of one variable from."""
         target = self.tree.parents.get(binding.node)
         if isinstance(target, _FOR) and target.target is binding.node:
@@ -128,20 +143,36 @@ class ModuleExpressions:
             return value.args[place] if place < len(value.args) else None
         return value if place == 1 else None  # ``enumerate(nets)``, ``nets.items()``
 
+    def _values(self, node: ast.Name) -> Iterator[ast.AST | None]:
+        """What a variable is assigned, or handed as a parameter by the calls of the file."""
+        for binding in self.names.scopes.reaching(node) or ():
+            if binding.kind is BindingKind.VALUE:
+                yield binding.value
+            elif binding.kind is BindingKind.PARAMETER:
+                yield from handed_to(self.tree, binding.node).values()
+
     def may_be_other(self, module: ast.expr) -> bool:
         """Whether a variable of a loop over some modules takes the value of a function as well."""
         bindings = self.names.scopes.reaching(module) if isinstance(module, ast.Name) else None
         for binding in bindings or ():
-            value = self._looped_over(binding) if binding.kind is BindingKind.ELEMENT else None
-            if isinstance(value, ast.Name):
-                values = [b.value for b in self.names.scopes.reaching(value) or ()]
-            else:
-                values = [value]
-            for given in values:
-                if isinstance(given, (ast.List, ast.Tuple, ast.Set)):
-                    if not all(map(self._is_or_gives, given.elts)):
-                        return True
+            value = self.looped_over(binding) if binding.kind is BindingKind.ELEMENT else None
+            for given in self._lists(value):
+                elements = (
+                    given.values if isinstance(given, ast.Dict) else getattr(given, "elts", [])
+                )
+                if not all(map(self._is_or_gives, elements)):
+                    return True
         return False
+
+    def _lists(self, value: ast.AST | None) -> Iterator[ast.AST | None]:
+        """What a loop may go over."""
+        if isinstance(value, ast.Name):
+            yield from self._values(value)
+        elif isinstance(value, ast.Attribute):
+            for kept in self.assigned(value):
+                yield from self._values(kept) if isinstance(kept, ast.Name) else (kept,)
+        else:
+            yield value
 
     def _gives_modules(self, node: ast.AST | None) -> bool:
         """Whether an expression evidently holds modules, as a list or dict of them does."""
@@ -169,10 +200,7 @@ class ModuleExpressions:
         if isinstance(node, (ast.Name, ast.Attribute)) and _is_name_of_modules(last_name(node)):
             return True
         if isinstance(node, ast.Name):
-            bindings = self.names.scopes.reaching(node) or ()
-            return any(
-                b.kind is BindingKind.VALUE and self._gives_modules(b.value) for b in bindings
-            )
+            return any(map(self._gives_modules, self._values(node)))
         if isinstance(node, ast.Attribute):
             return any(map(self._gives_modules, self.assigned(node)))
         return False
@@ -246,16 +274,26 @@ class ModuleExpressions:
         """What the file assigns to an attribute of ``self``, in the class of the object."""
         if not isinstance(node, ast.Attribute):
             return
-        owner = self.class_around(node) if is_self(node.value) else self._class_of(node.value)
+        owner = self.class_around(node) if is_self(node.value) else self.class_of(node.value)
         if owner is None:
             return
         for other in self.tree.occurrences(node.attr, owner):
-            statement = self.tree.parents.get(other)
             if isinstance(other, ast.Attribute) and isinstance(other.ctx, ast.Store):
-                if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
-                    yield statement.value
+                value = self._assigned_value(other)
+                if value is not None:
+                    yield value
 
-    def _class_of(self, node: ast.expr) -> ast.ClassDef | None:
+    def _assigned_value(self, target: ast.Attribute) -> ast.expr | None:
+        """What a target is assigned, alone or as one of several: ``self.a, self.b = a, b``."""
+        holder = self.tree.parents.get(target)
+        if not isinstance(holder, (ast.Tuple, ast.List)):
+            return holder.value if isinstance(holder, (ast.Assign, ast.AnnAssign)) else None
+        values = getattr(self.tree.parents.get(holder), "value", None)
+        if not isinstance(values, (ast.Tuple, ast.List)) or len(values.elts) != len(holder.elts):
+            return None
+        return values.elts[holder.elts.index(target)]
+
+    def class_of(self, node: ast.expr) -> ast.ClassDef | None:
         """The class of the file of which a variable surely keeps an instance."""
         bindings = self.names.scopes.reaching(node) if isinstance(node, ast.Name) else None
         values = [b.value for b in bindings or () if b.kind is BindingKind.VALUE]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.names import Names
 from bncodemod.scan.prefilter import may_hold_site
+from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.transforms import Transformed, Transforms
 
 
@@ -24,11 +25,21 @@ class Use:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A call that runs such a function, and the modules that it runs."""
+    """A call that runs such a function, and the modules that it runs.
+
+    Where the ``call`` is that of a function which is handed the one that is transformed, ``given``
+    is what hands it in.
+    """
 
     use: Use
     call: ast.Call
     modules: tuple[ast.expr, ...]
+    given: ast.expr | None = None
+
+    @property
+    def transformed(self) -> ast.expr:
+        """The expression in which what runs the modules stands."""
+        return self.given or self.use.transformed.node
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +48,7 @@ class Site:
 
     There are no ``runs`` where a transformed function is lost sight of: ``modules`` are then what
     it calls, wherever that is. ``beyond`` is a function of another file that runs them, or empty.
+    ``unseen`` is what may be a model, or run one, where there are no modules.
     """
 
     node: ast.AST
@@ -44,6 +56,7 @@ class Site:
     runs: tuple[Run, ...]
     modules: tuple[ast.expr, ...]
     beyond: str = ""
+    unseen: tuple[ast.expr, ...] = ()
 
     @property
     def by_text(self) -> dict[str, ast.expr]:
@@ -70,54 +83,97 @@ class TransformSites:
         ]
 
     def sites(self) -> Iterator[Site]:
-        """The statements, and transforms that are lost sight of."""
+        """The statements, transforms that are lost sight of, and what is not known under them."""
         # What runs inside of a transformed function is the business of the transform around it.
         inside = {function for use in self.uses for function in use.called.functions}
         statements: dict[ast.stmt, list[Run]] = {}
         for use in self.uses:
-            for call in use.transformed.runs:
-                modules = tuple(filter(self._may_hold_norm, self._run_by(call, use)))
-                if modules and not inside.intersection(self.tree.ancestors(call)):
-                    run = Run(use, call, modules)
-                    statements.setdefault(self.tree.statement(call), []).append(run)
-            for escape in use.transformed.escapes:
-                modules = tuple(filter(self._may_hold_norm, use.called.modules))
-                if modules and not inside.intersection(self.tree.ancestors(escape)):
-                    yield Site(escape, self.tree.statement(escape), (), modules)
+            yield from self._lost(use, inside)
+            for run in self._runs(use):
+                if run.modules and not self._is_inside(run.call, inside):
+                    statements.setdefault(self.tree.statement(run.call), []).append(run)
         for statement, runs in sorted(statements.items(), key=lambda item: item[0].lineno):
             node = statement if not hasattr(statement, "body") else runs[0].call
             modules = tuple(module for run in runs for module in run.modules)
             yield Site(node, statement, tuple(runs), modules)
         yield from self._handed_on()
 
+    def _lost(self, use: Use, inside: set[ast.AST]) -> Iterator[Site]:
+        """Where a transformed function is lost sight of, and what it may run that is not known."""
+        for escape in use.transformed.escapes:
+            modules = tuple(filter(self._may_hold_norm, use.called.all_modules))
+            if modules and not self._is_inside(escape, inside):
+                yield Site(escape, self.tree.statement(escape), (), modules)
+        node, function = use.transformed.node, use.transformed.function
+        unseen = tuple(each for each in use.called.unseen if not self._is_left_to_callers(each))
+        is_decorator = isinstance(function, Function) and node in function.decorator_list
+        if unseen and not self._is_inside(function if is_decorator else node, inside):
+            yield Site(node, self.tree.statement(node), (), (), unseen=unseen)
+
+    def _runs(self, use: Use) -> Iterator[Run]:
+        own, handed = list(use.called.modules), []
+        for given in use.called.given:
+            if self._is_inside(given.call, {*use.called.functions}):
+                own += given.modules  # the function itself hands it on
+            else:
+                handed.append(given)
+        for call in use.transformed.runs:
+            modules = self._run_by(call, Use(use.transformed, replace(use.called, modules=own)))
+            yield Run(use, call, tuple(filter(self._may_hold_norm, modules)))
+        for given in handed if use.transformed.runs else ():
+            modules = filter(self._may_hold_norm, given.modules)
+            yield Run(use, given.call, tuple(modules), given.value)
+
+    def _is_inside(self, node: ast.AST, functions: set[ast.AST]) -> bool:
+        return not functions.isdisjoint(self.tree.ancestors(node))
+
+    def _is_left_to_callers(self, node: ast.expr) -> bool:
+        """Whether it is a parameter that other files hand something to: it is judged there."""
+        uses = self.names.index.uses
+        return uses.is_known and any(
+            function.name not in uses.alone for function in owners(self.names, node)
+        )
+
     def _handed_on(self) -> Iterator[Site]:
         """The modules that are handed to functions of other files, which transform them."""
-        for name, place in self.names.index.uses.transforming.items():
+        uses = self.names.index.uses
+        for name, place in {**uses.running, **uses.transforming}.items():
             for node in self.tree.occurrences(name):
                 call = self.tree.parents.get(node)
                 if isinstance(call, ast.Call) and call.func is node:
                     given = (*call.args, *(keyword.value for keyword in call.keywords))
-                    modules = tuple(m for value in given for m in self._given(value))
+                    modules = tuple(
+                        module
+                        for value in given
+                        for module in self._given(value, name in uses.transforming)
+                    )
                     if modules and not self._is_own_function(call):
                         beyond = f"{name} ({place})"
                         yield Site(call, self.tree.statement(call), (), modules, beyond)
 
-    def _given(self, value: ast.expr) -> Iterator[ast.expr]:
+    def _given(self, value: ast.expr, may_be_module: bool) -> Iterator[ast.expr]:
         """The modules that an argument is, or runs as a function."""
-        found = [value] if self.modules.is_module(value) else self.modules.of(value).modules
-        yield from filter(self._may_hold_norm, found)
+        if not self.modules.is_module(value):
+            yield from filter(self._may_hold_norm, self.modules.of(value).all_modules)
+        elif may_be_module and self._may_hold_norm(value):
+            yield value
 
     def _is_own_function(self, call: ast.Call) -> bool:
         return any(m.definition is not None for m in self.names.meanings(call.func))
 
     def is_followed(self, use: Use) -> bool:
         """Whether it is known what a transformed function calls."""
-        function = use.transformed.function
-        if use.called.is_partial:
+        function, called = use.transformed.function, use.called
+        if called.unseen:
             return False
-        return bool(use.called.modules or use.called.functions) or (
+        return bool(called.modules or called.functions) or (
             isinstance(function, ast.expr) and self.names.qualified(function).startswith("torch.")
         )
+
+    def is_left_to_callers(self, use: Use) -> bool:
+        """Whether all that is not followed is what other files hand in: it is judged there."""
+        unseen = use.called.unseen
+        return bool(unseen) and all(map(self._is_left_to_callers, unseen))
 
     def _run_by(self, call: ast.Call, use: Use) -> Iterator[ast.expr]:
         """The modules that a call runs: a parameter stands for the argument that it gets."""
@@ -153,3 +209,12 @@ class TransformSites:
             m.definition is not None or m.qualified.startswith("torch.nn.")
             for m in self.names.meanings(call.func)
         )
+
+
+def owners(names: Names, node: ast.expr) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions of which an expression is a parameter."""
+    for binding in (names.scopes.reaching(node) or ()) if isinstance(node, ast.Name) else ():
+        if binding.kind is BindingKind.PARAMETER:
+            function = names.tree.parent(names.tree.parent(binding.node))
+            if isinstance(function, Function):
+                yield function

@@ -23,6 +23,7 @@ from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.scan.results import is_only_looked_at
 from bncodemod.scan.scopes import BindingKind, Function
 from bncodemod.scan.training import any_training, sign_of_training
+from bncodemod.scan.transform_sites import owners
 from bncodemod.scan.transforms import Transforms
 from bncodemod.scan.weights import Transfer, holders, loads_of, saves_of
 from bncodemod.source.calls import arguments_of
@@ -149,29 +150,23 @@ def run_under_transforms(data: bytes, index: ProjectIndex) -> frozenset[str]:
     )
 
 
-def transforming_parameters(data: bytes) -> Places:
-    """The functions of a file that run a parameter of theirs under a transform, no known module."""
+def transforming_parameters(data: bytes) -> tuple[Places, Places]:
+    """The functions of a file that run a parameter of theirs under a transform.
+
+    First those of which the file does not show that it is a module, then those that put it into
+    eval mode if it is one.
+    """
     names = _names(data)
     if names is None:
-        return ()
+        return (), ()
     transforms = Transforms(names)
     modules = CalledModules(names, transforms)
-    functions = {
-        function
-        for transformed in transforms.outermost()
-        if not modules.may_run_in(transformed)
-        for function in _owners(names, transformed.function)
-    }
-    return tuple(sorted((function.name, function.lineno) for function in functions))
-
-
-def _owners(names: Names, node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The functions of which an expression is a parameter."""
-    for binding in (names.scopes.reaching(node) or ()) if isinstance(node, ast.Name) else ():
-        if binding.kind is BindingKind.PARAMETER:
-            function = names.tree.parent(names.tree.parent(binding.node))
-            if isinstance(function, Function):
-                yield function
+    found: tuple[set[tuple[str, int]], ...] = set(), set()
+    for transformed in transforms.outermost():
+        for node in modules.of(transformed.function).taken:
+            for function in owners(names, node):
+                found[modules.is_module(node)].add((function.name, function.lineno))
+    return tuple(sorted(found[0])), tuple(sorted(found[1]))
 
 
 def freezing_in(data: bytes) -> Places:

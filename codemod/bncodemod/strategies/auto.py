@@ -40,7 +40,6 @@ from bncodemod.strategies.own_patching import is_out_of_reach, patch_whole, stan
 from bncodemod.strategies.patching import is_loaded, patch, patched_already
 
 NAME = "auto"
-_EVALUATED = "auto: models run in eval mode here where they run under a transform"
 _OWN = "auto: the project's own source builds it"
 _BUILDER = "auto: an argument says which norms it builds, and no weights are loaded"
 _KEPT = "auto: weights may be loaded, and eval mode needs their statistics"
@@ -66,8 +65,8 @@ class Auto(NoRunningStats):
         if reason:
             context.patches.note_kept(places_of(context, node))
             return Safe(f"auto: {reason}")
-        if context.calls_work:
-            return Safe(_EVALUATED)
+        if context.calls.way:
+            return Safe(f"auto: {context.calls.reason}")
         freeze = freeze_of(context, node)
         kept = _kept_whole(context, node, freeze, undo)
         if kept is not None:
@@ -107,8 +106,8 @@ class Auto(NoRunningStats):
         reasons = [safe_use(context, call) for call in model.calls]
         if all(reasons):
             return f"auto: {reasons[0]}"
-        if context.calls_work and all(stays_in_file(context, call) for call in model.calls):
-            return _EVALUATED
+        if context.calls.way and all(stays_in_file(context, call) for call in model.calls):
+            return f"auto: {context.calls.reason}"
         other = _loaded_into_another(context, model)
         if other and all(runs_under_no_transform(context, call) for call in model.calls):
             return f"{other}, and this one runs under no transform"

@@ -21,6 +21,23 @@ from bncodemod.strategies.imports import Imports
 from bncodemod.strategies.patches import Patches
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How the calls of a file under transforms come out.
+
+    ``way`` says in words how all models run there, so that it works; it is empty where that is not
+    known of all of them. ``doubt`` is the first call of which it is not.
+    """
+
+    way: str = ""
+    doubt: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why norms can stay as they are."""
+        return f"models run {self.way} where they run under a transform"
+
+
 @dataclass
 class Context:
     """One file, its names, its settings, its strategy and the imports that edits may add."""
@@ -31,9 +48,9 @@ class Context:
     imports: Imports
     # What rules have matched so far: a later one leaves it alone.
     claimed: set[ast.AST] = field(default_factory=set)
-    # Whether the models of the file work where they are called under transforms: in eval mode, or
-    # with buffers that are mapped over. Known under eval-mode and auto.
-    calls_work: bool = False
+    # What is known of the models of the file where they are called under transforms: under
+    # eval-mode and auto.
+    calls: Calls = Calls()
     # Whether norms of the file's own source lose their statistics, now or before this run, and
     # whether the strategy leaves some that would have lost them.
     loses_statistics: bool = False

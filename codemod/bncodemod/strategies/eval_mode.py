@@ -37,11 +37,16 @@ class EvalMode(NoRunningStats):
         """Leave every norm as it is; it is safe where calls of the file work with that."""
         if isinstance(decision, Safe):
             return decision
-        if context.calls_work:
-            return Safe("left: models run in eval mode here where they run under a transform")
+        if context.calls.way:
+            return Safe(f"left: {context.calls.reason}")
+        known = (
+            f"not all models of this file that run under transforms are in eval mode there:"
+            f" {context.calls.doubt}"
+            if context.calls.doubt
+            else "in this file no model is called in eval mode under vmap or another transform"
+        )
         return Open(
-            "eval-mode leaves norms as they are, and in this file no model is called in eval mode"
-            " under vmap or another transform",
+            f"eval-mode leaves norms as they are, and {known}",
             "put the model into eval mode where it is called under one, or rewrite with"
             " --strategy no-running-stats",
         )
@@ -172,6 +177,7 @@ def _code(name: str, decorator: str) -> str:
 @{decorator}
 def {name}(*models):
     """Put ``models`` into eval mode; afterwards each submodule is in the mode that it was in."""
+    models = [model for model in models if hasattr(model, "modules")]  # a function has no mode
     modes = {{module: module.training for model in models for module in model.modules()}}
     for model in models:
         model.eval()

@@ -185,7 +185,7 @@ def _left_to_do(
     if seen.failed is not None:
         return seen.failed
     known, settings = index(seen.path), configuration.for_path(seen.path)
-    if seen.is_rewritten(known) or known.brings_loaded_norms or seen.transforms:
+    if seen.is_rewritten(known) or known.brings_models or seen.transforms:
         return seen.path, settings, known
     return None
 

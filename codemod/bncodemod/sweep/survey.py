@@ -105,13 +105,13 @@ class Survey:
         if not settings.reads_uses:
             return known
         seen = self._seen.get(path) or look_at_file(path, summaries=False)
-        if not (
-            (settings.patches and seen.is_rewritten(known))
-            or (settings.reads_calls and seen.transforms)
-        ):
-            return known
         data = self._contents.get(path) or read(path)
         if not isinstance(data, bytes):
+            return known
+        if not (
+            (settings.patches and seen.is_rewritten(known))
+            or (settings.reads_calls and (seen.transforms or self._uses.hands_on(path, data)))
+        ):
             return known
         return replace(known, uses=self._uses.of(path, data, settings))
 

@@ -91,7 +91,10 @@ class ProjectUses:
                 alone=self._alone(path),
                 transformed=dict(self._transformed(path, defined_in(data))),
                 transforming=dict(
-                    self._of_others(path, words_in(data), self._transforming_parameters)
+                    self._of_others(path, words_in(data), self._transforming_parameters[0])
+                ),
+                running=dict(
+                    self._of_others(path, words_in(data), self._transforming_parameters[1])
                 ),
             )
         if settings.patches:
@@ -106,6 +109,22 @@ class ProjectUses:
                 unlinked=self._unlinked(path),
             )
         return uses
+
+    def hands_on(self, path: str, data: bytes) -> bool:
+        """Whether a file may hand models to functions of others that run them under transforms."""
+        return any(
+            name in data and any(other != path for other in files)
+            for name, files in self._handed_names.items()
+        )
+
+    @cached_property
+    def _handed_names(self) -> dict[bytes, set[str]]:
+        """The functions that run what they are given under transforms, with their files."""
+        found: dict[bytes, set[str]] = defaultdict(set)
+        for names in self._transforming_parameters:
+            for name, places in names.items():
+                found[name.encode()].update(path for path, _ in places[name])
+        return found
 
     def _told_of(self, paths: Iterable[str], tell: Callable[[bytes], Any]) -> dict[str, Any]:
         here = {path for path in paths if path in self._contents}
@@ -286,9 +305,13 @@ class ProjectUses:
         return _by_name(self._told_of(loud, freezing_in).items())
 
     @cached_property
-    def _transforming_parameters(self) -> Found:
+    def _transforming_parameters(self) -> tuple[Found, Found]:
         paths = [path for path, _ in self._transforming]
-        return _by_name(self._told_of(paths, transforming_parameters).items())
+        told = self._told_of(paths, transforming_parameters).items()
+        return (
+            _by_name((path, found[0]) for path, found in told if found),
+            _by_name((path, found[1]) for path, found in told if found),
+        )
 
     def _of_others(
         self, path: str, names: Iterable[str], found: Found

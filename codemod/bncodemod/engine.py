@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bncodemod.model import Finding, Status
@@ -87,12 +87,11 @@ def evaluated(source: SourceText, settings: Settings, index: ProjectIndex) -> Ev
     context = _context(source, settings, index)
 
     def is_left(node: ast.AST) -> bool:
-        return suppressions.skip_file or (
-            not settings.enabled(eval_call.rule.code)
-            or _is_suppressed(context, eval_call.rule, node, suppressions)
-        )
+        is_suppressed = _is_suppressed(context, eval_call.rule, node, suppressions)
+        return suppressions.skip_file or is_suppressed
 
-    return eval_call.evaluated(context, is_left)
+    found = eval_call.evaluated(context, is_left)
+    return found if settings.enabled(eval_call.rule.code) else replace(found, obstacle=found.run)
 
 
 def loaded_makers(source: SourceText, settings: Settings, index: ProjectIndex) -> frozenset[str]:

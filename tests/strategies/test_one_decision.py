@@ -126,9 +126,14 @@ def test_numbers_stay_where_all_is_evaluated(project: Path, files: dict[str, str
     [
         # One row a time is no batch without running statistics.
         (ANALYSIS, BY_SALIENCY, [("analysis", 8, "BN113", Status.OPEN)]),
+        (
+            ANALYSIS.replace("row[None]", "row"),
+            BY_SALIENCY.replace("net", "policy").replace("5, 4", "2, 5, 4"),
+            [],
+        ),
         (JACOBIANS, BY_LAMBDA.replace("tools", "analysis"), []),
     ],
-    ids=["model", "lambda"],
+    ids=["model", "name", "lambda"],
 )
 def test_what_a_training_costs_is_reported(
     project: Path, analysis: str, main: str, flat: list[tuple[str, int, str, Status]]
@@ -170,16 +175,32 @@ def test_scripts_that_share_nothing_decide_for_themselves(project: Path) -> None
 @pytest.mark.parametrize(
     "change",
     [
-        ("return vmap(grad(score))(rows)", "return vmap(grad(score))(rows)  # bncodemod: ignore"),
-        ("from torch.func", "# bncodemod: skip-file\nfrom torch.func"),
         ("model(row[None])", "row.unknown(model)(row)"),
+        ("model(row[None]).max()", "torch.nn.functional.mse_loss(model(row[None]), row)"),
+        ("def score", "model.train()\n\n    def score"),
     ],
-    ids=["ignored", "skipped", "unknown"],
+    ids=["unknown", "loss", "train mode"],
 )
 def test_what_cannot_be_put_into_eval_mode_decides(project: Path, change: tuple[str, str]) -> None:
     statuses = found(project, models=MODELS, analysis=ANALYSIS.replace(*change), main=BY_SALIENCY)
     assert ("models", 7, "BN101", Status.REWRITTEN) in statuses
     assert Status.REWRITTEN not in {s for _, _, code, s in statuses if code == "BN113"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("return vmap(grad(score))(rows)", "return vmap(grad(score))(rows)  # bncodemod: ignore"),
+        ("from torch.func", "# bncodemod: skip-file\nfrom torch.func"),
+    ],
+    ids=["ignored", "skipped"],
+)
+def test_what_a_comment_leaves_to_the_user_decides_nothing(
+    project: Path, change: tuple[str, str]
+) -> None:
+    statuses = found(project, models=MODELS, analysis=ANALYSIS.replace(*change), main=BY_SALIENCY)
+    assert ("models", 7, "BN101", Status.SAFE) in statuses
+    assert not {Status.REWRITTEN, Status.OPEN}.intersection(s for *_, s in statuses)
 
 
 def test_one_file_can_do_without_the_other(project: Path) -> None:

@@ -122,7 +122,7 @@ def calls_under_transforms(context: Context) -> Iterator[Match]:
 def evaluated(context: Context, is_left: Callable[[ast.AST], bool]) -> Evaluation:
     """What a file runs under transforms, and whether that can be in eval mode.
 
-    ``is_left`` says of a place whether this rule may not change it.
+    ``is_left`` says of a place whether a comment leaves it to the user.
     """
     judge = Judge(context)
     return evaluation(judge, list(judge.found.sites()), is_left)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bncodemod.rules.rule import Match
 from bncodemod.scan.callers import Definition
 from bncodemod.scan.index import Evaluation
+from bncodemod.scan.model_places import CHAIN
 from bncodemod.scan.transform_sites import Site, owners
 from bncodemod.scan.weights import holders
 from bncodemod.strategies.decision import Open
@@ -41,26 +42,24 @@ def evaluation(
 ) -> Evaluation:
     """What a file runs under transforms.
 
-    ``is_left`` says of a place whether no rule may change it.
+    ``is_left`` says of a place whether a comment leaves it to the user.
     """
-    obstacles = [site.node for site in sites if _blocks(judge, site, is_left)]
+    blocking = (site for site in sites if isinstance(judge.judged(site), Open))
+    obstacles = [site.node for site in blocking if not is_left(site.node)]
     obstacles += [
         use.transformed.node
         for use in judge.found.uses
         if not judge.found.is_followed(use) and not judge.found.is_left_to_callers(use)
     ]
     obstacles += judge.found.unfollowed_calls()
+    left = [site for site in sites if is_left(site.node)]
+    ways = [judge.outcome([site for site in sites if site not in left]).way]
     return Evaluation(
         run=min((judge.context.line(site.node) for site in sites), default=0),
-        way=judge.outcome(sites).way,
+        way=", or ".join(filter(None, [*ways, "as a comment leaves them" if left else ""])),
         obstacle=min(map(judge.context.line, obstacles), default=0),
         is_open=any(_is_open(judge, site) for site in sites),
     )
-
-
-def _blocks(judge: Judge, site: Site, is_left: Callable[[ast.AST], bool]) -> bool:
-    judged = judge.judged(site)
-    return isinstance(judged, Open) or (judged is None and is_left(site.node))
 
 
 def _is_open(judge: Judge, site: Site) -> bool:
@@ -119,7 +118,7 @@ def _of_one(site: Site, single: str, flat: str, reason: str) -> Open:
 def _flat_norms(judge: Judge) -> str:
     """Where norms are built of the rows of a batch; empty if nowhere."""
     for mention in judge.context.mentions:
-        if mention.norm.name.endswith("Norm1d"):
+        if mention.norm.name.endswith("BatchNorm1d"):
             return f"line {judge.context.line(mention.node)}"
     return judge.context.names.index.uses.flat
 
@@ -137,12 +136,15 @@ def _batch_of_one(judge: Judge, site: Site) -> str:
 def _sites_at_odds(judge: Judge, sites: list[Site]) -> Iterator[Site]:
     """The sites, and calls that lead to one, with models in eval mode whose norms may change."""
     uses = judge.context.names.index.uses
+    takers = {
+        taker.name
+        for site in sites
+        for m in site.modules
+        for taker in owners(judge.context.names, m)
+    }
     found = [site for site in sites if site.runs or site.beyond]
-    for name, place in uses.leading.items():
-        found += judge.found.handed_to(name, place, may_be_module=True)
-    for taker in dict.fromkeys(taker for site in sites for taker in _takers(judge, site)):
-        place = f"line {taker.lineno}"
-        found += judge.found.handed_to(taker.name, place, may_be_module=True, is_own=True)
+    found += (site for name in {**uses.leading} for site in _calls(judge, name, is_own=False))
+    found += (site for name in sorted(takers) for site in _calls(judge, name, is_own=True))
     seen = set()
     for site in found:
         if judge.are_in_eval_mode(site) and any(_may_change(judge, m) for m in site.modules):
@@ -151,10 +153,24 @@ def _sites_at_odds(judge: Judge, sites: list[Site]) -> Iterator[Site]:
                 yield site
 
 
-def _takers(judge: Judge, site: Site) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The functions that get a model of a site as an argument."""
-    for module in site.modules:
-        yield from owners(judge.context.names, module)
+def _calls(judge: Judge, name: str, *, is_own: bool) -> Iterator[Site]:
+    """What is handed to functions of a name that lead to a transform: what has a mode, is a model."""
+    for call in judge.found.calls_of(name, is_own=is_own):
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            value = _unchained(value)
+            modules = judge.modules.of(value).all_modules
+            if isinstance(value, (ast.Name, ast.Attribute, ast.Call)):
+                modules = [*modules, value]
+            for module in modules:
+                yield Site(call, judge.tree.statement(call), (), (module,), name)
+
+
+def _unchained(value: ast.expr) -> ast.expr:
+    while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        if value.func.attr not in CHAIN:
+            break
+        value = value.func.value
+    return value
 
 
 def _may_change(judge: Judge, module: ast.expr) -> bool:

@@ -139,20 +139,24 @@ class TransformSites:
         """The modules that are handed to functions of other files, which transform them."""
         uses = self.names.index.uses
         for name, place in {**uses.running, **uses.transforming}.items():
-            yield from self.handed_to(name, place, may_be_module=name in uses.transforming)
+            for call in self.calls_of(name, is_own=False):
+                given = (*call.args, *(keyword.value for keyword in call.keywords))
+                modules = tuple(
+                    module
+                    for value in given
+                    for module in self._given(value, name in uses.transforming)
+                )
+                if modules:
+                    beyond = f"{name} ({place})"
+                    yield Site(call, self.tree.statement(call), (), modules, beyond)
 
-    def handed_to(
-        self, name: str, place: str, *, may_be_module: bool, is_own: bool = False
-    ) -> Iterator[Site]:
-        """The modules that are handed to functions of a name: other files', or this one's."""
+    def calls_of(self, name: str, *, is_own: bool) -> Iterator[ast.Call]:
+        """The calls of functions of a name: other files', or this one's."""
         for node in self.tree.occurrences(name):
             call = self.tree.parents.get(node)
             if isinstance(call, ast.Call) and call.func is node:
-                given = (*call.args, *(keyword.value for keyword in call.keywords))
-                modules = tuple(m for value in given for m in self._given(value, may_be_module))
-                if modules and self._is_own_function(call) is is_own:
-                    beyond = f"{name} ({place})"
-                    yield Site(call, self.tree.statement(call), (), modules, beyond)
+                if self._is_own_function(call) is is_own:
+                    yield call
 
     def unfollowed_calls(self) -> Iterator[ast.AST]:
         """Where other files' functions, which transform what they get, get what is not known.

@@ -135,15 +135,12 @@ def _batch_of_one(judge: Judge, site: Site) -> str:
 
 def _sites_at_odds(judge: Judge, sites: list[Site]) -> Iterator[Site]:
     """The sites, and calls that lead to one, with models in eval mode whose norms may change."""
-    uses = judge.context.names.index.uses
-    takers = {
-        taker.name
-        for site in sites
-        for m in site.modules
-        for taker in owners(judge.context.names, m)
-    }
+    names = judge.context.names
+    takers = {f.name for site in sites for module in site.modules for f in owners(names, module)}
     found = [site for site in sites if site.runs or site.beyond]
-    found += (site for name in {**uses.leading} for site in _calls(judge, name, is_own=False))
+    found += (
+        site for name in names.index.uses.leading for site in _calls(judge, name, is_own=False)
+    )
     found += (site for name in sorted(takers) for site in _calls(judge, name, is_own=True))
     seen = set()
     for site in found:
@@ -154,7 +151,7 @@ def _sites_at_odds(judge: Judge, sites: list[Site]) -> Iterator[Site]:
 
 
 def _calls(judge: Judge, name: str, *, is_own: bool) -> Iterator[Site]:
-    """What is handed to functions of a name that lead to a transform: what has a mode, is a model."""
+    """What is handed to functions of a name, which lead to a transform: one may be a model."""
     for call in judge.found.calls_of(name, is_own=is_own):
         for value in (*call.args, *(keyword.value for keyword in call.keywords)):
             value = _unchained(value)

@@ -57,6 +57,7 @@ class Evaluations:
                         self._sharing.join(path, other)
         self._runs: dict[str, str] = {}
         self._obstacles: dict[str, str] = {}
+        self._own_obstacles: dict[str, str] = {}
         for path, evaluation in sorted(found.items()):
             group = self._sharing.group(path)
             if evaluation.run:
@@ -64,6 +65,7 @@ class Evaluations:
                 self._runs.setdefault(group, f"{way} ({shown(path)}:{evaluation.run})")
             reason = evaluation.against(f"{shown(path)}:{evaluation.obstacle}")
             if reason:
+                self._own_obstacles[path] = reason
                 self._obstacles.setdefault(group, reason)
         self._flat: dict[str, str] = {}
         for path, link in sorted(links.items()):
@@ -77,7 +79,7 @@ class Evaluations:
     def add(self, path: str, uses: Uses) -> Uses:
         """The uses of a file with what is decided for it."""
         group = self._sharing.group(path)
-        obstacle = self._obstacles.get(group, "")
+        obstacle = self._own_obstacles.get(path) or self._obstacles.get(group, "")
         return replace(
             uses,
             evaluated="" if obstacle else self._runs.get(group, ""),

@@ -48,7 +48,7 @@ _IMPORT = re.compile(
 _RENAMED = re.compile(rb"\b(\w+)\s+as\s")
 _TRANSFERS = (b"state_dict", b"load_from_checkpoint", b"torch.save", b"load_checkpoint")
 _EVALUATES = (b".eval(", b".train(False", b".train(mode=False")
-OF_MODULES = frozenset({"__init__", "eval", "forward", "train"})
+_OF_MODULES = frozenset({"__init__", "eval", "forward", "train"})
 _TRAINS = (b"backward(", b".step(", b"loss", b"Loss", b".grad", b"autograd", b".train(")
 
 Places = tuple[tuple[str, int], ...]
@@ -179,7 +179,7 @@ def freezing_in(data: bytes) -> Places:
         around.name: around.lineno
         for freeze in freezes_of(names, mentions(names))
         for around in names.tree.ancestors(freeze.call)
-        if isinstance(around, Function) and around.name not in OF_MODULES
+        if isinstance(around, Function) and around.name not in _OF_MODULES
     }
     return tuple(sorted(found.items()))
 
@@ -195,7 +195,7 @@ def transfers_of(data: bytes) -> Transfers:
         around.name: around.lineno
         for load in loads
         for around in names.tree.ancestors(load.node)
-        if load.is_own_state and isinstance(around, Function) and around.name not in OF_MODULES
+        if load.is_own_state and isinstance(around, Function) and around.name not in _OF_MODULES
     }
     return Transfers(
         _places(names, loads),
@@ -250,6 +250,11 @@ def switchers_of(data: bytes, wanted: frozenset[str]) -> Places:
         if isinstance(around, Function) and around.name in wanted and _is_of_parameter(around, node)
     }
     return tuple(sorted((function.name, function.lineno) for function in functions))
+
+
+def is_of_every_module(name: str) -> bool:
+    """Whether it is the name of a method that every module has."""
+    return name in _OF_MODULES
 
 
 def handed_in(

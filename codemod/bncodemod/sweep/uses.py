@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import filterfalse, islice
 from operator import itemgetter
 from typing import Any
 
@@ -14,7 +14,6 @@ from bncodemod.scan.index import ProjectIndex, Uses
 from bncodemod.scan.links import Links, links_of
 from bncodemod.scan.modules import ModuleMap, stem
 from bncodemod.scan.uses import (
-    OF_MODULES,
     Glance,
     Places,
     Transfers,
@@ -23,6 +22,7 @@ from bncodemod.scan.uses import (
     freezing_in,
     glance,
     handed_in,
+    is_of_every_module,
     mentioned,
     run_under_transforms,
     site_holder_names,
@@ -131,7 +131,7 @@ class ProjectUses:
         them."""
         found: dict[str, list[str]] = defaultdict(list)
         for path, names in sorted(self._running.items()):
-            for name in names - OF_MODULES:
+            for name in filterfalse(is_of_every_module, names):
                 found[name].append(path)
         group = self._sharing.group
         spelled = self._told_of([*self._glances], partial(mentioned, wanted=encoded(found)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bncodemod.model import FileResult
-from bncodemod.scan.index import EMPTY_INDEX, ProjectIndex
+from bncodemod.scan.index import EMPTY_INDEX, Evaluation, ProjectIndex
 from bncodemod.scan.prefilter import may_hold_site, may_hold_transform
 from bncodemod.settings import Settings
 from bncodemod.source.errors import SourceError, TooComplex
@@ -47,6 +47,16 @@ def changes_state_dicts(data: bytes, settings: Settings, index: ProjectIndex = E
         return engine.changes_state_dicts(_decoded(data), settings, index)
     except SourceError:
         return False  # said of the file itself, which is not rewritten
+
+
+def evaluated(data: bytes, settings: Settings, index: ProjectIndex = EMPTY_INDEX) -> Evaluation:
+    """What a file runs under transforms, and whether that can be in eval mode."""
+    from bncodemod import engine
+
+    try:
+        return engine.evaluated(_decoded(data), settings, index)
+    except SourceError:
+        return Evaluation()  # it cannot be read: that is said of the file itself
 
 
 def loaded_makers(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bncodemod.model import Finding, Status
-from bncodemod.rules import all_rules
+from bncodemod.rules import all_rules, eval_call
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.rules.strict_load import builds_norms, builds_own_norms, makers_of_loads
 from bncodemod.rules.strict_load import rule as strict_load
 from bncodemod.rules.unused_ignore import rule as unused_ignore
-from bncodemod.scan.index import ProjectIndex
+from bncodemod.scan.index import Evaluation, ProjectIndex
 from bncodemod.scan.names import Names
 from bncodemod.settings import Settings
 from bncodemod.source.errors import InternalError, TooComplex
@@ -79,6 +79,19 @@ def changes_state_dicts(source: SourceText, settings: Settings, index: ProjectIn
     if suppressions.skip_file:
         return False
     return _changes_state_dicts(_context(source, settings, index), suppressions)
+
+
+def evaluated(source: SourceText, settings: Settings, index: ProjectIndex) -> Evaluation:
+    """What a file runs under transforms, and whether that can be in eval mode."""
+    suppressions = Suppressions.of(source)
+    context = _context(source, settings, index)
+
+    def is_left(node: ast.AST) -> bool:
+        is_suppressed = _is_suppressed(context, eval_call.rule, node, suppressions)
+        return suppressions.skip_file or is_suppressed
+
+    found = eval_call.evaluated(context, is_left)
+    return found if settings.enabled(eval_call.rule.code) else replace(found, obstacle=found.run)
 
 
 def loaded_makers(source: SourceText, settings: Settings, index: ProjectIndex) -> frozenset[str]:
@@ -161,9 +174,7 @@ def _helper_nodes(context: Context) -> set[ast.AST]:
 def _decision(
     context: Context, rule: Rule, match: Match, suppressions: Suppressions
 ) -> Decision | None:
-    source = context.tree.source
-    start, end = context.tree.span(match.node)
-    if suppressions.suppress(rule.code, source.position(start)[0], source.position(end)[0]):
+    if _is_suppressed(context, rule, match.node, suppressions):
         return None
     before = context.imports.state()
     undo = partial(context.imports.restore, before)
@@ -181,6 +192,11 @@ def _decision(
     if not isinstance(decision, Rewrite):
         undo()
     return decision
+
+
+def _is_suppressed(context: Context, rule: Rule, node: ast.AST, suppressions: Suppressions) -> bool:
+    first, last = (context.tree.source.position(place)[0] for place in context.tree.span(node))
+    return suppressions.suppress(rule.code, first, last)
 
 
 def _note_statistics(context: Context, rule: Rule, found: Decision, settled: Decision) -> None:

@@ -16,8 +16,10 @@ After (eval-mode):
 Where the statement is part of a training (a loss, ``backward``, ``optimizer.step`` in the same loop
 or function, in one that calls it here or in another file of the project, a ``forward``, parameters
 that it is differentiated by and that are changed afterwards) it is
-reported: eval mode would change what is learnt. ``auto`` puts models into eval mode only in a file
-in which all that run under transforms can be; else it rewrites their norms.
+reported: eval mode would change what is learnt. ``auto`` puts models into eval mode only where
+all that run under transforms can be, in all files that may share them (one program imports both);
+else it rewrites their norms, and reports what is in eval mode under a transform today, or gets
+batches of one row there: both depend on the running statistics.
 
 A function that is handed around as a value, or imported by another name, is not followed: it is
 reported where that file trains at all, else said. A model that is handed to a function of another
@@ -47,15 +49,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
+from bncodemod.rules.eval_call_auto import evaluation, losses
 from bncodemod.rules.rule import Match, Rule
 from bncodemod.scan.callers import Definition, is_handed_around
 from bncodemod.scan.callers_mode import last_mode
 from bncodemod.scan.eval_contexts import sets_eval_mode
+from bncodemod.scan.index import Evaluation
 from bncodemod.scan.last_mode import Mode, Said
 from bncodemod.scan.parameter_updates import line_of_update
+from bncodemod.scan.prefilter import may_hold_site
 from bncodemod.scan.randomness import sign_of_randomness
 from bncodemod.scan.scopes import Function
 from bncodemod.scan.shared_buffers import shares_buffers
@@ -83,6 +88,7 @@ _STACK = (
     " torch.func.stack_module_state, and map over both"
 )
 _BY_HAND = "call the model in eval mode there, or rewrite with --strategy no-running-stats"
+_LOOK = "let bncodemod see the whole project (no --no-project), or use --strategy eval-mode"
 _WISHED = (
     "rewrite the norms instead, with --strategy no-running-stats or group-norm; or put the batch"
     " norms alone into eval mode by hand"
@@ -101,16 +107,30 @@ _TRAINING = (
 @rule.finds
 def calls_under_transforms(context: Context) -> Iterator[Match]:
     """The statements that run a model under a transform, and transforms that are lost sight of."""
-    judge = _Judge(context)
+    judge = Judge(context)
     sites = list(judge.found.sites())
-    if context.strategy.name == auto.NAME and not judge.all_can_be_evaluated(sites):
+    reason = judge.reason_against(sites) if context.strategy.name == auto.NAME else ""
+    if reason:
+        yield from losses(judge, sites, reason)
         return
-    context.calls = judge.outcome(sites)
+    shared = context.names.index.uses.evaluated
+    context.calls = Calls(way=shared) if shared else judge.outcome(sites)
     for site in sites:
         yield Match(site.node, partial(judge.decide, site))
 
 
-class _Judge:
+def evaluated(context: Context, is_left: Callable[[ast.AST], bool]) -> Evaluation:
+    """What a file runs under transforms, and whether that can be in eval mode.
+
+    ``is_left`` says of a place whether a comment leaves it to the user.
+    """
+    judge = Judge(context)
+    return evaluation(judge, list(judge.found.sites()), is_left)
+
+
+class Judge:
+    """Decides what becomes of the calls of one file."""
+
     def __init__(self, context: Context) -> None:
         self.context = context
         self.tree = context.tree
@@ -119,27 +139,19 @@ class _Judge:
         self.modules = self.found.modules
         self._wrapped: dict[ast.stmt, tuple[str, ...]] = {}
 
-    def all_can_be_evaluated(self, sites: list[Site]) -> bool:
-        """Whether every model of the file that runs under a transform runs in eval mode then."""
-        if not sites:
-            return False
-        elsewhere = self.context.names.index.uses.transformed
-        holding = {
-            name
-            for mention in self.context.mentions
-            for name in holders(self.context.names, mention.node)
-        }
-        return (
-            holding.isdisjoint(elsewhere)
-            and all(map(self.found.is_followed, self.found.uses))
-            and not any(isinstance(self._judged(site), Open) for site in sites)
-        )
+    def reason_against(self, sites: list[Site]) -> str:
+        """Why ``auto`` puts no model into eval mode; empty if all that run under transforms can."""
+        uses = self.context.names.index.uses
+        if uses.evaluated or uses.unevaluated:
+            return uses.unevaluated
+        found = evaluation(self, sites)
+        return found.against(f"line {found.obstacle}")
 
     def outcome(self, sites: list[Site]) -> Calls:
         """How all that the file runs under transforms comes out, as far as that is seen."""
         ways = set()
         for site in sites:
-            judged = self._judged(site)
+            judged = self.judged(site)
             if isinstance(judged, Open):
                 return Calls(doubt=f"line {site.statement.lineno} is open")
             is_mapped = judged is not None and judged.message.endswith(_MAPPED)
@@ -153,24 +165,36 @@ class _Judge:
 
     def decide(self, site: Site) -> Decision:
         """What becomes of a site."""
-        judged = self._judged(site)
+        judged = self.judged(site)
+        if judged is None and self._is_blind(site):
+            message = f"{', '.join(site.by_text)}: runs under a transform, and no file was looked"
+            judged = Open(f"{message} at that may build its norms", _LOOK)
         return self._rewrite(site) if judged is None else judged
 
-    def _judged(self, site: Site) -> Safe | Open | None:
+    def _is_blind(self, site: Site) -> bool:
+        """Whether ``auto`` may change norms of a model in a file that was not looked at."""
+        return (
+            self.context.strategy.name == auto.NAME
+            and not self.context.names.index.uses.is_known
+            and not may_hold_site(self.tree.source.text.encode(), self.context.names.index)
+            and not all(self.modules.built_by(module) for module in site.modules)
+        )
+
+    def judged(self, site: Site) -> Safe | Open | None:
         """Why a site stays as it is; None if its statement can be put into eval mode."""
         shown = ", ".join(site.by_text)
         if site.unseen:
             unseen = ", ".join(dict.fromkeys(map(ast.unparse, site.unseen)))
             message = f"{unseen}: runs under a transform, and may be a model or run one"
             return Open(f"{message}: what it is does not show", _IF_A_MODEL)
-        if site.beyond and self._are_in_eval_mode(site):
+        if site.beyond and self.are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
         if site.beyond:
             return Open(f"{shown}: {site.beyond} runs it under a transform", _BY_HAND)
         if not site.runs:
             message = f"{shown}: runs under a transform that is called where it is not seen"
             return Open(message, _BY_HAND)
-        if self._are_in_eval_mode(site):
+        if self.are_in_eval_mode(site):
             return Safe(f"{shown}: in eval mode here")
         if all(map(self._is_ensemble, site.runs)):
             return Safe(f"{shown}: {_MAPPED}")
@@ -350,7 +374,7 @@ class _Judge:
             and owners[0] is owners[1]
         )
 
-    def _are_in_eval_mode(self, site: Site) -> bool:
+    def are_in_eval_mode(self, site: Site) -> bool:
         return all(self._is_in_eval_mode(text, site.statement) for text in site.by_text)
 
     def _is_in_eval_mode(self, text: str, statement: ast.stmt) -> bool:

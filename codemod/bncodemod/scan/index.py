@@ -84,7 +84,12 @@ class Uses:
     - ``transforming``: a function of another file that runs what it is given under a transform,
       which does not show there whether that is a module.
     - ``running``: one that does so and takes what it is given for a module.
+    - ``leading``: a function of another file by which models run under a transform.
     - ``named``: a name of the module that another file may import.
+    - ``evaluated``: how and where models run under transforms in the files that may share them with
+      this one, if all of them can be in eval mode there, or run as they are; else empty.
+    - ``flat``: a file among those that builds BatchNorm1d.
+    - ``unevaluated``: what keeps them from it; empty if nothing does, or none run under transforms.
 
     ``is_known`` says whether the other files were looked at for this.
     """
@@ -103,7 +108,32 @@ class Uses:
     freezing: Mapping[str, str] = field(default_factory=dict)
     transferring: Mapping[str, str] = field(default_factory=dict)
     unlinked: str = ""
+    leading: Mapping[str, str] = field(default_factory=dict)
+    evaluated: str = ""
+    unevaluated: str = ""
+    flat: str = ""
     is_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a file runs under transforms, as lines; 0 where there is nothing of that kind.
+
+    - ``run``: models run under a transform; ``way`` says how, if all of them work so.
+    - ``obstacle``: a model cannot be put into eval mode there, or it is not seen what runs.
+    - ``is_open``: whether models are run that come from where no file of the project shows.
+    """
+
+    run: int = 0
+    way: str = ""
+    obstacle: int = 0
+    is_open: bool = False
+
+    def against(self, place: str) -> str:
+        """What the obstacle is, which stands at a place; empty if there is none."""
+        if not self.obstacle:
+            return ""
+        return f"{place} runs a model under a transform that is not seen to work in eval mode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +210,9 @@ class ProjectIndex:
     @property
     def brings_models(self) -> bool:
         """Whether models of other files matter, be a norm spelled here or not."""
-        return self.brings_loaded_norms or bool(self.uses.transforming or self.uses.running)
+        return self.brings_loaded_norms or bool(
+            self.uses.transforming or self.uses.running or self.uses.leading
+        )
 
     def _brings_norm(self, name: str, target: str) -> bool:
         """Whether a name is a norm, or what may hold or build one under a name that hides it."""

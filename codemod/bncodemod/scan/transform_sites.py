@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bncodemod.scan.called_modules import FUNCTIONAL_CALLS, Called, CalledModules
+from bncodemod.scan.callers import is_handed_around
 from bncodemod.scan.libraries import argument
 from bncodemod.scan.names import Names
 from bncodemod.scan.prefilter import may_hold_site
@@ -138,18 +139,57 @@ class TransformSites:
         """The modules that are handed to functions of other files, which transform them."""
         uses = self.names.index.uses
         for name, place in {**uses.running, **uses.transforming}.items():
+            for call in self.calls_of(name, is_own=False):
+                given = (*call.args, *(keyword.value for keyword in call.keywords))
+                modules = tuple(
+                    module
+                    for value in given
+                    for module in self._given(value, name in uses.transforming)
+                )
+                if modules:
+                    beyond = f"{name} ({place})"
+                    yield Site(call, self.tree.statement(call), (), modules, beyond)
+
+    def calls_of(self, name: str, *, is_own: bool) -> Iterator[ast.Call]:
+        """The calls of functions of a name: other files', or this one's."""
+        for node in self.tree.occurrences(name):
+            call = self.tree.parents.get(node)
+            if isinstance(call, ast.Call) and call.func is node:
+                if self._is_own_function(call) is is_own:
+                    yield call
+
+    def unfollowed_calls(self) -> Iterator[ast.AST]:
+        """Where other files' functions, which transform what they get, get what is not known.
+
+        Those that take it for a module see to its mode themselves.
+        """
+        for name in self.names.index.uses.transforming:
             for node in self.tree.occurrences(name):
                 call = self.tree.parents.get(node)
                 if isinstance(call, ast.Call) and call.func is node:
-                    given = (*call.args, *(keyword.value for keyword in call.keywords))
-                    modules = tuple(
-                        module
-                        for value in given
-                        for module in self._given(value, name in uses.transforming)
-                    )
-                    if modules and not self._is_own_function(call):
-                        beyond = f"{name} ({place})"
-                        yield Site(call, self.tree.statement(call), (), modules, beyond)
+                    if not self._is_known(call) and not self._is_own_function(call):
+                        yield call
+                elif is_handed_around(self.tree, node) and self._is_imported(node):
+                    yield node
+            self.tree.expand_imports()
+            yield from (a for a in self.tree.of_type(ast.alias) if a.name == name and a.asname)
+
+    def _is_known(self, call: ast.Call) -> bool:
+        """Whether it is known what a call hands on: a module, or functions of this file."""
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            if self.modules.is_module(value):
+                return True
+            called = self.modules.of(value)
+            if (called.functions or called.all_modules) and not called.unseen:
+                return True
+        return False
+
+    def _is_imported(self, node: ast.AST) -> bool:
+        root = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        bindings = self.scopes.reaching(root) if isinstance(root, ast.Name) else None
+        return any(binding.kind is BindingKind.IMPORT for binding in bindings or ())
 
     def _given(self, value: ast.expr, may_be_module: bool) -> Iterator[ast.expr]:
         """The modules that an argument is, or runs as a function."""

@@ -252,6 +252,11 @@ def switchers_of(data: bytes, wanted: frozenset[str]) -> Places:
     return tuple(sorted((function.name, function.lineno) for function in functions))
 
 
+def is_of_every_module(name: str) -> bool:
+    """Whether it is the name of a method that every module has."""
+    return name in _OF_MODULES
+
+
 def handed_in(
     data: bytes, wanted: frozenset[bytes], modules: frozenset[bytes]
 ) -> tuple[frozenset[str], frozenset[str]]:

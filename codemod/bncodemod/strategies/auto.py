@@ -71,7 +71,7 @@ class Auto(NoRunningStats):
         kept = _kept_whole(context, node, freeze, undo)
         if kept is not None:
             return kept
-        return _because(decision, _OWN) if freeze is None else _frozen(context, freeze)
+        return _because(decision, _own(context)) if freeze is None else _frozen(context, freeze)
 
     def _of_library(
         self,
@@ -106,12 +106,19 @@ class Auto(NoRunningStats):
         reasons = [safe_use(context, call) for call in model.calls]
         if all(reasons):
             return f"auto: {reasons[0]}"
-        if context.calls.way and all(stays_in_file(context, call) for call in model.calls):
+        if context.names.index.uses.evaluated or (
+            context.calls.way and all(stays_in_file(context, call) for call in model.calls)
+        ):
             return f"auto: {context.calls.reason}"
         other = _loaded_into_another(context, model)
         if other and all(runs_under_no_transform(context, call) for call in model.calls):
             return f"{other}, and this one runs under no transform"
         return ""
+
+
+def _own(context: Context) -> str:
+    reason = context.names.index.uses.unevaluated
+    return f"{_OWN}, and {reason}" if reason else _OWN
 
 
 def _kept_whole(

@@ -127,7 +127,15 @@ class Survey:
         paths = list(self._files.all())
         whole = not self._files.too_many
         return ProjectUses(
-            named, paths, self._spread, self._contents, self._shown_of, whole, self._known
+            named,
+            paths,
+            self._spread,
+            self._contents,
+            self._shown_of,
+            whole,
+            self._known,
+            self._settings,
+            self._modules,
         )
 
     @cached_property

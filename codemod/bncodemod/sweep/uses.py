@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import filterfalse, islice
 from operator import itemgetter
 from typing import Any
 
 from bncodemod.scan.index import ProjectIndex, Uses
-from bncodemod.scan.modules import stem
+from bncodemod.scan.links import Links, links_of
+from bncodemod.scan.modules import ModuleMap, stem
 from bncodemod.scan.uses import (
     Glance,
     Places,
@@ -21,6 +22,7 @@ from bncodemod.scan.uses import (
     freezing_in,
     glance,
     handed_in,
+    is_of_every_module,
     mentioned,
     run_under_transforms,
     site_holder_names,
@@ -31,13 +33,16 @@ from bncodemod.scan.uses import (
     words_in,
 )
 from bncodemod.settings import Settings
+from bncodemod.sweep.evaluations import Evaluations, evaluation_of, evaluations_of
+from bncodemod.sweep.sharing import Sharing
 from bncodemod.sweep.worker import paused_gc, read
 
+_AUTO = "auto"
 # Files by way of which a function is followed to a training.
 _MAX_REMOVES = 4
 
 # Does work on files, here or in other processes; gives each file with its result.
-Spread = Callable[[Callable[[list[str]], list[Any]], list[str]], Iterable[tuple[str, Any]]]
+Spread = Callable[[Callable[[list[Any]], list[Any]], list[Any]], Iterable[tuple[Any, Any]]]
 # Files and lines by the names that something is found of: those without brackets, the whole ones.
 Found = dict[str, dict[str, list[tuple[str, int]]]]
 
@@ -67,36 +72,29 @@ class ProjectUses:
         shown: Callable[[str], str],
         is_whole: bool,
         index: Callable[[str], ProjectIndex],
+        settings: Callable[[str], Settings],
+        modules: ModuleMap,
     ) -> None:
         self._spread = spread
         self._contents = contents
         self._shown = shown
         self._is_whole = is_whole
         self._index = index
+        self._settings = settings
+        self._modules = modules
         self._glances: dict[str, Glance] = self._told_of([*paths, *contents], glance)
-        self._asked = list(named)
+        # Under auto, files decide together: each is asked what it runs under transforms.
+        self._is_auto = is_whole and any(settings(path).strategy == _AUTO for path in named)
+        self._asked = [path for path in self._glances if self._is_auto or path in named]
         self._quiet = {path for path, may_hold_site in named.items() if not may_hold_site}
 
     def of(self, path: str, data: bytes, settings: Settings) -> Uses:
         """What the other files do with what a file, which has these bytes, defines or builds."""
         uses = Uses(is_known=self._is_whole)
         if settings.reads_calls:
-            running = self._running.get(path, frozenset())
-            uses = replace(
-                uses,
-                trained=dict(self._of_others(path, running, self._trainings[0])),
-                in_train_mode=dict(self._of_others(path, running, self._trainings[1])),
-                switching=dict(self._switching(path)),
-                handed=dict(self._handed(path)),
-                alone=self._alone(path),
-                transformed=dict(self._transformed(path, defined_in(data))),
-                transforming=dict(
-                    self._of_others(path, words_in(data), self._transforming_parameters[0])
-                ),
-                running=dict(
-                    self._of_others(path, words_in(data), self._transforming_parameters[1])
-                ),
-            )
+            uses = self._calls(path, data)
+        if settings.strategy == _AUTO and self._is_whole:
+            uses = self._evaluations.add(path, uses)
         if settings.patches:
             words = words_in(data)
             uses = replace(
@@ -110,11 +108,87 @@ class ProjectUses:
             )
         return uses
 
+    def _calls(self, path: str, data: bytes) -> Uses:
+        """What other files do with the calls of models of a file."""
+        running, words = self._running.get(path, frozenset()), words_in(data)
+        transforming, taking = self._transforming_parameters
+        return Uses(
+            trained=dict(self._of_others(path, running, self._trainings[0])),
+            in_train_mode=dict(self._of_others(path, running, self._trainings[1])),
+            switching=dict(self._switching(path)),
+            handed=dict(self._handed(path)),
+            alone=self._alone(path),
+            transformed=dict(self._transformed(path, defined_in(data))),
+            transforming=dict(self._of_others(path, words, transforming)),
+            running=dict(self._of_others(path, words, taking)),
+            leading=self._leading.get(path, {}) if self._is_auto else {},
+            is_known=self._is_whole,
+        )
+
+    @cached_property
+    def _leading(self) -> dict[str, dict[str, str]]:
+        """The functions by which models run under transforms, for each other file that may call
+        them."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for path, names in sorted(self._running.items()):
+            for name in filterfalse(is_of_every_module, names):
+                found[name].append(path)
+        group = self._sharing.group
+        spelled = self._told_of([*self._glances], partial(mentioned, wanted=encoded(found)))
+        leading = {
+            path: {
+                name: self._shown(others[0])
+                for name in sorted(words)
+                for others in [[o for o in found[name] if o != path and group(o) == group(path)]]
+                if others
+            }
+            for path, words in spelled.items()
+        }
+        return {path: names for path, names in leading.items() if names}
+
+    @cached_property
+    def _sharing(self) -> Sharing:
+        return Sharing(self._links, self._modules)
+
+    @cached_property
+    def _links(self) -> dict[str, Links]:
+        return self._told_of([*self._glances], links_of)
+
+    @cached_property
+    def _evaluations(self) -> Evaluations:
+        tasks, told = [], {}
+        running = (path for path, _ in self._transforming)
+        for path in sorted({*running, *self._leading, *self._handing}):
+            data = self._contents.get(path) or read(path)
+            if isinstance(data, bytes):
+                index = replace(self._index(path), uses=self._calls(path, data))
+                if path in self._contents:
+                    told[path] = evaluation_of(data, self._settings(path), index)
+                else:
+                    tasks.append((path, self._settings(path), index))
+        told.update((task[0], found) for task, found in self._spread(evaluations_of, tasks))
+        return Evaluations(
+            self._links, self._sharing, told, lambda p: self._settings(p).strategy, self._shown
+        )
+
     def hands_on(self, path: str, data: bytes) -> bool:
         """Whether a file may hand models to functions of others that run them under transforms."""
+        if self._is_auto:
+            return path in self._leading or path in self._handing
         return any(
             name in data and any(other != path for other in files)
             for name, files in self._handed_names.items()
+        )
+
+    @cached_property
+    def _handing(self) -> frozenset[str]:
+        """The files that name functions of others that run what they are given."""
+        names = self._handed_names
+        told = self._told_of([*self._glances], partial(mentioned, wanted=frozenset(names)))
+        return frozenset(
+            path
+            for path, words in told.items()
+            if any(other != path for word in words for other in names[word.encode()])
         )
 
     @cached_property

@@ -232,10 +232,14 @@ def _kinds(base: type) -> Iterable[type]:
     return found.values()
 
 
+# A model builds hundreds of layers of a few classes.
+_signature = functools.lru_cache(maxsize=512)(inspect.signature)
+
+
 def _by_name(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
     """The same arguments as keywords, as far as they can be given so."""
     try:
-        signature = inspect.signature(kind.__init__)  # type: ignore[misc]
+        signature = _signature(kind.__init__)  # type: ignore[misc]
         bound = signature.bind(None, *args, **kwargs)
     except (TypeError, ValueError):
         return args, kwargs

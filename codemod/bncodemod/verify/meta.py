@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from bncodemod.verify.compiled import is_compiled
@@ -106,12 +107,20 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in _FILLING and args[0].device == META:
-            return args[0]
-        return func(*args, **kwargs or {})
+        kwargs = kwargs or {}
+        if func in _FILLING:
+            filled = args[0] if args else kwargs["tensor"]
+            # Of fewer dimensions some of them raise.
+            if filled.device == META and (func in _OF_ANY_SHAPE or filled.dim() > 1):
+                return filled
+        return func(*args, **kwargs)
 
 
-_FILLING = frozenset({Tensor.fill_, Tensor.zero_, Tensor.normal_, Tensor.uniform_, Tensor.erfinv_})
+_OF_ANY_SHAPE = frozenset(
+    {Tensor.fill_, Tensor.zero_, Tensor.normal_, Tensor.uniform_, Tensor.erfinv_}
+    | {init.uniform_, init.normal_, init.constant_}
+)
+_FILLING = _OF_ANY_SHAPE | {init.kaiming_uniform_}
 
 Rooms = list[tuple[int, int]]
 

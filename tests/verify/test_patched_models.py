@@ -174,6 +174,34 @@ def main():
     assert verdicts(patched(tmp_path, text, examples=(Example("main"),))) == [GOOD, GOOD]
 
 
+# No place in it makes norms, as far as a source shows.
+HIDDEN = """
+def hidden():
+    kind = next(each for name, each in vars(nn).items() if name.endswith("hNorm2d"))
+    return nn.Sequential(nn.Conv2d(3, 8, 3), kind(8))
+"""
+
+
+@pytest.mark.parametrize(
+    ("builder", "kind"), [("backbone", SiteKind.CALL), ("hidden", SiteKind.PATCH)]
+)
+def test_a_function_that_runs_its_model_before_the_patch(
+    builder: str, kind: SiteKind, tmp_path: Path
+) -> None:
+    text = f"""
+def main():
+    net = {builder}()
+    torch.func.vmap(net)(torch.zeros(2, 1, 3, 4, 4))
+    return freeze_batch_norm_statistics(net)
+"""
+    said = patched(tmp_path, HIDDEN + text)
+    result = said.result(Check.META_VMAP, "main")
+    assert (result.outcome, result.cause) == (Outcome.FAILED, Cause.RUNNING_STATS)
+    assert [site.kind for site in result.sites] == [kind]
+    assert result.message.startswith("main() runs it under vmap: ")
+    assert BAD in [verdict for _, verdict in said.verdicts(kind)]
+
+
 def test_a_patch_that_does_nothing_fails(tmp_path: Path) -> None:
     nothing = "def freeze_batch_norm_statistics(model):\n    return model\n"
     said = patched(tmp_path, REACHED["a class"], nothing)

@@ -161,9 +161,11 @@ class Arguments:
 
 
 @st.composite
-def arguments(draw: st.DrawFn) -> Arguments:
-    """Channels and some of the other parameters: by position, by keyword, in a star or stars."""
-    number = draw(st.integers(0, 10**6))
+def arguments(draw: st.DrawFn, number: int) -> Arguments:
+    """Channels and some of the other parameters: by position, by keyword, in a star or stars.
+
+    ``number`` is that of the call in its module.
+    """
     order = list(PARAMETERS)
     values = {name: draw(st.sampled_from(choices)) for name, choices in PARAMETERS.items()}
     positional = order[: draw(st.sampled_from((0, 0, 0, 1, 2, 3, 4, 5, 6)))]
@@ -233,7 +235,8 @@ class Module:
 @st.composite
 def modules(draw: st.DrawFn) -> Module:
     template = draw(st.sampled_from(TEMPLATES))
-    calls = [draw(arguments()) for _ in range(template.replace("{{", "").count("{}"))]
+    places = template.replace("{{", "").count("{}")
+    calls = [draw(arguments(number)) for number in range(places)]
     texts = [draw(layouts(call, draw(st.sampled_from(NORMS)))) for call in calls]
     setup = "".join(call.setup for call in calls)
     end = draw(st.sampled_from(("\n", "", "  # the end\n", "\n\n\n", "\nlast = '🙂'")))

@@ -171,8 +171,8 @@ def main(name):
         (
             ("eval-mode",),
             (
-                "net.py:27:5 [verified] in views: eval-mode, mode-restored",
-                "net.py:34:5 [not reached] main did not show it: main(name=a batch) raised",
+                "net.py:28:5 [verified] in views: eval-mode, mode-restored",
+                "net.py:35:5 [not reached] main did not show it: main(name=a batch) raised",
                 "2 sites = 1 verified + 0 failed + 1 not reached",
             ),
         ),

@@ -37,6 +37,7 @@ def test_what_passes(tmp_path: Path) -> None:
         Check.BIT_IDENTICAL,
         Check.KEPT_STATE,  # of patched models
         Check.KEPT_EVAL,
+        Check.GROUPED,
     }
     of_models = set(Check) - {Check.EVAL_MODE, Check.RESTORED}
     assert outcomes == {c: Outcome.SKIPPED if c in skipped else Outcome.PASSED for c in of_models}
